@@ -1,0 +1,62 @@
+# Every target sets itself up; a bare machine needs Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	--python-version 3.11 pyproject.toml
+
+.DEFAULT_GOAL := help
+
+help: ## show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## start the server over an embedded Valkey and Postgres, with a sample tenant
+	@exec $(BIN)/mcp-postgres run $(ARGS)
+
+setup: $(VENV)/.dev ## make .venv with everything for work on the project
+
+test: $(VENV)/.dev ## run every test against real servers
+	$(BIN)/pytest $(ARGS)
+
+unit: $(VENV)/.dev ## run the unit tests alone, with branch coverage of the pure files
+	$(BIN)/pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+check: $(VENV)/.dev ## lint, format, types, import contract: what CI runs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/.dev ## let the formatter and the linter mend what they can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(UV) ## resolve the exact versions anew (names, versions and hashes; no address)
+	$(COMPILE) -o requirements/serve.lock
+	$(COMPILE) --extra embedded -o requirements/run.lock
+	$(COMPILE) --extra embedded --group dev -o requirements/dev.lock
+
+clean: ## remove what make made (the data in .mcp-postgres stays)
+	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
+
+.uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "This needs Python 3.11 or newer; $(PYTHON) is older. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up (once) …"
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+$(BIN)/python: | $(UV)
+	@$(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+
+$(VENV)/.run: requirements/run.lock pyproject.toml | $(BIN)/python
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.run
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@touch $@
+
+.PHONY: help run setup test unit check fix lock clean

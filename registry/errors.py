@@ -1,0 +1,125 @@
+"""The one family of errors.
+
+Rules: every error a caller can see is one of these classes; each has one `code`, and whether trying again can help is
+decided here and nowhere else. A message says what happened and what to do next. It never carries a password.
+"""
+
+from typing import ClassVar
+
+
+class TenancyError(Exception):
+    """What went wrong, in a sentence that says what to do about it.
+
+    Attributes:
+        code: A stable name for programs.
+        retryable: Whether the same call may succeed later with nothing changed by the caller.
+        facts: More for programs (a current version, a position); values are JSON types, never secrets.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **facts: str | int | bool | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+
+class InvalidInput(TenancyError):
+    """The caller's words are wrong; the message names the field."""
+
+    code = "invalid_input"
+
+
+class UnknownTenant(TenancyError):
+    """No tenant of that id was ever registered."""
+
+    code = "unknown_tenant"
+
+
+class RemovedTenant(TenancyError):
+    """The tenant was registered once and has been removed."""
+
+    code = "removed_tenant"
+
+
+class VersionConflict(TenancyError):
+    """Somebody else changed the tenant; `facts` has the current version."""
+
+    code = "version_conflict"
+
+
+class CommandReused(TenancyError):
+    """The command id was used before, with other content."""
+
+    code = "command_reused"
+
+
+class RegistryUnavailable(TenancyError):
+    """Redis does not answer, or this replica has not caught up with the log yet."""
+
+    code = "registry_unavailable"
+    retryable = True
+
+
+class LogDiverged(TenancyError):
+    """The log is not the one this replica has read: lost, shortened or replaced."""
+
+    code = "log_diverged"
+
+
+class CorruptEntry(TenancyError):
+    """An entry of the log, a tenant key or a head cannot be read; nothing is skipped."""
+
+    code = "corrupt_entry"
+
+
+class SecretUnreadable(TenancyError):
+    """A sealed secret cannot be opened: wrong or missing master key, or a ciphertext that is not this tenant's."""
+
+    code = "secret_unreadable"
+
+
+class TenantUnreachable(TenancyError):
+    """The tenant's database does not answer (yet)."""
+
+    code = "tenant_unreachable"
+    retryable = True
+
+
+class LoginRefused(TenancyError):
+    """The tenant's database answers and does not let us in as registered."""
+
+    code = "login_refused"
+
+
+class TenantBusy(TenancyError):
+    """The tenant's share of this replica is used up, queue included."""
+
+    code = "tenant_busy"
+    retryable = True
+
+
+class TenantChanged(TenancyError):
+    """The tenant was removed or re-registered while the call ran; the call was cancelled."""
+
+    code = "tenant_changed"
+    retryable = True
+
+
+class QueryRefused(TenancyError):
+    """The statement is not one that a read-only call may run."""
+
+    code = "query_refused"
+
+
+class QueryFailed(TenancyError):
+    """Postgres ran the statement and reported an error; `facts` has the SQLSTATE."""
+
+    code = "query_failed"
+
+
+class QueryTimeout(TenancyError):
+    """The statement ran into its time limit and was cancelled in Postgres."""
+
+    code = "query_timeout"
