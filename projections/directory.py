@@ -1,0 +1,73 @@
+"""The fold of the log: every tenant as of one position.
+
+Rules: no I/O and no await, so that nobody ever sees half an entry applied. Only the follower applies; everybody else
+gets frozen values.
+"""
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from registry import codec
+from registry.errors import CorruptEntry, LogDiverged
+from registry.events import LogCreated, TenantRegistered, TenantRemoved
+from registry.log import START, Entry, Foreign, Position
+from registry.state import Live, Tenant, evolve
+
+
+class Directory:
+    """All tenants, live and removed, and the position they are folded up to."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[str, Tenant] = {}
+        self._live = 0
+        self.position: Position = START
+        self.epoch: str | None = None
+
+    def apply(self, entry: Entry | Foreign) -> Tenant | None:
+        """Fold one entry; return the tenant it changed, or None if it was not about one.
+
+        Raises `LogDiverged` if the entry does not link to the position, and `CorruptEntry` if it cannot be read or may
+        not come now. Nothing is changed then.
+        """
+        if isinstance(entry, Foreign):
+            raise CorruptEntry(f"Entry {entry.entry} was not written by this system: {entry.why}.", entry=entry.entry)
+        if not entry.follows(self.position):
+            raise LogDiverged(
+                f"Entry {entry.position} says it follows {entry.prev}, and this replica has read up to "
+                f"{self.position}: entries are missing in between, or the log is another one."
+            )
+        changed = self._fold(entry)
+        self.position = entry.position
+        return changed
+
+    def tenant(self, tenant_id: str) -> Tenant | None:
+        """Return the tenant, live or removed, or None if the log up to the position never told of it."""
+        return self._tenants.get(tenant_id)
+
+    def live(self) -> list[Live]:
+        """Return the tenants that may be used, by id."""
+        return sorted(
+            (known for known in self._tenants.values() if isinstance(known, Live)), key=lambda known: known.tenant
+        )
+
+    def all(self) -> Iterable[Tenant]:
+        """Return every tenant ever registered, in no order; a snapshot."""
+        return tuple(self._tenants.values())
+
+    def __len__(self) -> int:
+        return self._live
+
+    def _fold(self, entry: Entry) -> Tenant | None:
+        event = codec.decode(entry)
+        match event:
+            case LogCreated():
+                self.epoch = event.epoch
+                return None
+            case TenantRegistered() | TenantRemoved():
+                before = self._tenants.get(event.tenant)
+                after = evolve(before, event, entry.position)
+                self._tenants[event.tenant] = after
+                self._live += isinstance(after, Live) - isinstance(before, Live)
+                return after
+            case _:
+                assert_never(event)

@@ -1,0 +1,258 @@
+"""The one loop that replays the log on start and tails it afterwards.
+
+Replay and tail go through the same `Directory.apply`. What does not link is not served and not skipped: the loop says
+so, keeps what it holds, and goes on only when the log holds its position again.
+"""
+
+import asyncio
+import enum
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import msgspec
+import structlog
+
+from projections.directory import Directory
+from registry import codec
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable
+from registry.events import LogCreated
+from registry.log import START, Position, TenantLog
+from registry.state import Tenant
+
+_PAGE: Final = 1000
+"""Entries a page: 1,000 hold the event loop for 4 ms, 10,000 for 40."""
+_WAIT: Final = 1.0
+"""Seconds that a read blocks; the log's end is looked at as often when nothing comes."""
+_BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+_CATCH_UP: Final = 5.0
+_PROGRESS_EVERY: Final = 2.0
+
+OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
+OnCaughtUp: TypeAlias = Callable[[Directory], Awaitable[None]]
+
+
+class Phase(enum.StrEnum):
+    """What the follower is doing."""
+
+    CONNECTING = "connecting"
+    REPLAYING = "replaying"
+    FOLLOWING = "following"
+    CUT_OFF = "cut_off"
+    DIVERGED = "diverged"
+    HALTED = "halted"
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot for health checks. `ready`: the whole fold was in once, and nothing unreadable stopped it since."""
+
+    phase: Phase
+    ready: bool
+    position: str
+    tenants: int
+    reason: str | None = None
+
+
+class Follower:
+    """Keeps a `Directory` equal to the log.
+
+    Args:
+        log: What is followed; its blocking reads use a connection of their own.
+        directory: What is kept; nobody else may apply to it.
+        on_change: Told the tenants that a page of entries changed, after the directory has them; awaited.
+        on_caught_up: Called each time the tail begins after a replay or a lost connection.
+        now, new_id: The clock and fresh ids, for the log's first entry.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: TenantLog,
+        directory: Directory,
+        on_change: OnChange,
+        on_caught_up: OnCaughtUp,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._log = log
+        self._directory = directory
+        self._on_change = on_change
+        self._on_caught_up = on_caught_up
+        self._now = now
+        self._new_id = new_id
+        self._phase = Phase.CONNECTING
+        self._reason: str | None = None
+        self._complete = asyncio.Event()
+        self._moved = asyncio.Condition()
+        self._logger = structlog.get_logger("follower")
+
+    @property
+    def position(self) -> Position:
+        """How far the log is folded."""
+        return self._directory.position
+
+    @property
+    def status(self) -> Status:
+        """Return what the follower is doing now."""
+        return Status(
+            phase=self._phase,
+            ready=self._complete.is_set() and self._phase is not Phase.HALTED,
+            position=str(self.position),
+            tenants=len(self._directory),
+            reason=self._reason,
+        )
+
+    async def run(self) -> None:
+        """Follow until cancelled, or for good until an entry cannot be read. Raises nothing of its own."""
+        tries = 0
+        while self._phase is not Phase.HALTED:
+            try:
+                await self._catch_up()
+                tries = 0
+                await self._tail()
+            except RegistryUnavailable as error:
+                self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
+            except LogDiverged as error:
+                self._enter(Phase.DIVERGED, error.message)
+            except CorruptEntry as error:
+                self._enter(Phase.HALTED, error.message)
+            await asyncio.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
+            tries += 1
+
+    async def complete(self) -> None:
+        """Wait until the whole fold was in once. May be cancelled."""
+        await self._complete.wait()
+
+    async def refresh(self, tenant_id: str) -> Tenant | None:
+        """Fold up to the tenant's head and return the tenant; None if the log never heard of it.
+
+        Raises `RegistryUnavailable` if Redis does not answer or the tail is late, `LogDiverged` and `CorruptEntry` if
+        the log cannot be followed. May be cancelled.
+        """
+        self._require_following()
+        head = await self._log.head(tenant_id)
+        if head is not None and not await self.reached(head.position.seq):
+            self._require_following()
+            raise RegistryUnavailable("This replica is behind the log; try again.", position=str(self.position))
+        return self._directory.tenant(tenant_id)
+
+    async def reached(self, seq: int) -> bool:
+        """Wait up to five seconds until the fold includes entry `seq`; return whether it does. May be cancelled."""
+        if self.position.seq >= seq:
+            return True
+        try:
+            async with asyncio.timeout(_CATCH_UP), self._moved:
+                await self._moved.wait_for(lambda: self.position.seq >= seq)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _catch_up(self) -> None:
+        """Fold everything up to an end that is fixed before, so that steady writers do not keep us from being ready."""
+        end = await self._find_end()
+        if self._phase is Phase.CONNECTING:
+            self._enter(Phase.REPLAYING)
+        progress = _Progress(self._logger, end.seq)
+        while self.position.seq < end.seq:
+            if not await self._fold_page(0):
+                raise LogDiverged(f"The log says it ends at {end}; nothing is to be read after {self.position}.")
+            progress.report(self.position.seq)
+        await self._on_caught_up(self._directory)
+        self._complete.set()
+        self._enter(Phase.FOLLOWING)
+
+    async def _find_end(self) -> Position:
+        """Return the log's end, making the log if there is none yet; `LogDiverged` if it does not hold our position."""
+        if self.position == START:
+            end = await self._log.create(*self._first_entry())
+            if end is None:
+                raise LogDiverged(
+                    "The log is gone and its heads are still there: Redis lost or evicted the stream. Restore Redis "
+                    "from a backup; nothing is written until then."
+                )
+            return end
+        end = await self._log.end()
+        await self._check_holds(end)
+        return end or START
+
+    async def _check_holds(self, end: Position | None) -> None:
+        if end is None:
+            raise LogDiverged(f"The log is gone; this replica keeps serving what it read up to {self.position}.")
+        if end.seq < self.position.seq or (end.seq == self.position.seq and end != self.position):
+            raise LogDiverged(
+                f"The log ends at {end}; this replica has read up to {self.position}: the log lost entries."
+            )
+
+    async def _tail(self) -> None:
+        while True:
+            if await self._fold_page(_WAIT):
+                continue
+            end = await self._log.end()
+            await self._check_holds(end)
+            # Between the empty read and the look at the end an entry may have come; one that is still not to be read
+            # has an id below our position: another log's.
+            if end != self.position and not await self._fold_page(0):
+                raise LogDiverged(f"The log ends at {end}; nothing is to be read after {self.position}.")
+
+    async def _fold_page(self, wait: float) -> bool:
+        """Fold what comes after the position; return whether anything did."""
+        entries = await self._log.read(self.position, _PAGE, wait)
+        changed: dict[str, Tenant] = {}
+        try:
+            for entry in entries:
+                tenant = self._directory.apply(entry)
+                if tenant is not None:
+                    changed[tenant.tenant] = tenant
+        finally:
+            if changed:
+                await self._announce(list(changed.values()))
+        return bool(entries)
+
+    async def _announce(self, changed: list[Tenant]) -> None:
+        async with self._moved:
+            self._moved.notify_all()
+        await self._on_change(changed)
+
+    def _first_entry(self) -> tuple[str, bytes]:
+        event = LogCreated(event_id=self._new_id(), time=self._now(), actor="registry", epoch=self._new_id())
+        return codec.type_of(event), codec.encode(event)
+
+    def _require_following(self) -> None:
+        """Refuse what needs the log while it cannot be followed, with the reason."""
+        match self._phase:
+            case Phase.FOLLOWING | Phase.CUT_OFF:
+                return
+            case Phase.DIVERGED:
+                raise LogDiverged(self._reason or "The log is not the one this replica has read.")
+            case Phase.HALTED:
+                raise CorruptEntry(self._reason or "The log has an entry that cannot be read.")
+            case Phase.CONNECTING | Phase.REPLAYING:
+                raise RegistryUnavailable("This replica has not read the whole registry yet; try again.")
+
+    def _enter(self, phase: Phase, reason: str | None = None) -> None:
+        """Change the phase, and say so once."""
+        entered = phase is not self._phase
+        self._phase, self._reason = phase, reason
+        if not entered:
+            return
+        log = self._logger.info if reason is None else self._logger.warning
+        log("registry " + phase.replace("_", " "), phase=phase, reason=reason, position=str(self.position))
+
+
+class _Progress:
+    """Tells how a long replay goes; a short one is not worth a line."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger, total: int) -> None:
+        self._logger = logger
+        self._total = total
+        self._begun = self._told = time.monotonic()
+
+    def report(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._told < _PROGRESS_EVERY:
+            return
+        self._told = now
+        rate = done / (now - self._begun)
+        left = round((self._total - done) / rate, 1)
+        self._logger.info("replaying", done=done, total=self._total, entries_per_second=round(rate), seconds_left=left)

@@ -1,0 +1,47 @@
+"""The tenants' wrapped data keys, kept so that a pool can open a connection while Redis is away.
+
+What is kept here opens nothing without the master key; passwords are opened one at a time, for one connection, and not
+kept at all.
+"""
+
+from collections.abc import Sequence
+
+from registry.errors import SecretUnreadable
+from registry.log import TenantLog
+from registry.secrets import DataKey, MasterKeys, Secret
+from registry.state import Live, Tenant
+
+
+class Keyring:
+    """Wrapped data keys by tenant, as the log last told them."""
+
+    def __init__(self, log: TenantLog, master: MasterKeys) -> None:
+        self._log = log
+        self._master = master
+        self._wrapped: dict[str, str] = {}
+
+    async def refresh(self, tenants: Sequence[Tenant]) -> None:
+        """Fetch the keys of tenants that changed. Raises `RegistryUnavailable`; may be cancelled and repeated."""
+        ids = [tenant.tenant for tenant in tenants]
+        for tenant_id, wrapped in zip(ids, await self._log.data_keys(ids), strict=True):
+            if wrapped is None:
+                self._wrapped.pop(tenant_id, None)
+            else:
+                self._wrapped[tenant_id] = wrapped
+
+    async def password(self, tenant: Live) -> Secret | None:
+        """Open the tenant's password; None if it has none. Raises `SecretUnreadable` or `RegistryUnavailable`."""
+        secret = tenant.secret
+        if secret is None:
+            return None
+        key = self._known(tenant)
+        if key is None or key.id != secret.key:
+            await self.refresh([tenant])
+            key = self._known(tenant)
+        if key is None:
+            raise SecretUnreadable(f"Tenant {tenant.tenant!r} has no data key any more; register it again.")
+        return key.open(tenant.tenant, secret)
+
+    def _known(self, tenant: Live) -> DataKey | None:
+        wrapped = self._wrapped.get(tenant.tenant)
+        return self._master.unwrap(tenant.tenant, wrapped) if wrapped else None

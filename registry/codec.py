@@ -1,0 +1,98 @@
+"""Bytes to meaning and back: events, heads, and the document under a tenant's key.
+
+Rules: pure. What was ever written is readable for ever; the files in `tests/golden` hold every shape that was. A body
+may gain fields (readers ignore what they do not know); anything else is a new major behind the dot of its type.
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from registry.errors import CorruptEntry
+from registry.events import Event, LogCreated, SealedSecret, SslMode, TenantRegistered, TenantRemoved
+from registry.log import Entry, Foreign, Head, Position
+
+_EVENT_TYPES: Final[dict[str, type[Event]]] = {
+    str(kind.__struct_config__.tag): kind for kind in (LogCreated, TenantRegistered, TenantRemoved)
+}
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in _EVENT_TYPES.items()
+}
+
+
+class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands under `<prefix>:tenant:<id>`: the earlier system's fields but the password, then what we add."""
+
+    tenant_id: str
+    host: str
+    port: int
+    database: str
+    user: str
+    min_pool_size: int
+    max_pool_size: int
+    ssl: SslMode
+    max_concurrent_requests: int
+    version: int
+    seq: int
+    entry: str
+    event_id: str
+    changed_at: str
+    changed_by: str
+    secret: SealedSecret | None = None
+
+
+Fields: TypeAlias = dict[bytes, bytes]
+
+
+def type_of(event: Event) -> str:
+    """Return the name under which the log keeps events of this kind."""
+    return str(event.__struct_config__.tag)
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as JSON, its type included, so that an exported line stands for itself."""
+    return _ENCODER.encode(event)
+
+
+def decode(entry: Entry) -> Event:
+    """Return the entry's event; `CorruptEntry` when its type is unknown or its body does not fit the type."""
+    decoder = _DECODERS.get(entry.type)
+    if decoder is None:
+        raise CorruptEntry(
+            f"Entry {entry.position.entry} is a {entry.type!r}, which this version cannot read; "
+            "upgrade this replica to the version that wrote it.",
+            entry=entry.position.entry,
+        )
+    try:
+        return decoder.decode(entry.data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptEntry(
+            f"Entry {entry.position.entry} ({entry.type}) cannot be read: {error}", entry=entry.position.entry
+        ) from None
+
+
+def read_envelope(entry_id: bytes, fields: Fields) -> Entry | Foreign:
+    """Read what the store returned for one entry; `Foreign` when it is not one of ours."""
+    entry = entry_id.decode("ascii")
+    try:
+        position = Position(int(fields[b"seq"]), entry)
+        return Entry(position, fields[b"prev"].decode("ascii"), fields[b"type"].decode("ascii"), fields[b"data"])
+    except KeyError as error:
+        return Foreign(entry, f"it has no field {error.args[0].decode()!r}")
+    except ValueError:
+        return Foreign(entry, "its envelope (seq, prev, type) is malformed")
+
+
+def encode_head(head: Head) -> str:
+    """Return the head without its position, which the log puts in front of it."""
+    return f"{head.version}|{int(head.alive)}|{head.event_id}|{head.command_id}|{head.digest}"
+
+
+def decode_head(raw: bytes) -> Head:
+    """Read a head as the append script wrote it; `CorruptEntry` otherwise."""
+    try:
+        seq, entry, version, alive, event_id, command_id, digest = raw.decode("ascii").split("|")
+        return Head(Position(int(seq), entry), int(version), alive == "1", event_id, command_id, digest)
+    except ValueError:
+        raise CorruptEntry(f"A head cannot be read: {raw[:200]!r}. Was it edited by hand?") from None

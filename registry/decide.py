@@ -1,0 +1,89 @@
+"""From a command and what is known of the tenant to an event, or to a reason why not.
+
+Rules: pure; time, ids and sealed secrets come in as arguments. A decision is valid for the state it was made on: the
+log compares that state's sequence number with the tenant's head before it appends.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from registry.errors import RemovedTenant, UnknownTenant, VersionConflict
+from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
+from registry.state import Live, Removed, Tenant
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who commands, when, why, and under which ids."""
+
+    actor: str
+    reason: str | None
+    time: datetime
+    event_id: str
+    command_id: str
+
+
+class Unchanged(msgspec.Struct, frozen=True):
+    """The tenant is exactly what the command asks for; there is nothing to append."""
+
+    tenant: Live
+
+
+def check_version(tenant_id: str, tenant: Tenant | None, expected: int | None) -> None:
+    """Raise `VersionConflict` if the caller expects another version; a tenant never registered is at version 0."""
+    current = tenant.version if tenant else 0
+    if expected is not None and expected != current:
+        raise VersionConflict(
+            f"Tenant {tenant_id!r} is at version {current}, not {expected}; look at it again (get_tenant, "
+            "tenant_history) and decide anew.",
+            current_version=current,
+        )
+
+
+def is_unchanged(tenant: Tenant | None, config: TenantConfig, *, same_secret: bool) -> bool:
+    """Whether registering `config` would state what already holds."""
+    return isinstance(tenant, Live) and tenant.config == config and same_secret
+
+
+def register(
+    tenant_id: str, tenant: Tenant | None, config: TenantConfig, secret: SealedSecret | None, origin: Origin
+) -> TenantRegistered:
+    """Return the event that makes the tenant live with `config`; its version is the one after the tenant's last."""
+    return TenantRegistered(
+        tenant=tenant_id,
+        version=next_version(tenant),
+        previous=tenant.position.entry if tenant else None,
+        config=config,
+        secret=secret,
+        **msgspec.structs.asdict(origin),
+    )
+
+
+def remove(tenant_id: str, tenant: Tenant | None, origin: Origin) -> TenantRemoved:
+    """Return the event that ends the tenant; `UnknownTenant` or `RemovedTenant` if there is none to end."""
+    live = require_live(tenant_id, tenant)
+    return TenantRemoved(
+        tenant=tenant_id, version=next_version(live), previous=live.position.entry, **msgspec.structs.asdict(origin)
+    )
+
+
+def next_version(tenant: Tenant | None) -> int:
+    """Return the version that the tenant's next event has."""
+    return (tenant.version if tenant else 0) + 1
+
+
+def require_live(tenant_id: str, tenant: Tenant | None) -> Live:
+    """Return the tenant if it may be used; `UnknownTenant` or `RemovedTenant` otherwise."""
+    match tenant:
+        case Live():
+            return tenant
+        case Removed():
+            raise RemovedTenant(
+                f"Tenant {tenant_id!r} was removed at {tenant.changed_at:%Y-%m-%d %H:%M:%S} UTC (version "
+                f"{tenant.version}); register it again to use it.",
+                version=tenant.version,
+            )
+        case None:
+            raise UnknownTenant(
+                f"No tenant {tenant_id!r}; list_tenants shows those there are, register_tenant adds one."
+            )

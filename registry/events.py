@@ -1,0 +1,78 @@
+"""What can happen to the registry: the facts that the log keeps for ever.
+
+Rules: an event is frozen, keyword-only and named in the past tense. A field is never renamed, retyped or given another
+meaning; a new field has a default; a change that old readers cannot ignore is a new major in `registry/codec.py`.
+A registration states the whole tenant, so that the last event of a tenant is all that is needed to know it.
+"""
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+"""The words of libpq's `sslmode`."""
+
+
+class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where a tenant's database is and how much of this server the tenant may use. No secret."""
+
+    host: str
+    port: int = 5432
+    database: str
+    user: str
+    ssl: SslMode = "prefer"
+    min_pool_size: int = 0
+    max_pool_size: int = 10
+    max_concurrent_requests: int = 20
+
+
+class SealedSecret(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A password that only the tenant's data key opens.
+
+    Attributes:
+        key: Which data key sealed it.
+        version: The tenant's version that brought this secret; authenticated, and what tells pools that it changed.
+        sealed: base64 of nonce and AES-256-GCM ciphertext.
+    """
+
+    key: str
+    version: int
+    sealed: str
+
+
+class _Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
+    event_id: str
+    time: datetime
+    actor: str
+
+
+class LogCreated(_Fact, frozen=True, kw_only=True, gc=False, tag="log_created.v1"):
+    """The first entry of every log. `epoch` is random: two logs never share it."""
+
+    epoch: str
+
+
+class _TenantFact(_Fact, frozen=True, kw_only=True, gc=False):
+    tenant: str
+    version: int
+    command_id: str
+    previous: str | None = None
+    """Entry id of this tenant's event before, or None for its first: its history is a linked list in the log."""
+    reason: str | None = None
+
+
+class TenantRegistered(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tenant_registered.v1"):
+    """The tenant exists from here on, exactly as stated."""
+
+    config: TenantConfig
+    secret: SealedSecret | None = None
+    """None when the login needs no password."""
+
+
+class TenantRemoved(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tenant_removed.v1"):
+    """The tenant is gone and its data key destroyed; its history stays."""
+
+
+TenantEvent: TypeAlias = TenantRegistered | TenantRemoved
+Event: TypeAlias = LogCreated | TenantEvent

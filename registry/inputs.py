@@ -1,0 +1,190 @@
+"""What a registrant may say: fields or one DSN, checked, and turned into a configuration and a password.
+
+Rules: pure. Everything is refused that would let a registrant reach into this process: socket paths, key and password
+files, options that switch guards off, several hosts. Nothing is guessed and nothing is taken from the environment. A
+message names the field and never repeats what may hold a password.
+"""
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from registry.errors import InvalidInput
+from registry.events import SslMode, TenantConfig
+from registry.secrets import Secret
+
+MAX_POOL_SIZE: Final = 100
+MAX_CONCURRENT_REQUESTS: Final = 1000
+_MAX_NAME: Final = 63
+"""Bytes in a Postgres identifier (NAMEDATALEN - 1)."""
+_MAX_PASSWORD: Final = 1024
+_SSL_WORDS: Final[dict[str | bool, SslMode]] = {
+    "disable": "disable",
+    "allow": "allow",
+    "prefer": "prefer",
+    "require": "require",
+    "verify-ca": "verify-ca",
+    "verify-full": "verify-full",
+    True: "require",
+    False: "disable",
+}
+_HOST_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_DSN_PARAMETERS: Final = frozenset({"sslmode"})
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked registration: the configuration, and the password if there is one."""
+
+    config: TenantConfig
+    password: Secret | None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the server a tenant may use."""
+
+    min_pool_size: int = 0
+    max_pool_size: int = 10
+    max_concurrent_requests: int = 20
+
+
+def from_fields(
+    *,
+    host: str | None,
+    database: str | None,
+    user: str | None,
+    password: Secret | None,
+    port: int | None = None,
+    ssl: str | bool | None = None,
+    limits: Limits | None = None,
+) -> Registration:
+    """Check the separate fields; `InvalidInput` names the first wrong one. A password may hold anything but NUL."""
+    missing = [name for name, value in (("host", host), ("database", database), ("user", user)) if not value]
+    if missing or not (host and database and user):
+        raise InvalidInput(f"{', '.join(missing)} missing: give host, database and user, or one dsn.", field=missing[0])
+    limits = _check_limits(limits or Limits())
+    config = TenantConfig(
+        host=check_host(host),
+        port=_check_range("port", 5432 if port is None else port, 1, 65535),
+        database=_check_name("database", database),
+        user=_check_name("user", user),
+        ssl=check_ssl("prefer" if ssl is None else ssl),
+        **msgspec.structs.asdict(limits),
+    )
+    return Registration(config=config, password=_check_password(password))
+
+
+def from_dsn(dsn: Secret, *, ssl: str | bool | None = None, limits: Limits | None = None) -> Registration:
+    """Check a `postgresql://user:password@host:port/database?sslmode=…`; `InvalidInput` says what it may not hold.
+
+    `ssl` beside the DSN counts where the DSN has no `sslmode`.
+    """
+    url = _split(dsn)
+    options = _options(url)
+    if "sslmode" in options and ssl is not None:
+        raise InvalidInput("Both ssl and the dsn's sslmode are given; give one of them.", field="ssl")
+    return from_fields(
+        host=url.hostname,
+        port=url.port,
+        database=unquote(url.path.removeprefix("/")),
+        user=unquote(url.username or ""),
+        password=Secret(unquote(url.password)) if url.password else None,
+        ssl=options.get("sslmode", ssl),
+        limits=limits,
+    )
+
+
+def check_host(host: str) -> str:
+    """Return `host` if it is a DNS name or one IP address in its usual form; `InvalidInput` otherwise."""
+    bare = host.removeprefix("[").removesuffix("]")
+    if host.startswith("/") or "\\" in host:
+        raise InvalidInput(
+            "host must be a name or an address; unix sockets are not reachable for tenants.", field="host"
+        )
+    if "," in host:
+        raise InvalidInput("host must be one host; a list of hosts is not supported.", field="host")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return _check_host_name(host)
+
+
+def check_ssl(ssl: str | bool) -> SslMode:  # noqa: FBT001 - the earlier system's field is a boolean
+    """Return the sslmode that a boolean or one of libpq's words means."""
+    mode = _SSL_WORDS.get(ssl)
+    if mode is None:
+        words = ", ".join(word for word in _SSL_WORDS if isinstance(word, str))
+        raise InvalidInput(f"ssl must be true, false or one of {words}.", field="ssl")
+    return mode
+
+
+def _check_host_name(host: str) -> str:
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(_HOST_LABEL.match(label) for label in labels):  # noqa: PLR2004 - RFC 1035, 2.3.4
+        raise InvalidInput("host must be a DNS name or an IP address, without port, spaces or quotes.", field="host")
+    # A last label that is a number makes resolvers read the whole as an address in an odd notation (127.1, 0x7f000001).
+    if re.fullmatch(r"\d+|0[xX][0-9A-Fa-f]*", labels[-1]):
+        raise InvalidInput(
+            "host looks like an IP address in an unusual notation; write it as four numbers.", field="host"
+        )
+    return host
+
+
+def _check_name(field: str, value: str) -> str:
+    if _CONTROL.search(value):
+        raise InvalidInput(f"{field} holds a control character.", field=field)
+    if len(value.encode()) > _MAX_NAME:
+        raise InvalidInput(f"{field} is longer than {_MAX_NAME} bytes, which Postgres would cut off.", field=field)
+    return value
+
+
+def _check_password(password: Secret | None) -> Secret | None:
+    if password is None or not password.reveal():
+        return None
+    if "\x00" in password.reveal() or len(password.reveal()) > _MAX_PASSWORD:
+        raise InvalidInput(f"password holds a NUL or is longer than {_MAX_PASSWORD} characters.", field="password")
+    return password
+
+
+def _check_limits(limits: Limits) -> Limits:
+    _check_range("max_pool_size", limits.max_pool_size, 1, MAX_POOL_SIZE)
+    _check_range("max_concurrent_requests", limits.max_concurrent_requests, 1, MAX_CONCURRENT_REQUESTS)
+    _check_range("min_pool_size", limits.min_pool_size, 0, limits.max_pool_size)
+    return limits
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        raise InvalidInput(f"{field} must be between {low} and {high}, not {value}.", field=field)
+    return value
+
+
+def _split(dsn: Secret) -> SplitResult:
+    text = dsn.reveal()
+    hint = "write it as postgresql://user:password@host:port/database, with special characters percent-encoded"
+    if not text.startswith(("postgresql://", "postgres://")) or _CONTROL.search(text) or " " in text:
+        raise InvalidInput(f"dsn is not a Postgres URL: {hint}; or give the fields one by one.", field="dsn")
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        raise InvalidInput(
+            f"dsn has no readable host and port: {hint}; or give the fields one by one.", field="dsn"
+        ) from None
+    # '@', '/', '#' or '?' in clear inside the password moves the borders of the URL: never guess where they were.
+    if url.fragment or "#" in text or "@" in url.path or "@" in url.query or url.netloc.count("@") > 1:
+        raise InvalidInput(f"dsn has special characters in clear: {hint}; or give the fields one by one.", field="dsn")
+    return url
+
+
+def _options(url: SplitResult) -> dict[str, str]:
+    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    foreign = sorted(set(options) - _DSN_PARAMETERS)
+    if foreign:
+        raise InvalidInput(
+            f"dsn may only carry sslmode after the '?', not {', '.join(name[:40] for name in foreign)!r}.", field="dsn"
+        )
+    return options

@@ -1,0 +1,68 @@
+"""What things are called: tenant ids and the keys in Redis.
+
+Rules: every key name in the system is made here. Nothing but tenants may match `<prefix>:tenant:*`. The helpers of the
+log carry the stream's name as their hash tag, so that they share its cluster slot and one script may touch them all; a
+tenant's fence carries the tenant key's name for the same reason.
+"""
+
+import re
+
+import msgspec
+
+from registry.errors import InvalidInput
+
+MAX_TENANT_ID = 63
+"""Characters in a tenant id: what fits in a Postgres identifier and in a DNS label."""
+
+TENANT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+
+RESERVED_TENANT_IDS = frozenset({"all", "any", "constructor", "default", "global", "none", "null", "prototype"})
+"""Words that a person, a model or a script would take for something else than one tenant."""
+
+_TENANT_ID = re.compile(TENANT_ID_PATTERN.removesuffix("$") + r"\Z")
+
+
+def check_tenant_id(text: str) -> str:
+    """Return `text` if it can be a tenant's id; `InvalidInput` otherwise.
+
+    The grammar leaves out what would mean something in a key: braces (they move it to another cluster slot), colons
+    (they separate), spaces, globs and slashes.
+    """
+    if not _TENANT_ID.match(text):
+        raise InvalidInput(
+            f"tenant_id must be 1 to {MAX_TENANT_ID} ASCII letters, digits, '.', '_' or '-', and begin with a letter "
+            f"or a digit; got {text[:80]!r}.",
+            field="tenant_id",
+        )
+    if text.lower() in RESERVED_TENANT_IDS:
+        raise InvalidInput(f"tenant_id {text!r} is a reserved word; choose another one.", field="tenant_id")
+    return text
+
+
+class Names(msgspec.Struct, frozen=True):
+    """The names of all keys below one prefix."""
+
+    prefix: str = "mcp:postgres"
+
+    @property
+    def stream(self) -> str:
+        """The log: the only truth."""
+        return f"{self.prefix}:tenant-events"
+
+    @property
+    def heads(self) -> str:
+        """Hash: tenant -> its last event."""
+        return f"{{{self.stream}}}:heads"
+
+    @property
+    def data_keys(self) -> str:
+        """Hash: tenant -> its wrapped data key."""
+        return f"{{{self.stream}}}:keys"
+
+    def tenant(self, tenant_id: str) -> str:
+        """The tenant's current configuration, materialised."""
+        return f"{self.prefix}:tenant:{tenant_id}"
+
+    def fence(self, tenant_id: str) -> str:
+        """The sequence number that was last materialised for the tenant."""
+        return f"{{{self.tenant(tenant_id)}}}:fence"

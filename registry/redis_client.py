@@ -1,0 +1,105 @@
+"""One Redis behind two methods: run a command, run a script.
+
+The client library repeats every command up to ten times by default; an append with lost replies became eleven events.
+Its repetition is off here, and each caller decides for itself what may be sent again.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Self, TypeAlias
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError as RedisConnectionError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from registry.errors import RegistryUnavailable
+
+Word: TypeAlias = str | bytes | int | float
+
+
+class Script:
+    """A Lua script that ships with a package, known to Redis by its digest."""
+
+    def __init__(self, package: str, name: str) -> None:
+        self.text = resources.files(package).joinpath(name).read_text("utf-8")
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class RedisClient:
+    """A bounded set of connections to one Redis.
+
+    Every method raises `RegistryUnavailable` when Redis does not answer or refuses for a reason of its own; whether the
+    command was carried out is then unknown. Every method may be cancelled.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    @classmethod
+    def from_url(cls, url: str, *, connections: int = 50, timeout: float = 2.0) -> Self:
+        """Return a client of `redis://`, `rediss://` or `unix://`; nothing is connected yet.
+
+        Args:
+            url: Where Redis is, password included.
+            connections: How many may be open; the next caller waits.
+            timeout: Seconds to connect, and to get one reply; a blocking command needs more than it blocks.
+        """
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=timeout,
+            socket_connect_timeout=timeout,
+            socket_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            legacy_responses=False,
+        )
+        return cls(Redis(connection_pool=pool))
+
+    async def run(self, *words: Word) -> Any:  # noqa: ANN401 - the reply's shape is the command's
+        """Run one command and return the reply as the library parses it."""
+        try:
+            return await self._redis.execute_command(*words)
+        except (RedisError, OSError) as error:
+            raise unavailable(error) from error
+
+    async def script(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:  # noqa: ANN401
+        """Run a script by its digest, and by its text where Redis does not know it (yet, or after a failover)."""
+        words: list[Word] = [len(keys), *keys, *args]
+        try:
+            try:
+                return await self._redis.execute_command("EVALSHA", script.sha, *words)
+            except NoScriptError:
+                return await self._redis.execute_command("EVAL", script.text, *words)
+        except (RedisError, OSError) as error:
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        """Close all connections; commands under way fail."""
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
+
+
+def unavailable(error: Exception) -> RegistryUnavailable:
+    """Say what a failed command means for the caller. Never repeats what the URL holds."""
+    match error:
+        case AuthenticationError() | NoPermissionError():
+            text = f"Redis refuses this server's login or lacks a permission for it ({error}); check REDIS_URL."
+        case RedisTimeoutError():
+            text = "Redis did not answer in time; try again."
+        case RedisConnectionError() | OSError():
+            text = "Redis cannot be reached; try again."
+        case ResponseError():
+            text = f"Redis refused a command: {error}"
+        case _:
+            text = f"Redis failed ({type(error).__name__}); try again."
+    return RegistryUnavailable(text)

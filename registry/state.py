@@ -1,0 +1,115 @@
+"""What one tenant is, and how events change it.
+
+Rules: pure; no clock, no randomness, no log line, no await. The transitions are a table. An event that the table does
+not have, or whose version is not the next one, raises and changes nothing: the log is corrupt, and nobody guesses.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from registry.codec import TenantDocument
+from registry.errors import CorruptEntry
+from registry.events import SealedSecret, TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
+from registry.log import Position
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A tenant that may be used."""
+
+    tenant: str
+    version: int
+    position: Position
+    event_id: str
+    changed_at: datetime
+    changed_by: str
+    config: TenantConfig
+    secret: SealedSecret | None
+
+    @property
+    def fingerprint(self) -> tuple[str, int, str, str, str, int]:
+        """All that a connection depends on: as long as it is equal, open connections may stay."""
+        config = self.config
+        secret_version = self.secret.version if self.secret else 0
+        return (config.host, config.port, config.database, config.user, config.ssl, secret_version)
+
+    @property
+    def document(self) -> TenantDocument:
+        """What stands under the tenant's key."""
+        return TenantDocument(
+            tenant_id=self.tenant,
+            version=self.version,
+            seq=self.position.seq,
+            entry=self.position.entry,
+            event_id=self.event_id,
+            changed_at=self.changed_at.isoformat(),
+            changed_by=self.changed_by,
+            secret=self.secret,
+            **msgspec.structs.asdict(self.config),
+        )
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A tenant that was, and may not be used. Its version goes on if it is registered again."""
+
+    tenant: str
+    version: int
+    position: Position
+    changed_at: datetime
+    changed_by: str
+
+
+Tenant: TypeAlias = Live | Removed
+
+_Transition: TypeAlias = Callable[[Any, Position], Tenant]
+
+
+def _register(event: TenantRegistered, position: Position) -> Tenant:
+    return Live(
+        tenant=event.tenant,
+        version=event.version,
+        position=position,
+        event_id=event.event_id,
+        changed_at=event.time,
+        changed_by=event.actor,
+        config=event.config,
+        secret=event.secret,
+    )
+
+
+def _remove(event: TenantRemoved, position: Position) -> Tenant:
+    return Removed(
+        tenant=event.tenant,
+        version=event.version,
+        position=position,
+        changed_at=event.time,
+        changed_by=event.actor,
+    )
+
+
+TRANSITIONS: Final[dict[tuple[type[Tenant] | None, type[TenantEvent]], _Transition]] = {
+    (None, TenantRegistered): _register,
+    (Live, TenantRegistered): _register,
+    (Removed, TenantRegistered): _register,
+    (Live, TenantRemoved): _remove,
+}
+
+
+def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Tenant:
+    """Return what the tenant is after `event`, which stands at `position`; `CorruptEntry` when it may not come now."""
+    step = TRANSITIONS.get((type(tenant) if tenant else None, type(event)))
+    if step is None:
+        raise CorruptEntry(
+            f"Entry {position.entry} says {type(event).__name__} of tenant {event.tenant!r}, "
+            f"which is {type(tenant).__name__ if tenant else 'unknown'} at that point.",
+            entry=position.entry,
+        )
+    expected = (tenant.version if tenant else 0) + 1
+    if event.version != expected:
+        raise CorruptEntry(
+            f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {expected} comes next.",
+            entry=position.entry,
+        )
+    return step(event, position)
