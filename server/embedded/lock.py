@@ -1,0 +1,86 @@
+"""One owner for a data directory.
+
+Two locks, because two questions are asked. `owner.lock` is held by the process that runs the servers and by nothing
+else: it says whether somebody is using the directory. `writers.lock` is inherited by the servers and by all that they
+start: it says whether anything is left that could still write there. Both are `flock`s, so the kernel drops them with
+their last holder, however that ends; no file has to be tidied away after a crash.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from server.embedded.errors import EmbeddedUnavailable
+
+PATIENCE = 10.0  # seconds for the servers of an owner that was killed just now to be gone
+
+
+class DirectoryLock:
+    """The directory is ours until `release`; servers that inherited `writers` may keep it locked a little longer."""
+
+    def __init__(self, owner: int, writers: int) -> None:
+        self._owner = owner
+        self.writers = writers
+
+    def release(self) -> None:
+        """Give the directory up; call once."""
+        os.close(self.writers)
+        os.close(self._owner)
+
+
+async def lock_directory(home: Path) -> DirectoryLock:
+    """Lock the directory: refuses at once if it has a living owner, waits for the servers that a dead one left."""
+    owner = _own(home / "owner.lock")
+    try:
+        return DirectoryLock(owner, await _inherit(home / "writers.lock"))
+    except BaseException:
+        os.close(owner)
+        raise
+
+
+def _own(path: Path) -> int:
+    descriptor = _open(path)
+    if not _locked(descriptor):
+        pid = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+        os.close(descriptor)
+        raise EmbeddedUnavailable(
+            f"{path.parent} is in use by process {pid} (it holds {path.name}): stop it, or choose another directory"
+        )
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+async def _inherit(path: Path) -> int:
+    descriptor = _open(path)
+    try:
+        await _wait_for_lock(descriptor, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+async def _wait_for_lock(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not _locked(descriptor):
+        if time.monotonic() >= deadline:
+            raise EmbeddedUnavailable(
+                f"servers that an earlier process left behind still use {path.parent}: "
+                f"stop them (`lsof {path}` names them) and start again"
+            )
+        await asyncio.sleep(0.01)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Real servers for every test that wants one, started once a session by the classes that `mcp-postgres run` uses."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import redis
+
+from server.embedded.base import EmbeddedServer
+from server.embedded.postgres import EmbeddedPostgres
+from server.embedded.sample import SampleLogin, ensure_sample
+from server.embedded.sockets import free_port as next_free_port
+from server.embedded.valkey import EmbeddedValkey
+
+_Result = TypeVar("_Result")
+_Server = TypeVar("_Server", bound=EmbeddedServer)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A running Valkey, for tests that need the server itself; the others take `redis_url`."""
+    with tempfile.TemporaryDirectory() as data, _running(EmbeddedValkey(Path(data), port=next_free_port())) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(valkey: EmbeddedValkey) -> str:
+    """The address of a Redis that is empty when the test begins."""
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    return valkey.url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A running Postgres, in which a test makes the databases and roles it needs."""
+    with tempfile.TemporaryDirectory() as data, _running(EmbeddedPostgres(Path(data), durable=False)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sample(postgres: EmbeddedPostgres) -> SampleLogin:
+    """The sample database's login, which may read."""
+    return _run_apart(ensure_sample(postgres))
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """What returns a TCP port of the loopback address that nobody listens on."""
+    return next_free_port
+
+
+@contextmanager
+def _running(server: _Server) -> Iterator[_Server]:
+    _run_apart(server.start())
+    try:
+        yield server
+    finally:
+        _run_apart(server.stop())
+
+
+def _run_apart(work: Coroutine[object, object, _Result]) -> _Result:
+    """Run it in a thread with a loop of its own: what lasts a session must not touch the loop of its first test."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
