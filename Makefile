@@ -34,6 +34,8 @@ fix: $(VENV)/.dev ## let the formatter and the linter mend what they can
 
 lock: $(UV) ## resolve the exact versions anew (names, versions and hashes; no address)
 	$(COMPILE) -o requirements/serve.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --group build -o requirements/build.lock
 	$(COMPILE) --extra embedded -o requirements/run.lock
 	$(COMPILE) --extra embedded --group dev -o requirements/dev.lock
 
@@ -50,9 +52,9 @@ clean: ## remove what make made (the data in .mcp-postgres stays)
 $(BIN)/python: | $(UV)
 	@$(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
 
-$(VENV)/.run: requirements/run.lock pyproject.toml | $(BIN)/python
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+$(VENV)/.run: requirements/run.lock requirements/build.lock pyproject.toml | $(BIN)/python
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.lock -r requirements/build.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.run

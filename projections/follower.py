@@ -19,7 +19,7 @@ from registry import codec
 from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable
 from registry.events import LogCreated
 from registry.log import START, Position, TenantLog
-from registry.state import Tenant
+from registry.state import Live, Tenant
 
 _PAGE: Final = 1000
 """Entries a page: 1,000 hold the event loop for 4 ms, 10,000 for 40."""
@@ -117,8 +117,25 @@ class Follower:
                 self._enter(Phase.DIVERGED, error.message)
             except CorruptEntry as error:
                 self._enter(Phase.HALTED, error.message)
+            except Exception:  # the supervising loop: a replica that stopped following must not look ready
+                self._logger.exception("follower broke")
+                self._enter(Phase.HALTED, "The follower broke; the log of this replica has the cause. Restart it.")
             await asyncio.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
             tries += 1
+
+    def require_ready(self) -> None:
+        """Raise unless the whole fold was in once: `RegistryUnavailable`, or why the log cannot be read."""
+        if self._phase is Phase.HALTED or not self._complete.is_set():
+            self._require_following()
+
+    async def tenant(self, tenant_id: str) -> Tenant | None:
+        """Return the tenant for use. One that is unknown or removed here may be live elsewhere: the log is asked first.
+
+        Raises what `require_ready` and, for such a tenant, `refresh` raise. May be cancelled.
+        """
+        self.require_ready()
+        known = self._directory.tenant(tenant_id)
+        return known if isinstance(known, Live) else await self.refresh(tenant_id)
 
     async def complete(self) -> None:
         """Wait until the whole fold was in once. May be cancelled."""

@@ -3,7 +3,8 @@
 -- KEYS  1 tenant key  2 its fence        ARGV  1 seq of the state  2 document, '' for a removal  3 fence's life after a removal, ms
 -- The fence outlives a removal, so that a late writer does not bring the tenant back.
 
-local fence = tonumber(redis.call('GET', KEYS[2]) or '0')
+-- A fence that somebody edited into no number counts as none: it must not lock the tenant for ever.
+local fence = tonumber(string.match(redis.call('GET', KEYS[2]) or '', '^%d+$') or '0')
 if fence > tonumber(ARGV[1]) then
   return 0
 end

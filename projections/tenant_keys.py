@@ -44,7 +44,7 @@ class TenantKeys:
             page = tenants[start : start + _PAGE]
             found = await self._redis.run("MGET", *(self._names.tenant(tenant.tenant) for tenant in page))
             for tenant, document in zip(page, found, strict=True):
-                if (document or b"") != document_of(tenant) and await self.materialise(tenant):
+                if document != (document_of(tenant) or None) and await self.materialise(tenant):
                     mended.append(tenant.tenant)
         return mended
 

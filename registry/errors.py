@@ -87,6 +87,10 @@ class TenantUnreachable(TenancyError):
     retryable = True
 
 
+class ConnectionLost(TenantUnreachable):
+    """A connection that had worked broke under a call."""
+
+
 class LoginRefused(TenancyError):
     """The tenant's database answers and does not let us in as registered."""
 

@@ -32,7 +32,10 @@ _SSL_WORDS: Final[dict[str | bool, SslMode]] = {
     False: "disable",
 }
 _HOST_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_UNSENDABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+"""NUL ends a text in Postgres' protocol, and a lone surrogate has no UTF-8."""
+_STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DSN_PARAMETERS: Final = frozenset({"sslmode"})
 
 
@@ -89,9 +92,9 @@ def from_dsn(dsn: Secret, *, ssl: str | bool | None = None, limits: Limits | Non
     return from_fields(
         host=url.hostname,
         port=url.port,
-        database=unquote(url.path.removeprefix("/")),
-        user=unquote(url.username or ""),
-        password=Secret(unquote(url.password)) if url.password else None,
+        database=_decode(url.path.removeprefix("/")),
+        user=_decode(url.username or ""),
+        password=Secret(_decode(url.password)) if url.password else None,
         ssl=options.get("sslmode", ssl),
         limits=limits,
     )
@@ -99,13 +102,15 @@ def from_dsn(dsn: Secret, *, ssl: str | bool | None = None, limits: Limits | Non
 
 def check_host(host: str) -> str:
     """Return `host` if it is a DNS name or one IP address in its usual form; `InvalidInput` otherwise."""
-    bare = host.removeprefix("[").removesuffix("]")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if host.startswith("/") or "\\" in host:
         raise InvalidInput(
             "host must be a name or an address; unix sockets are not reachable for tenants.", field="host"
         )
     if "," in host:
         raise InvalidInput("host must be one host; a list of hosts is not supported.", field="host")
+    if "%" in host:  # the standard library takes any text after it, line breaks and quotes included
+        raise InvalidInput("host may not name an interface of this machine.", field="host")
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
@@ -135,7 +140,7 @@ def _check_host_name(host: str) -> str:
 
 def _check_name(field: str, value: str) -> str:
     if _CONTROL.search(value):
-        raise InvalidInput(f"{field} holds a control character.", field=field)
+        raise InvalidInput(f"{field} holds a control character or half a surrogate pair.", field=field)
     if len(value.encode()) > _MAX_NAME:
         raise InvalidInput(f"{field} is longer than {_MAX_NAME} bytes, which Postgres would cut off.", field=field)
     return value
@@ -144,8 +149,11 @@ def _check_name(field: str, value: str) -> str:
 def _check_password(password: Secret | None) -> Secret | None:
     if password is None or not password.reveal():
         return None
-    if "\x00" in password.reveal() or len(password.reveal()) > _MAX_PASSWORD:
-        raise InvalidInput(f"password holds a NUL or is longer than {_MAX_PASSWORD} characters.", field="password")
+    if _UNSENDABLE.search(password.reveal()) or len(password.reveal()) > _MAX_PASSWORD:
+        raise InvalidInput(
+            f"password holds a NUL or half a surrogate pair, or is longer than {_MAX_PASSWORD} characters.",
+            field="password",
+        )
     return password
 
 
@@ -175,13 +183,24 @@ def _split(dsn: Secret) -> SplitResult:
             f"dsn has no readable host and port: {hint}; or give the fields one by one.", field="dsn"
         ) from None
     # '@', '/', '#' or '?' in clear inside the password moves the borders of the URL: never guess where they were.
-    if url.fragment or "#" in text or "@" in url.path or "@" in url.query or url.netloc.count("@") > 1:
+    moved = "#" in text or "@" in url.path or "@" in url.query or url.netloc.count("@") > 1
+    if moved or _STRAY_PERCENT.search(text):
         raise InvalidInput(f"dsn has special characters in clear: {hint}; or give the fields one by one.", field="dsn")
     return url
 
 
+def _decode(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidInput("dsn holds percent-encoded bytes that are not UTF-8.", field="dsn") from None
+
+
 def _options(url: SplitResult) -> dict[str, str]:
-    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    pairs = parse_qsl(url.query, keep_blank_values=True)
+    options = dict(pairs)
+    if len(options) < len(pairs):
+        raise InvalidInput("dsn has a parameter twice; give it once.", field="dsn")
     foreign = sorted(set(options) - _DSN_PARAMETERS)
     if foreign:
         raise InvalidInput(

@@ -25,12 +25,16 @@ from registry.log import (
 
 
 class MemoryLog:
-    """A `TenantLog` that lives as long as the object. Entry ids count up as `<seq>-0`."""
+    """A `TenantLog` that lives as long as the object.
+
+    Entry ids are `<seq>-0` as long as no entry is taken away; afterwards they go on rising, as a clock's do in Redis.
+    """
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self._heads: dict[str, Head] = {}
         self._keys: dict[str, str] = {}
+        self._ticks = 0
         self._grown = asyncio.Condition()
 
     async def create(self, type: str, data: bytes) -> Position | None:  # noqa: A002 - the field's name in the log
@@ -85,18 +89,21 @@ class MemoryLog:
         return [self._keys.get(tenant) for tenant in tenants]
 
     def _refusal(self, proposal: Proposal) -> Outcome | None:
+        if not self._entries:
+            return Diverged(None)
         head = self._heads.get(proposal.tenant)
         if head and head.command_id == proposal.head.command_id:
             return Repeated(head) if head.digest == proposal.head.digest else Reused(head)
         if all(known.position != proposal.after for known in self._entries):
-            return Diverged(self._entries[-1].position if self._entries else None)
+            return Diverged(self._entries[-1].position)
         if (head.position.seq if head else 0) != proposal.expected:
             return Conflict(head)
         return None
 
     def _add(self, type: str, data: bytes) -> Position:  # noqa: A002 - the field's name in the log
         last = self._entries[-1].position if self._entries else START
-        position = Position(last.seq + 1, f"{last.seq + 1}-0")
+        self._ticks += 1
+        position = Position(last.seq + 1, f"{self._ticks}-0")
         self._entries.append(Entry(position, last.entry, type, data))
         self._grown.notify_all()
         return position

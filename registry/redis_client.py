@@ -4,6 +4,7 @@ The client library repeats every command up to ten times by default; an append w
 Its repetition is off here, and each caller decides for itself what may be sent again.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
@@ -68,7 +69,7 @@ class RedisClient:
     async def run(self, *words: Word) -> Any:  # noqa: ANN401 - the reply's shape is the command's
         """Run one command and return the reply as the library parses it."""
         try:
-            return await self._redis.execute_command(*words)
+            return await self._execute(*words)
         except (RedisError, OSError) as error:
             raise unavailable(error) from error
 
@@ -77,9 +78,9 @@ class RedisClient:
         words: list[Word] = [len(keys), *keys, *args]
         try:
             try:
-                return await self._redis.execute_command("EVALSHA", script.sha, *words)
+                return await self._execute("EVALSHA", script.sha, *words)
             except NoScriptError:
-                return await self._redis.execute_command("EVAL", script.text, *words)
+                return await self._execute("EVAL", script.text, *words)
         except (RedisError, OSError) as error:
             raise unavailable(error) from error
 
@@ -87,6 +88,20 @@ class RedisClient:
         """Close all connections; commands under way fail."""
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
+
+    async def _execute(self, *words: Word) -> Any:  # noqa: ANN401
+        """Run one command; a cancellation that comes while it is sent is not lost.
+
+        The library sends within `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes in the
+        moment when it is done. A loop that reads for ever would then never end.
+        """
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
+        try:
+            return await self._redis.execute_command(*words)
+        finally:
+            if task and task.cancelling() > asked:
+                raise asyncio.CancelledError
 
 
 def unavailable(error: Exception) -> RegistryUnavailable:

@@ -122,7 +122,7 @@ def _outcome(verdict: bytes, rest: list[Any]) -> Outcome:
         case b"reused":
             return Reused(codec.decode_head(rest[0]))
         case b"conflict":
-            return Conflict(codec.decode_head(rest[0]) if rest and rest[0] else None)
+            return Conflict(None if rest[0] is None else codec.decode_head(rest[0]))
         case _:
             end = _position(*rest)
             return Diverged(end if end.seq else None)

@@ -107,12 +107,17 @@ class MasterKeys:
         Raises `InvalidInput` that names the line and never shows it.
         """
         lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
-        keys = [_parse_master(number, line) for number, line in lines if line and not line.startswith("#")]
+        keys: dict[str, bytes] = {}
+        for number, line in lines:
+            if not line or line.startswith("#"):
+                continue
+            name, key = _parse_master(number, line)
+            if name in keys:
+                raise InvalidInput(f"Line {number} of the key file names its key like one above; give it its own name.")
+            keys[name] = key
         if not keys:
             raise InvalidInput("The key file has no key; make one with: mcp-postgres keys new --out FILE")
-        if len({name for name, _ in keys}) < len(keys):
-            raise InvalidInput("The key file names two keys alike; every key needs a name of its own.")
-        return cls(keys)
+        return cls(list(keys.items()))
 
     def new_data_key(self, tenant: str) -> tuple[DataKey, str]:
         """Return a fresh data key for the tenant, and the same wrapped for storage."""

@@ -85,9 +85,7 @@ async def connection(dsn: str) -> AsyncIterator["asyncpg.Connection"]:
 def owner_process(data: Path) -> Iterator["subprocess.Popen[str]"]:
     argv = [sys.executable, "-c", OWNER, str(data)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    with subprocess.Popen(  # noqa: S603 - this interpreter and the program above
-        argv, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as owner:
+    with subprocess.Popen(argv, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as owner:
         try:
             yield owner
         finally:

@@ -1,0 +1,53 @@
+"""What a command runs on: the Redis and the key that were named, or embedded servers and a key of our own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from registry.errors import InvalidInput
+from registry.secrets import MasterKeys
+from server.embedded.errors import EmbeddedUnavailable
+from server.embedded.valkey import EmbeddedValkey, running_valkey_url
+from server.errors import StartError
+from server.master_keys import ensure_key_file, load_master_keys
+from server.settings import Settings
+
+
+class Backing(msgspec.Struct, frozen=True):
+    """Where the log is and what opens its secrets."""
+
+    redis_url: str
+    master: MasterKeys
+
+
+@asynccontextmanager
+async def backing_of(settings: Settings, *, join: bool = False) -> AsyncIterator[Backing]:
+    """Hold what the settings name; start an embedded Valkey when they name no Redis. Raises `StartError`.
+
+    Args:
+        settings: Checked settings.
+        join: Use the embedded Valkey of a server that is running in the same data directory, if there is one.
+    """
+    if settings.redis_url is not None and settings.key_file is not None:
+        yield Backing(settings.redis_url, master_of(settings.key_file))
+        return
+    master = master_of(settings.key_file or ensure_key_file(settings.data_dir / "master.key"))
+    running = running_valkey_url(settings.data_dir) if join else None
+    if running is not None:
+        yield Backing(running, master)
+        return
+    try:
+        async with EmbeddedValkey(settings.data_dir) as valkey:
+            yield Backing(valkey.url, master)
+    except EmbeddedUnavailable as error:
+        raise StartError(str(error)) from None
+
+
+def master_of(path: Path) -> MasterKeys:
+    """Return the keys of the file; `StartError` if it cannot be used."""
+    try:
+        return load_master_keys(path)
+    except InvalidInput as error:
+        raise StartError(error.message) from None

@@ -1,0 +1,199 @@
+"""What is in a tenant's database, for somebody who is about to write SQL: schemas, tables, one table in full.
+
+Each question is one guarded read (`server.reads`) and takes its round trips. Answers leave out what is null or empty.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from registry.errors import InvalidInput
+from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES
+from server.reads import ReadLimits, Rows, read
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
+
+_DESCRIPTION_BYTES: Final = 8 << 20
+_NEAR: Final = 3
+_StructT = TypeVar("_StructT", bound=msgspec.Struct)
+
+
+class Schema(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One schema and how many tables and views in it the login may read."""
+
+    name: str
+    owner: str
+    tables: int
+    comment: str | None = None
+
+
+class Schemas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The schemas that the login may use, the system's left out."""
+
+    schemas: list[Schema]
+    truncated: bool = False
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One table, view or the like; numbers are the planner's, as of its last VACUUM or ANALYZE."""
+
+    schema: str
+    name: str
+    kind: Annotated[str, Meta(description="table, view, materialized view, partitioned table, foreign table")]
+    estimated_rows: int | None = None
+    size_bytes: Annotated[int, Meta(description="With indexes")] | None = None
+    comment: str | None = None
+
+
+class Tables(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tables that the login may read, by schema and name."""
+
+    tables: list[Table]
+    truncated: Annotated[bool, Meta(description="There are more; ask for one schema")] = False
+
+
+class TableColumn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One column."""
+
+    name: str
+    type: str
+    nullable: bool
+    values: Annotated[list[str], Meta(description="An enum's, in order")] = []
+    default: str | None = None
+    generated: Annotated[str, Meta(description="Computed by this expression")] | None = None
+    identity: Annotated[str, Meta(description="always, by default")] | None = None
+    comment: str | None = None
+
+
+class ForeignKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A reference from `columns` to `foreign_columns`.
+
+    In `foreign_keys` the other table is the one referred to; in `referenced_by` the one that refers.
+    """
+
+    columns: list[str]
+    schema: str
+    table: str
+    foreign_columns: list[str]
+    on_delete: Annotated[str, Meta(description="Unless no action")] | None = None
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One index, with the statement that would make it."""
+
+    name: str
+    definition: str
+    unique: bool = False
+
+
+class TableDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One table in full."""
+
+    schema: str
+    table: str
+    kind: str
+    columns: list[TableColumn]
+    comment: str | None = None
+    estimated_rows: int | None = None
+    size_bytes: int | None = None
+    primary_key: list[str] = []
+    foreign_keys: list[ForeignKey] = []
+    referenced_by: list[ForeignKey] = []
+    indexes: list[Index] = []
+    checks: list[str] = []
+    definition: Annotated[str, Meta(description="A view's query")] | None = None
+
+
+async def list_schemas(connection: "Connection", *, limits: ReadLimits) -> Schemas:
+    """Return the schemas that the login may use. Raises what `read` raises; may be cancelled."""
+    rows = await _ask(connection, SCHEMAS, (), limits)
+    return Schemas(schemas=_structs(rows, Schema), truncated=rows.truncated)
+
+
+async def list_tables(connection: "Connection", schema: str | None = None, *, limits: ReadLimits) -> Tables:
+    """Return the tables that the login may read.
+
+    Args:
+        connection: Leased and prepared.
+        schema: One schema, which may be the system's; None for all but those.
+        limits: `max_rows` bounds the tables.
+
+    Raises `InvalidInput` for a schema that is not there, and what `read` raises; may be cancelled.
+    """
+    rows = await _ask(connection, TABLES, (schema,), limits)
+    if schema is not None and not rows.rows and not rows.truncated:
+        await _require_schema(connection, schema, limits)
+    return Tables(tables=_structs(rows, Table), truncated=rows.truncated)
+
+
+async def describe_table(
+    connection: "Connection", table: str, schema: str | None = None, *, limits: ReadLimits
+) -> TableDescription:
+    """Return one table in full.
+
+    Args:
+        connection: Leased and prepared.
+        table: Its name as it is stored, or `schema.name`.
+        schema: Where it is; None if there is one of that name outside of the system's schemas.
+        limits: Those of time count.
+
+    Raises `InvalidInput` if there is none, or several, and says which there are; and what `read` raises. May be
+    cancelled.
+    """
+    enough = msgspec.structs.replace(limits, max_rows=1, max_bytes=max(limits.max_bytes, _DESCRIPTION_BYTES))
+    found = (await _ask(connection, DESCRIBE, (table, schema), enough)).rows
+    if not found:
+        raise InvalidInput(
+            f"The description of {table!r} is too large to show; read pg_catalog instead.", field="table"
+        )
+    schemas, names, description = (_decoded(cell) for cell in found[0])
+    if description is not None:
+        return msgspec.convert(description, TableDescription)
+    raise InvalidInput(_which(table, schemas) if schemas else _no_table(table, names or ()), field="table")
+
+
+async def _ask(connection: "Connection", query: str, params: Sequence[object], limits: ReadLimits) -> Rows:
+    return await read(connection, query, params, limits=limits, search_path=SEARCH_PATH)
+
+
+async def _require_schema(connection: "Connection", schema: str, limits: ReadLimits) -> None:
+    known = [known.name for known in (await list_schemas(connection, limits=limits)).schemas]
+    if schema not in known:
+        raise InvalidInput(
+            f"There is no schema {schema!r} that this login may use.{_did_you_mean(schema, known)}", field="schema"
+        )
+
+
+def _structs(rows: Rows, kind: type[_StructT]) -> list[_StructT]:
+    """Return one struct a row: the SQL's columns are in the order of the struct's fields."""
+    fields = kind.__struct_fields__
+    return [msgspec.convert(dict(zip(fields, row, strict=True)), kind) for row in rows.rows]
+
+
+def _decoded(cell: msgspec.Raw | None) -> Any:  # noqa: ANN401 - what the SQL built
+    return None if cell is None else msgspec.json.decode(cell)
+
+
+def _which(table: str, schemas: Sequence[str]) -> str:
+    return f"There are several tables {table!r}; give the schema, one of {', '.join(schemas)}."
+
+
+def _no_table(table: str, names: Sequence[str]) -> str:
+    return f"There is no table {table!r} that this login may read.{_did_you_mean(table, names)}"
+
+
+def _did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Return what comes near, compared without case and schema."""
+    by_plain: dict[str, list[str]] = {}
+    for each in names:
+        by_plain.setdefault(each.rpartition(".")[2].casefold(), []).append(each)
+    near = get_close_matches(name.rpartition(".")[2].casefold(), by_plain, n=_NEAR)
+    told = [each for match in near for each in by_plain[match]][:_NEAR]
+    return f" Did you mean {', '.join(told)}?" if told else ""

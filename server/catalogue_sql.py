@@ -1,0 +1,126 @@
+"""The catalogue's SQL: PostgreSQL 13 to 18, one statement a question.
+
+Rules: each statement runs with the search path below, so that no table, function or operator of a tenant's comes in
+between (written-out schemas would leave the operators open), and so that types and views are told with their schemas.
+Nothing takes a lock on a table: one that is being rewritten must not hold up the list of tables, so sizes are the
+planner's (`relpages`), not the disk's. A login is shown what it may read. Partitions are part of their table: they are
+not listed, though they can be described.
+"""
+
+from typing import Final
+
+SEARCH_PATH: Final = "pg_catalog, pg_temp"
+"""pg_temp is always searched, and first unless it is named."""
+
+_OF_USERS: Final = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+_RELATION: Final = "c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+_READABLE: Final = """
+    has_schema_privilege(n.oid, 'USAGE')
+    AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))"""
+_KIND: Final = """
+    CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
+                   WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' END"""
+# A table without an ANALYZE has -1 rows, or 0 up to version 13; the statistics may know better then.
+_ROWS_OF: Final = """
+    CASE WHEN {0}.reltuples > 0 THEN {0}.reltuples::bigint
+         ELSE COALESCE(NULLIF(pg_stat_get_live_tuples({0}.oid), 0), CASE WHEN {0}.reltuples = 0 THEN 0 END) END"""
+_PAGES_OF: Final = """
+    {0}.relpages + COALESCE((SELECT t.relpages FROM pg_class AS t WHERE t.oid = {0}.reltoastrelid), 0)
+    + COALESCE((SELECT sum(x.relpages) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
+                 WHERE i.indrelid = {0}.oid), 0)"""
+# What a partitioned table holds is in its partitions, and theirs.
+_SIZE: Final = f"""
+    LATERAL (
+        WITH RECURSIVE parts AS (
+            SELECT c.oid AS part UNION ALL
+            SELECT h.inhrelid FROM parts JOIN pg_inherits AS h ON h.inhparent = parts.part WHERE c.relkind = 'p'
+        )
+        SELECT sum({_ROWS_OF.format("p")})::bigint AS rows,
+               NULLIF(current_setting('block_size')::bigint * sum({_PAGES_OF.format("p")}), 0)::bigint AS bytes
+          FROM parts JOIN pg_class AS p ON p.oid = parts.part AND p.relkind NOT IN ('p', 'v')
+    ) AS size"""  # noqa: S608 - constants of this file
+
+NAMES: Final = 2000
+"""How many names are looked through for one that is meant."""
+
+SCHEMAS: Final = f"""
+    SELECT n.nspname, pg_get_userbyid(n.nspowner),
+           (SELECT count(*) FROM pg_class AS c
+             WHERE c.relnamespace = n.oid AND NOT c.relispartition AND {_RELATION} AND {_READABLE}),
+           obj_description(n.oid, 'pg_namespace')
+      FROM pg_namespace AS n
+     WHERE {_OF_USERS} AND has_schema_privilege(n.oid, 'USAGE')
+     ORDER BY n.nspname
+"""  # noqa: S608 - constants of this file
+
+TABLES: Final = f"""
+    SELECT n.nspname, c.relname, {_KIND}, size.rows, size.bytes, obj_description(c.oid, 'pg_class')
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, {_SIZE}
+     WHERE NOT c.relispartition AND {_RELATION} AND {_READABLE}
+       AND CASE WHEN $1::text IS NULL THEN {_OF_USERS} ELSE n.nspname = $1 END
+     ORDER BY n.nspname, c.relname
+"""  # noqa: S608 - constants of this file
+
+DESCRIBE: Final = f"""
+WITH readable AS NOT MATERIALIZED (
+    SELECT c.*, n.nspname, {_OF_USERS} AS of_users
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE {_RELATION} AND {_READABLE} AND ($2::text IS NULL OR n.nspname = $2)
+), found AS (
+    SELECT * FROM readable AS c
+     WHERE c.relname IN ($1::text, substr($1, strpos($1, '.') + 1))
+       AND CASE WHEN $2 IS NOT NULL THEN c.relname = $1
+                ELSE (c.relname = $1 AND c.of_users) OR c.nspname || '.' || c.relname = $1 END
+), columns AS (
+    SELECT json_agg(json_strip_nulls(json_build_object(
+               'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull,
+               'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+               'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+               'values', (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e
+                           WHERE e.enumtypid = a.atttypid),
+               'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
+               'comment', col_description(c.oid, a.attnum))) ORDER BY a.attnum) AS told
+      FROM found AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+), keys AS (
+    SELECT k.contype, k.confdeltype, k.conname, pg_get_constraintdef(k.oid) AS definition, k.conrelid = c.oid AS own,
+           nf.nspname AS of_schema, f.relname AS of_table, nt.nspname AS to_schema, t.relname AS to_table,
+           (SELECT json_agg(a.attname ORDER BY u.place) FROM unnest(k.conkey) WITH ORDINALITY AS u(number, place)
+              JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = u.number) AS of_columns,
+           (SELECT json_agg(a.attname ORDER BY u.place) FROM unnest(k.confkey) WITH ORDINALITY AS u(number, place)
+              JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = u.number) AS to_columns
+      FROM found AS c JOIN pg_constraint AS k ON k.conrelid = c.oid OR (k.confrelid = c.oid AND k.contype = 'f')
+      JOIN pg_class AS f ON f.oid = k.conrelid JOIN pg_namespace AS nf ON nf.oid = f.relnamespace
+      LEFT JOIN pg_class AS t ON t.oid = k.confrelid LEFT JOIN pg_namespace AS nt ON nt.oid = t.relnamespace
+     WHERE k.conparentid = 0 OR k.conrelid = c.oid
+), foreign_keys AS (
+    SELECT own, json_agg(json_strip_nulls(json_build_object(
+               'columns', of_columns, 'schema', CASE WHEN own THEN to_schema ELSE of_schema END,
+               'table', CASE WHEN own THEN to_table ELSE of_table END, 'foreign_columns', to_columns,
+               'on_delete', CASE confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set null'
+                            WHEN 'd' THEN 'set default' WHEN 'r' THEN 'restrict' END)) ORDER BY conname) AS told
+      FROM keys WHERE contype = 'f' GROUP BY own
+), indexes AS (
+    SELECT json_agg(json_strip_nulls(json_build_object(
+               'name', x.relname, 'definition', pg_get_indexdef(i.indexrelid),
+               'unique', NULLIF(i.indisunique, false))) ORDER BY x.relname) AS told
+      FROM found AS c JOIN pg_index AS i ON i.indrelid = c.oid JOIN pg_class AS x ON x.oid = i.indexrelid
+)
+SELECT (SELECT json_agg(nspname ORDER BY nspname) FROM found) AS schemas,
+       CASE WHEN NOT EXISTS (SELECT FROM found) THEN
+           (SELECT json_agg(name) FROM (
+               SELECT CASE WHEN $2 IS NULL THEN c.nspname || '.' || c.relname ELSE c.relname END AS name
+                 FROM readable AS c WHERE c.of_users OR $2 IS NOT NULL ORDER BY name LIMIT {NAMES}) AS names)
+       END AS names,
+       (SELECT json_strip_nulls(json_build_object(
+           'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', obj_description(c.oid, 'pg_class'),
+           'estimated_rows', size.rows, 'size_bytes', size.bytes,
+           'columns', COALESCE((SELECT told FROM columns), '[]'),
+           'primary_key', (SELECT of_columns FROM keys WHERE contype = 'p' AND own),
+           'foreign_keys', (SELECT told FROM foreign_keys WHERE own),
+           'referenced_by', (SELECT told FROM foreign_keys WHERE NOT own),
+           'indexes', (SELECT told FROM indexes),
+           'checks', (SELECT json_agg(definition ORDER BY conname) FROM keys WHERE contype = 'c' AND own),
+           'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END))
+          FROM found AS c, {_SIZE} WHERE (SELECT count(*) FROM found) = 1) AS description
+"""  # noqa: S608 - constants of this file

@@ -1,0 +1,140 @@
+"""The command `mcp-postgres`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from registry.errors import TenancyError
+from server import __version__
+from server.errors import StartError
+from server.settings import SETTINGS, Settings, SettingsError
+
+_DESCRIPTION: Final = "A Postgres MCP server for many tenants, whose registry is an event log on Redis Streams."
+_EPILOG: Final = """\
+examples:
+  mcp-postgres run                          all on this machine, with a sample tenant
+  mcp-postgres keys new --out master.key    make the key that seals the tenants' passwords
+  REDIS_URL=redis://redis:6379/0 MCP_POSTGRES_KEY_FILE=master.key mcp-postgres serve
+  mcp-postgres tenants list
+
+exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage or settings
+"""
+_OK: Final = 0
+_FAILED: Final = 1
+_USAGE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; what fails is told in one line on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        # Here, not above: --help and a wrong word on the command line answer without a second of imports.
+        from server import commands  # noqa: PLC0415
+
+        getattr(commands, options.run)(options)
+    except SettingsError as error:
+        for problem in error.problems:
+            _tell(problem)
+        return _USAGE
+    except (StartError, TenancyError) as error:
+        _tell(str(error))
+        return _FAILED
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # The reader of our output has left; nothing is wrong and there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mcp-postgres",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mcp-postgres {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    serve = commands.add_parser("serve", help="answer MCP over HTTP, or over stdio", description="Run one replica.")
+    serve.add_argument("--stdio", action="store_true", help="answer on standard input and output instead of HTTP")
+    _add_settings(serve, server=True)
+    serve.set_defaults(run="serve")
+    run = commands.add_parser(
+        "run", help="try it: embedded servers and a sample tenant", description="Run all on this machine."
+    )
+    _add_settings(run, server=True)
+    run.set_defaults(run="run")
+    _add_tenants(commands.add_parser("tenants", help="register, remove and look at tenants"))
+    _add_keys(commands.add_parser("keys", help="make the key that seals the tenants' passwords"))
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, *, server: bool) -> None:
+    defaults = Settings()
+    group = parser.add_argument_group("settings", "each also by the environment variable behind it")
+    for setting in SETTINGS:
+        if setting.server_only and not server:
+            continue
+        flag = "--" + setting.field.replace("_", "-")
+        default = getattr(defaults, setting.field)
+        meaning = f"{setting.meaning} [{setting.variable}{'' if default in (None, (), False) else f'; {default}'}]"
+        if isinstance(default, bool):
+            group.add_argument(flag, action="store_true", default=None, help=meaning)
+        else:
+            group.add_argument(flag, metavar="X", help=meaning.replace("%", "%%"))
+
+
+def _add_tenants(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    listing = actions.add_parser("list", help="all tenants")
+    listing.add_argument("--json", action="store_true", help="as JSON, for programs")
+    get = actions.add_parser("get", help="one tenant, without its password")
+    history = actions.add_parser("history", help="who changed a tenant, when, why and what")
+    history.add_argument("--limit", type=int, help="events at most [20]")
+    register = actions.add_parser("register", help="add a tenant, or replace how it is reached")
+    _add_registration(register)
+    remove = actions.add_parser("remove", help="end a tenant")
+    for action in (get, history, register, remove):
+        action.add_argument("tenant_id", metavar="TENANT")
+    for action in (register, remove):
+        action.add_argument("--reason", help="why, for the audit history")
+        action.add_argument(
+            "--expected-version", type=int, metavar="N", help="refuse unless the tenant is at version N"
+        )
+    for action in (listing, get, history, register, remove):
+        _add_settings(action, server=False)
+        action.set_defaults(run="tenants")
+
+
+def _add_registration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dsn-file", metavar="FILE", help="file with postgresql://user:password@host:port/database; - for stdin"
+    )
+    parser.add_argument("--host", dest="host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--database")
+    parser.add_argument("--user")
+    parser.add_argument(
+        "--password-file", metavar="FILE", help="file with the password; - for stdin; asked for on a terminal"
+    )
+    parser.add_argument("--ssl", help="a libpq sslmode [prefer]")
+    for name in ("min-pool-size", "max-pool-size", "max-concurrent-requests"):
+        parser.add_argument(f"--{name}", type=int)
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_const", const=False, help="register without a test login"
+    )
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    new = actions.add_parser("new", help="write a new key file, readable by you alone")
+    new.add_argument("--out", required=True, type=Path, metavar="FILE")
+    new.set_defaults(run="new_key")
+
+
+def _tell(text: str) -> None:
+    print(f"mcp-postgres: {text}", file=sys.stderr)  # noqa: T201 - how a command says what is wrong

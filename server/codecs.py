@@ -1,0 +1,352 @@
+"""How single values cross the wire: Postgres's binary forms to JSON values, and JSON values to binary forms.
+
+Rules: pure; one small function a type; every function reads bytes that Postgres sent, or raises `ValueError` with a
+sentence about what to give instead. The layouts are those of the types' `send` and `recv` functions in Postgres.
+
+`CODECS` are types whose driver's values would lose something (infinities, months, which of two types it was), or have
+no JSON form. `ELEMENTS` also reads the common types that the driver reads well by itself: an anonymous record names its
+elements' types only in its own bytes, and the driver takes some of them for something else.
+"""
+
+import base64
+import binascii
+import ipaddress
+import math
+import re
+import struct
+import uuid
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from server import temporal
+
+SAFE_INTEGER: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps: they may read numbers as doubles (RFC 8259, section 6)."""
+
+_SPECIAL_FLOATS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_NUMERIC_SIGN: Final = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
+_NUMERIC_NEGATIVE: Final = 0x4000
+_JSONB_VERSION: Final = b"\x01"
+_INET, _INET6 = 2, 3  # address families as Postgres numbers them on the wire, on every platform
+_FLOAT4_DIGITS: Final = 9  # that many always tell two of them apart; fewer often do
+_FIELD: Final = re.compile(r'[(,](?:"((?:[^"\\]|""|\\.)*)"|([^,()"\\]*))(?=[,)])', re.DOTALL)
+_ESCAPED: Final = re.compile(r'["\\](.)', re.DOTALL)
+
+
+class Codec(NamedTuple):
+    """One type: its name in pg_catalog, and both ways over the wire."""
+
+    name: str
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+
+
+class UnknownElement(Exception):
+    """An anonymous record holds a type that its bytes alone do not explain."""
+
+
+def integer_value(value: int) -> int | str:
+    """Return a number, or its digits where a JSON reader might round it."""
+    return value if -SAFE_INTEGER <= value <= SAFE_INTEGER else str(value)
+
+
+def float_value(value: float) -> float | str:
+    """Return a number, or `NaN`, `Infinity`, `-Infinity`: JSON has none of them."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def numeric_value(value: Decimal) -> str:
+    """Return every digit, trailing zeros too; never an exponent."""
+    return format(value, "f")
+
+
+def bytes_value(value: bytes) -> str:
+    """Return base64 (RFC 4648, section 4)."""
+    return base64.b64encode(value).decode()
+
+
+def json_value(text: bytes) -> msgspec.Raw | str:
+    """Return JSON as it stands, without its white space; no number is read, so none loses a digit.
+
+    What JSON readers would refuse (half a surrogate pair, a thousand levels) comes as text.
+    """
+    try:
+        return msgspec.Raw(msgspec.json.format(text, indent=-1))
+    except (msgspec.MsgspecError, RecursionError):
+        return text.decode()
+
+
+def read_integer(value: object, low: int, high: int) -> int:
+    """Return an integer given as a number or as digits; raises `ValueError` outside of low to high."""
+    if isinstance(value, str):
+        value = int(value) if re.fullmatch(r"[+-]?\d{1,20}", value, re.ASCII) else value
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"give an integer from {low} to {high}, as a number or as a string of digits")
+    return value
+
+
+def read_float(value: object) -> float:
+    """Return a float given as a number or as `NaN`, `Infinity`, `-Infinity`; raises `ValueError`."""
+    if isinstance(value, str) and value in _SPECIAL_FLOATS:
+        return _SPECIAL_FLOATS[value]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError('give a number, or "NaN", "Infinity" or "-Infinity"')  # noqa: TRY004 - as in _text
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("give a number that a float can hold") from None
+
+
+def read_numeric(value: object) -> Decimal:
+    """Return a numeric given as a string, which keeps its scale, or as a number; raises `ValueError`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Decimal(repr(value))
+    if isinstance(value, str) and re.fullmatch(
+        r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?|NaN|-?Infinity", value, re.ASCII
+    ):
+        return Decimal(value)
+    raise ValueError('give a number or a string like "1.50"')
+
+
+def read_bytes(value: object) -> bytes:
+    """Return the bytes of base64; raises `ValueError`."""
+    try:
+        return base64.b64decode(_text(value), validate=True)
+    except binascii.Error:
+        raise ValueError("give base64") from None
+
+
+def read_uuid(value: object) -> uuid.UUID:
+    """Return a UUID given as text; raises `ValueError`."""
+    try:
+        return uuid.UUID(_text(value))
+    except ValueError:
+        raise ValueError('give a UUID like "6ba7b810-9dad-11d1-80b4-00c04fd430c8"') from None
+
+
+def composite_texts(text: str) -> list[str | None]:
+    """Return the fields of a row's own text, `(1,"a b",)`, each in its type's own text (record_out in Postgres)."""
+    return [
+        (plain or None) if quoted is None else _ESCAPED.sub(r"\1", quoted)
+        for quoted, plain in (found.groups() for found in _FIELD.finditer(text))
+    ]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("give a string")  # noqa: TRY004 - a wrong value is one error to the callers of this file
+    return value
+
+
+def _packed(layout: str, *numbers: float) -> bytes:
+    try:
+        return struct.pack(layout, *numbers)
+    except (struct.error, OverflowError):
+        raise ValueError("this is out of range") from None
+
+
+def _char_text(data: bytes) -> str:
+    """Return what charout of Postgres 15 and later writes: nothing for NUL, octal beyond ASCII."""
+    code = data[0]
+    return "" if code == 0 else chr(code) if code < 128 else f"\\{code:03o}"  # noqa: PLR2004 - ASCII ends there
+
+
+def _char_bytes(value: object) -> bytes:
+    text = _text(value)
+    if len(text) > 1 or not text.isascii():
+        raise ValueError("give one ASCII character")
+    return text.encode() or b"\0"
+
+
+def _float4_value(data: bytes) -> float | str:
+    """Return a short number that is this float4: 0.1, not 0.10000000149011612."""
+    value = struct.unpack(">f", data)[0]
+    for digits in range(6, _FLOAT4_DIGITS):
+        short = float(f"{value:.{digits}g}")
+        if math.isfinite(short) and struct.pack(">f", short) == data:
+            return short
+    return float_value(value)
+
+
+def _numeric_text(data: bytes) -> str:
+    """Return every digit; on the wire there are groups of four, and how many digits follow the point."""
+    count, weight, sign, scale = struct.unpack_from(">hhHh", data)
+    if sign in _NUMERIC_SIGN:
+        return _NUMERIC_SIGN[sign]
+    groups = "".join(f"{group:04d}" for group in struct.unpack_from(f">{count}h", data, 8))
+    whole = groups[: max(weight + 1, 0) * 4].ljust((weight + 1) * 4, "0").lstrip("0") or "0"
+    fraction = ("0000" * (-weight - 1) + groups[max(weight + 1, 0) * 4 :]).ljust(scale, "0")[:scale]
+    return f"{'-' if sign == _NUMERIC_NEGATIVE else ''}{whole}{'.' if scale else ''}{fraction}"
+
+
+def _json_bytes(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _inet_text(data: bytes) -> str:
+    _family, bits, is_cidr, size = data[:4]
+    address = ipaddress.ip_address(data[4 : 4 + size])
+    text = str(address)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        text = f"::ffff:{address.ipv4_mapped}"
+    return text if bits == size * 8 and not is_cidr else f"{text}/{bits}"
+
+
+def _inet_bytes(value: object) -> bytes:
+    return _network_bytes(_interface(value), is_cidr=False)
+
+
+def _cidr_bytes(value: object) -> bytes:
+    interface = _interface(value)
+    if interface.ip != interface.network.network_address:
+        raise ValueError("give a network with no bits right of its prefix, like 10.0.0.0/8")
+    return _network_bytes(interface, is_cidr=True)
+
+
+def _interface(value: object) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    try:
+        return ipaddress.ip_interface(_text(value))
+    except ValueError:
+        raise ValueError("give an address like 10.0.0.1 or 10.0.0.0/8") from None
+
+
+def _network_bytes(interface: ipaddress.IPv4Interface | ipaddress.IPv6Interface, *, is_cidr: bool) -> bytes:
+    address = interface.packed
+    family = _INET if interface.version == 4 else _INET6  # noqa: PLR2004 - the two versions of IP
+    return bytes((family, interface.network.prefixlen, is_cidr, len(address))) + address
+
+
+def _tid_text(data: bytes) -> str:
+    block, offset = struct.unpack(">IH", data)
+    return f"({block},{offset})"
+
+
+def _tid_bytes(value: object) -> bytes:
+    found = re.fullmatch(r"\((\d+),(\d+)\)", _text(value), re.ASCII)
+    if found is None:
+        raise ValueError('give a string like "(0,1)"')
+    return _packed(">IH", int(found[1]), int(found[2]))
+
+
+def _lsn_text(data: bytes) -> str:
+    high, low = struct.unpack(">II", data)
+    return f"{high:X}/{low:X}"
+
+
+def _lsn_bytes(value: object) -> bytes:
+    found = re.fullmatch(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})", _text(value))
+    if found is None:
+        raise ValueError('give a string like "16/B374D848"')
+    return struct.pack(">II", int(found[1], 16), int(found[2], 16))
+
+
+def _snapshot_text(data: bytes) -> str:
+    count, low, high = struct.unpack_from(">iqq", data)
+    running = struct.unpack_from(f">{count}q", data, 20)
+    return f"{low}:{high}:{','.join(map(str, running))}"
+
+
+def _record_values(data: bytes) -> list[Any]:
+    """Return the elements of an anonymous record; raises `UnknownElement`."""
+    values: list[Any] = []
+    offset = 4
+    for _ in range(struct.unpack_from(">i", data)[0]):
+        oid, size = struct.unpack_from(">Ii", data, offset)
+        offset += 8
+        values.append(None if size < 0 else _element(oid, data[offset : offset + size]))
+        offset += max(size, 0)
+    return values
+
+
+def _element(oid: int, data: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    decode = ELEMENTS.get(oid)
+    if decode is None:
+        raise UnknownElement(oid)
+    return decode(data)
+
+
+def _cast_instead(_value: object) -> bytes:
+    raise ValueError("a parameter cannot have this type; pass text and cast it in SQL, as in $1::text::…")
+
+
+def _interval_text(data: bytes) -> str:
+    us, days, months = struct.unpack(">qii", data)
+    return temporal.interval_text(months, days, us)
+
+
+def _interval_bytes(value: object) -> bytes:
+    months, days, us = temporal.read_interval(_text(value))
+    return _packed(">qii", us, days, months)
+
+
+def _unsigned(data: bytes) -> int | str:
+    return integer_value(int.from_bytes(data))
+
+
+def _signed(data: bytes) -> int | str:
+    return integer_value(int.from_bytes(data, signed=True))
+
+
+# Bound methods: these run once a cell.
+_int4: Final = struct.Struct(">i").unpack
+_int8: Final = struct.Struct(">q").unpack
+_float8: Final = struct.Struct(">d").unpack
+
+CODECS: Final[Mapping[int, Codec]] = {
+    18: Codec("char", _char_text, _char_bytes),
+    27: Codec("tid", _tid_text, _tid_bytes),
+    114: Codec("json", json_value, _json_bytes),
+    650: Codec("cidr", _inet_text, _cidr_bytes),
+    700: Codec("float4", _float4_value, lambda value: _packed(">f", read_float(value))),
+    869: Codec("inet", _inet_text, _inet_bytes),
+    1082: Codec(
+        "date",
+        lambda data: temporal.date_text(*_int4(data)),
+        lambda value: _packed(">i", temporal.read_date(_text(value))),
+    ),
+    1083: Codec(
+        "time",
+        lambda data: temporal.time_text(*_int8(data)),
+        lambda value: _packed(">q", temporal.read_time(_text(value))),
+    ),
+    1114: Codec(
+        "timestamp",
+        lambda data: temporal.timestamp_text(*_int8(data)),
+        lambda value: _packed(">q", temporal.read_timestamp(_text(value))),
+    ),
+    1184: Codec(
+        "timestamptz",
+        lambda data: temporal.timestamptz_text(*_int8(data)),
+        lambda value: _packed(">q", temporal.read_timestamptz(_text(value))),
+    ),
+    1186: Codec("interval", _interval_text, _interval_bytes),
+    1266: Codec(
+        "timetz",
+        lambda data: temporal.timetz_text(*struct.unpack(">qi", data)),
+        lambda value: _packed(">qi", *temporal.read_timetz(_text(value))),
+    ),
+    2249: Codec("record", _record_values, _cast_instead),
+    2970: Codec("txid_snapshot", _snapshot_text, _cast_instead),
+    3220: Codec("pg_lsn", _lsn_text, _lsn_bytes),
+    3802: Codec("jsonb", lambda data: json_value(data[1:]), lambda value: _JSONB_VERSION + _json_bytes(value)),
+    5038: Codec("pg_snapshot", _snapshot_text, _cast_instead),
+}
+"""By oid, which is fixed for types of pg_catalog."""
+
+ELEMENTS: Final[Mapping[int, Callable[[bytes], Any]]] = {
+    **{oid: codec.decode for oid, codec in CODECS.items()},
+    **dict.fromkeys((19, 25, 705, 1042, 1043), bytes.decode),
+    16: lambda data: data != b"\0",
+    17: bytes_value,
+    **dict.fromkeys((20, 21, 23), _signed),
+    **dict.fromkeys((26, 28, 5069), _unsigned),
+    701: lambda data: float_value(*_float8(data)),
+    1700: _numeric_text,
+    2950: lambda data: str(uuid.UUID(bytes=data)),
+}
+"""How an anonymous record's elements are read, by the oid that stands before each."""

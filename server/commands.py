@@ -1,0 +1,67 @@
+"""What each command of the command line does, once its words are understood."""
+
+import argparse
+import os
+from collections.abc import Mapping
+
+import structlog
+import uvloop
+
+from server.backing import backing_of
+from server.connect import forget_libpq_environment
+from server.demo import run_demo
+from server.logs import configure
+from server.master_keys import make_key_file
+from server.replica import open_replica
+from server.serving import serve_http, serve_stdio
+from server.settings import SETTINGS, Settings, load
+from server.tenants_command import run_tenants
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Run one replica until a signal, or until the client of `--stdio` leaves."""
+    settings = _settings(vars(options))
+
+    async def run_replica() -> None:
+        async with (
+            backing_of(settings) as backing,
+            open_replica(settings, backing.redis_url, backing.master) as replica,
+        ):
+            if options.stdio:
+                await serve_stdio(replica)
+            else:
+                await serve_http(replica, settings, _announce)
+
+    uvloop.run(run_replica())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run everything on this machine until a signal."""
+    uvloop.run(run_demo(_settings(vars(options))))
+
+
+def tenants(options: argparse.Namespace) -> None:
+    """Run one of the `tenants` commands. A tenant's host or port is not this process's."""
+    shared = {setting.field for setting in SETTINGS if not setting.server_only}
+    settings = _settings({name: value for name, value in vars(options).items() if name in shared}, "warning")
+    uvloop.run(run_tenants(settings, options))
+
+
+def new_key(options: argparse.Namespace) -> None:
+    """Write a new key file."""
+    make_key_file(options.out)
+    print(  # noqa: T201 - what the command is for
+        f"Wrote {options.out}. Set MCP_POSTGRES_KEY_FILE={options.out} on every replica, and keep a copy apart."
+    )
+
+
+async def _announce(base: str) -> None:
+    structlog.get_logger("server").info("listening", url=base)
+
+
+def _settings(arguments: Mapping[str, object], log_level: str | None = None) -> Settings:
+    """Check the settings and set up what the process shares: the log, an environment without libpq's words."""
+    settings = load(arguments, os.environ)
+    configure(log_level or settings.log_level, settings.log_format)
+    forget_libpq_environment()
+    return settings

@@ -1,0 +1,114 @@
+"""The tools that look into a tenant's database."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from projections.follower import Follower
+from registry.decide import require_live
+from registry.errors import ConnectionLost
+from registry.names import check_tenant_id
+from server import catalogue
+from server.pools import Pools
+from server.reads import ReadLimits, Rows, read
+from server.tenant_tools import TenantId
+from server.toolbox import Call, Hints, tool
+
+if TYPE_CHECKING:
+    from server.tenant_pool import Connection
+
+T = TypeVar("T")
+
+
+class ListSchemas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `list_schemas`."""
+
+    tenant_id: TenantId
+
+
+class ListTables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `list_tables`."""
+
+    tenant_id: TenantId
+    schema: Annotated[str, Meta(description="Default: all but the system's")] | None = None
+
+
+class DescribeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `describe_table`."""
+
+    tenant_id: TenantId
+    table: Annotated[str, Meta(description="Exact name, unquoted")]
+    schema: Annotated[str, Meta(description="Needed if several schemas have the table")] | None = None
+
+
+class ExecuteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `execute_query`."""
+
+    tenant_id: TenantId
+    query: Annotated[str, Meta(description="One SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN; $1, $2 for params")]
+    params: Annotated[list[Any], Meta(description="Values of $1, $2, …")] = msgspec.field(default_factory=list)
+    limit: Annotated[int, Meta(ge=1, description="Rows at most; the server has a bound of its own")] | None = None
+
+
+class DatabaseTools:
+    """Look at schemas and tables, and read.
+
+    Args:
+        follower: Knows the tenants.
+        pools: Has their connections.
+        limits: Bounds of every read.
+    """
+
+    def __init__(self, *, follower: Follower, pools: Pools, limits: ReadLimits) -> None:
+        self._follower = follower
+        self._pools = pools
+        self._limits = limits
+
+    @tool("List schemas", Hints(read_only=True))
+    async def list_schemas(self, args: ListSchemas, _call: Call) -> catalogue.Schemas:
+        """List the schemas of a tenant's database, with how many tables each has."""
+        return await self._with_connection(
+            args.tenant_id, lambda connection: catalogue.list_schemas(connection, limits=self._limits)
+        )
+
+    @tool("List tables", Hints(read_only=True))
+    async def list_tables(self, args: ListTables, _call: Call) -> catalogue.Tables:
+        """List tables and views of a tenant's database, with estimated rows, sizes and comments."""
+        return await self._with_connection(
+            args.tenant_id, lambda connection: catalogue.list_tables(connection, args.schema, limits=self._limits)
+        )
+
+    @tool("Describe a table", Hints(read_only=True))
+    async def describe_table(self, args: DescribeTable, _call: Call) -> catalogue.TableDescription:
+        """Show a table's or view's columns, keys, references, indexes, checks and comments."""
+        return await self._with_connection(
+            args.tenant_id,
+            lambda connection: catalogue.describe_table(connection, args.table, args.schema, limits=self._limits),
+        )
+
+    @tool("Run a query", Hints(read_only=True))
+    async def execute_query(self, args: ExecuteQuery, _call: Call) -> Rows:
+        """Run one SQL statement that reads, in a read-only transaction. Rows come as lists in the columns' order.
+
+        If `truncated`, ask for less: fewer columns, a WHERE, an aggregate, or LIMIT and OFFSET.
+        """
+        rows = min(args.limit or self._limits.max_rows, self._limits.max_rows)
+        limits = msgspec.structs.replace(self._limits, max_rows=rows)
+        return await self._with_connection(
+            args.tenant_id, lambda connection: read(connection, args.query, args.params, limits=limits)
+        )
+
+    async def _with_connection(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:
+        """Run `work` on one of the tenant's connections; once more on a fresh one when an idle one turns out dead.
+
+        Only reads come here, so running one twice does no harm.
+        """
+        require_live(tenant_id, await self._follower.tenant(check_tenant_id(tenant_id)))
+        try:
+            async with self._pools.lease(tenant_id) as connection:
+                return await work(connection)
+        except ConnectionLost:
+            async with self._pools.lease(tenant_id) as connection:
+                return await work(connection)

@@ -1,0 +1,78 @@
+"""`mcp-postgres run`: everything on this machine, with a sample database as tenant `demo`."""
+
+import asyncio
+import importlib
+import json
+from typing import Any, Final
+
+from server.backing import master_of
+from server.embedded.base import together
+from server.embedded.errors import EmbeddedUnavailable
+from server.embedded.postgres import EmbeddedPostgres
+from server.embedded.sample import SampleLogin, ensure_sample
+from server.embedded.valkey import EmbeddedValkey
+from server.errors import StartError
+from server.master_keys import ensure_key_file
+from server.replica import Replica, open_replica
+from server.serving import serve_http
+from server.settings import Settings
+from server.toolbox import Call
+
+DEMO: Final = "demo"
+
+
+async def run_demo(settings: Settings) -> None:
+    """Run a server over embedded ones until a signal. Raises `StartError`."""
+    valkey, postgres = EmbeddedValkey(settings.data_dir), EmbeddedPostgres(settings.data_dir)
+    # The SDK takes a second to import: let that pass while the servers start.
+    importing = asyncio.create_task(asyncio.to_thread(importlib.import_module, "server.mcp_server"))
+    try:
+        async with together(valkey, postgres):
+            sample = await ensure_sample(postgres)
+            master = master_of(settings.key_file or ensure_key_file(settings.data_dir / "master.key"))
+            await importing
+            async with open_replica(settings, valkey.url, master) as replica:
+                await replica.follower.complete()
+                await _register(replica, sample)
+                await serve_http(replica, settings, lambda base: _announce(base, settings, valkey, replica))
+    except EmbeddedUnavailable as error:
+        raise StartError(str(error)) from None
+
+
+async def _register(replica: Replica, sample: SampleLogin) -> None:
+    """Register the sample, or find it registered: the same again changes nothing."""
+    arguments: dict[str, Any] = {
+        "tenant_id": DEMO,
+        "host": sample.host,
+        "port": sample.port,
+        "database": sample.database,
+        "user": sample.user,
+        "password": sample.password,
+        "ssl": "disable",
+        "reason": "the sample of mcp-postgres run",
+    }
+    answer = await replica.toolbox.call("register_tenant", arguments, Call(actor="mcp-postgres run"))
+    if answer.is_error:
+        raise StartError(f"The sample tenant cannot be registered: {json.loads(answer.payload)['error']['message']}")
+
+
+async def _announce(base: str, settings: Settings, valkey: EmbeddedValkey, replica: Replica) -> None:
+    call = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "list_tables", "arguments": {"tenant_id": DEMO}},
+    }
+    lines = (
+        f"mcp-postgres serves {replica.follower.status.tenants} tenant(s) over an embedded Valkey and Postgres.",
+        "",
+        "  Try it:",
+        f"    curl {base}{settings.path} -X POST -H 'Content-Type: application/json' -d '{json.dumps(call)}'",
+        "",
+        f"  MCP URL for clients:  {base}{settings.path}",
+        f"  Tenants in Redis:     redis-cli -s {valkey.url.removeprefix('unix://')} --scan --pattern '*:tenant:*'",
+        f"  Data and key:         {settings.data_dir.resolve()}",
+        "  Stop:                 Ctrl-C (start again and everything is as it was)",
+        "",
+    )
+    print("\n".join(lines), flush=True)  # noqa: T201 - what the command is for

@@ -1,0 +1,81 @@
+"""How many may run at once, how many may wait, and for how long.
+
+Invariant: `running <= limit` unless the limit was lowered while more were running. A waiter that is cancelled or gives
+up leaves no place taken: a place handed to it in the same instant is passed on.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Full(Exception):
+    """No place is free, and the queue is full or the wait was too long."""
+
+
+class Gate:
+    """Places for `limit` at once and a queue so long that at most `admitted` are inside or waiting.
+
+    Args:
+        limit: Places.
+        admitted: Places and queue together; at least `limit`.
+    """
+
+    def __init__(self, limit: int, admitted: int) -> None:
+        self._limit = limit
+        self._admitted = max(limit, admitted)
+        self._running = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def running(self) -> int:
+        """How many places are taken."""
+        return self._running
+
+    def resize(self, limit: int, admitted: int) -> None:
+        """Change the sizes; who is inside stays, who waits goes in if there is room now."""
+        self._limit, self._admitted = limit, max(limit, admitted)
+        self._let_in()
+
+    @asynccontextmanager
+    async def place(self, patience: float) -> AsyncIterator[None]:
+        """Hold a place; `Full` at once when the queue is full, or after `patience` seconds in it. May be cancelled."""
+        await self._enter(patience)
+        try:
+            yield
+        finally:
+            self._running -= 1
+            self._let_in()
+
+    async def _enter(self, patience: float) -> None:
+        if self._running < self._limit and not self._waiting:
+            self._running += 1
+            return
+        if self._running + len(self._waiting) >= self._admitted:
+            raise Full
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(patience):
+                await turn
+        except TimeoutError:
+            self._give_up(turn)
+            raise Full from None
+        except asyncio.CancelledError:
+            self._give_up(turn)
+            raise
+
+    def _give_up(self, turn: asyncio.Future[None]) -> None:
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+        elif not turn.cancelled():
+            self._running -= 1
+            self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._running < self._limit:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._running += 1
+                turn.set_result(None)

@@ -1,0 +1,65 @@
+"""Logging: one JSON object a line, or a readable rendering on a terminal; always on standard error.
+
+Invariant: no secret reaches a line. Fields that may hold one are dropped by name, and the password part of anything
+that looks like a URL is blanked, in our own lines and in those of libraries alike.
+"""
+
+import logging
+import re
+import sys
+from typing import Final
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+_SECRET_FIELDS: Final = frozenset({"password", "dsn", "secret", "token", "authorization", "redis_url", "data", "key"})
+_URL_PASSWORD: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@]+@", re.IGNORECASE)
+
+
+def configure(level: str, style: str) -> None:
+    """Set up logging for the process.
+
+    Args:
+        level: debug, info, warning or error.
+        style: json, console, or auto for console on a terminal and json elsewhere.
+    """
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    render: Processor = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        without_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "mcp", "asyncio", "asyncpg"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Drop the fields that may hold a secret, and blank passwords in URLs. A structlog processor."""
+    return {
+        name: "***" if name in _SECRET_FIELDS else _blanked(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def _blanked(text: str) -> str:
+    return _URL_PASSWORD.sub(r"\g<scheme>:***@", text)

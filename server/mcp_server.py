@@ -1,0 +1,198 @@
+"""The MCP side: the toolbox behind the official SDK, over HTTP and stdio. The one file that imports the SDK.
+
+The SDK is the protocol's reference and answers every request. JSON or a stream is chosen per request: an answer is
+plain JSON unless the client can read a stream and has something to gain from one (progress, or the 2026-07-28 revision,
+where the SDK decides by itself).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import mcp_types
+import msgspec
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp.shared.exceptions import MCPError
+from starlette.types import Message, Receive, Scope, Send
+
+from server import __version__
+from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
+
+INSTRUCTIONS: Final = (
+    "Postgres databases of many tenants. list_tenants shows them; every database tool takes a tenant_id. "
+    "Look at list_tables and describe_table before writing SQL; execute_query reads only."
+)
+_HANDSHAKE_REVISIONS: Final = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
+
+
+class _Meta(msgspec.Struct):
+    progress_token: int | str | None = msgspec.field(default=None, name="progressToken")
+
+
+class _Params(msgspec.Struct):
+    meta: _Meta | None = msgspec.field(default=None, name="_meta")
+
+
+class _Peek(msgspec.Struct):
+    """As much of a request as tells whether the caller wants progress."""
+
+    params: _Params | None = None
+
+
+_PEEK: Final = msgspec.json.Decoder(_Peek)
+
+
+def build_server(toolbox: Toolbox) -> "Server[Any]":
+    """Return the SDK's server over the toolbox."""
+    listed = mcp_types.ListToolsResult(tools=[_described(tool) for tool in toolbox.tools.values()])
+
+    async def list_tools(_context: object, _params: object) -> mcp_types.ListToolsResult:
+        return listed
+
+    async def call_tool(_context: object, params: mcp_types.CallToolRequestParams) -> Any:  # noqa: ANN401 - as below
+        try:
+            answer = await toolbox.call(params.name, params.arguments or {}, Call())
+        except UnknownTool as error:
+            raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
+        return _result(answer)
+
+    return Server(
+        "mcp-postgres",
+        version=__version__,
+        title="Postgres for many tenants",
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        # Without it the SDK lists all tools on each call to find one schema.
+        get_tool_input_schema=lambda name: toolbox.tools[name].input_schema if name in toolbox.tools else None,
+    )
+
+
+async def serve_stdio(server: "Server[Any]") -> None:
+    """Answer on standard input and output until the client closes them."""
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+class StreamableHttp:
+    """The server as a stateless ASGI application for one endpoint.
+
+    Args:
+        server: What `build_server` returned.
+        hosts: Host headers that are answered, `name` or `name:port`, `name:*` for any port, `*` for any at all.
+        max_body: Bytes of the largest request body.
+    """
+
+    def __init__(self, server: "Server[Any]", hosts: tuple[str, ...], max_body: int) -> None:
+        security = _security(hosts)
+        self._json, self._stream = (
+            StreamableHTTPSessionManager(
+                app=server,
+                stateless=True,
+                json_response=plain,
+                security_settings=security,
+                max_request_body_size=max_body,
+            )
+            for plain in (True, False)
+        )
+        self._max_body = max_body
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Hold the SDK's task groups open; requests are answered inside."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._json.run())
+            await stack.enter_async_context(self._stream.run())
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["method"] != "POST":
+            # Stateless: there is no stream to GET and no session to DELETE. The SDK would hold a GET open for ever.
+            await _refuse_method(send)
+            return
+        headers = dict(scope["headers"])
+        accept = headers.get(b"accept", b"").lower()
+        if not accept.strip():
+            # No Accept header means anything (RFC 9110, 12.5.1); the SDK takes it to mean nothing.
+            others = [(name, value) for name, value in scope["headers"] if name != b"accept"]
+            scope = {**scope, "headers": [*others, (b"accept", b"*/*")]}
+        manager = self._json
+        if b"text/event-stream" in accept:
+            revision = headers.get(b"mcp-protocol-version")
+            if revision is not None and revision not in _HANDSHAKE_REVISIONS:
+                manager = self._stream
+            else:
+                body, receive = await _read_ahead(receive, self._max_body)
+                manager = self._stream if _wants_progress(body) else self._json
+        await manager.handle_request(scope, receive, send)
+
+
+def _described(tool: Tool) -> mcp_types.Tool:
+    return mcp_types.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=tool.input_schema,
+        output_schema=tool.output_schema,
+        annotations=mcp_types.ToolAnnotations(
+            read_only_hint=tool.hints.read_only,
+            destructive_hint=tool.hints.destructive,
+            idempotent_hint=tool.hints.idempotent,
+            open_world_hint=tool.hints.open_world,
+        ),
+    )
+
+
+def _result(answer: Answer) -> dict[str, Any]:
+    """Return the result as a dict, which the SDK's result model takes as it is; `resultType` is then ours to say."""
+    result: dict[str, Any] = {
+        "content": [{"type": "text", "text": answer.payload.decode()}],
+        "isError": answer.is_error,
+        "resultType": "complete",
+    }
+    if not answer.is_error:
+        result["structuredContent"] = msgspec.json.decode(answer.payload)
+    return result
+
+
+def _security(hosts: tuple[str, ...]) -> TransportSecuritySettings:
+    if "*" in hosts:
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    origins = [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
+    return TransportSecuritySettings(allowed_hosts=list(hosts), allowed_origins=origins)
+
+
+def _wants_progress(body: bytes) -> bool:
+    try:
+        peek = _PEEK.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return bool(peek.params and peek.params.meta and peek.params.meta.progress_token is not None)
+
+
+async def _read_ahead(receive: Receive, limit: int) -> tuple[bytes, Receive]:
+    """Read the body, up to a little over `limit`, and return it with a `receive` that tells it again."""
+    told: list[Message] = []
+    body = b""
+    while len(body) <= limit:
+        message = await receive()
+        told.append(message)
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    again = iter(told)
+
+    async def replay() -> Message:
+        return next(again, None) or await receive()
+
+    return body, replay
+
+
+async def _refuse_method(send: Send) -> None:
+    headers = [(b"allow", b"POST"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 405, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

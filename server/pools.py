@@ -1,0 +1,183 @@
+"""Where an event becomes a pool: the tenants in use, their connections, and how much of us each may use.
+
+A pool is made on a tenant's first call and goes when the tenant is removed, is registered with another fingerprint,
+is idle, or is the least recently used of too many. Limits change in place; a new password opens a new pool while the
+old one drains.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import asyncpg
+import structlog
+
+from registry.errors import TenantBusy
+from registry.secrets import Secret
+from registry.state import Live, Tenant
+from server.breaker import Breaker
+from server.connect import connect
+from server.gate import Full, Gate
+from server.tenant_pool import OnConnection, TenantPool
+
+if TYPE_CHECKING:
+    from server.tenant_pool import Connection
+
+PATIENCE: Final = 10.0
+"""Seconds that a call waits for its turn."""
+
+Lookup: TypeAlias = Callable[[str], Live]
+Password: TypeAlias = Callable[[Live], Awaitable[Secret | None]]
+
+
+class _Seat:
+    """What is kept of a tenant in use, across its pools."""
+
+    def __init__(self, pool: TenantPool, gate: Gate, breaker: Breaker) -> None:
+        self.pool = pool
+        self.gate = gate
+        self.breaker = breaker
+
+
+class Pools:
+    """All pools of this replica.
+
+    Args:
+        lookup: The tenant as the directory has it now; raises `UnknownTenant` or `RemovedTenant`.
+        password: Opens a tenant's password, for one login.
+        prepare, reset: Run on each new connection, and on each one that comes back.
+        connect_timeout, drain_seconds: In seconds.
+        max_pools, max_connections: Bounds for this replica.
+    """
+
+    def __init__(
+        self,
+        *,
+        lookup: Lookup,
+        password: Password,
+        prepare: OnConnection,
+        reset: OnConnection,
+        connect_timeout: float,
+        drain_seconds: float,
+        max_pools: int,
+        max_connections: int,
+    ) -> None:
+        self._lookup = lookup
+        self._password = password
+        self._prepare = prepare
+        self._reset = reset
+        self._connect_timeout = connect_timeout
+        self._drain_seconds = drain_seconds
+        self._max_pools = max_pools
+        self._max_connections = max_connections
+        self._everyone = Gate(max_connections, max_connections * 8)
+        self._seats: OrderedDict[str, _Seat] = OrderedDict()
+        self._drains: set[asyncio.Task[None]] = set()
+        self._logger = structlog.get_logger("pools")
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def error_of(self, tenant_id: str) -> str | None:
+        """Return why the tenant's last login failed; None if it did not, or nobody tried."""
+        seat = self._seats.get(tenant_id)
+        return seat.breaker.last_error.message if seat and seat.breaker.last_error else None
+
+    @asynccontextmanager
+    async def lease(self, tenant_id: str) -> AsyncIterator["Connection"]:
+        """Hold one of the tenant's connections for one call.
+
+        Raises `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `SecretUnreadable`,
+        and `TenantChanged` when the tenant is removed or registered anew meanwhile. May be cancelled: the query is then
+        cancelled in Postgres, too.
+        """
+        gate = self._seat(tenant_id).gate
+        try:
+            async with (
+                gate.place(PATIENCE),
+                self._everyone.place(PATIENCE),
+                # Looked up again: the tenant may have changed while the call waited for its turn.
+                self._seat(tenant_id).pool.lease() as connection,
+            ):
+                yield connection
+        except Full:
+            raise TenantBusy(
+                f"Tenant {tenant_id!r} has {gate.running} calls running and too many waiting; try again shortly."
+            ) from None
+
+    def react(self, tenants: Sequence[Tenant]) -> None:
+        """Bring the pools in line with tenants that changed. Does not wait: what is replaced drains by itself."""
+        for tenant in tenants:
+            seat = self._seats.get(tenant.tenant)
+            if seat is None:
+                continue
+            if not isinstance(tenant, Live):
+                self._drop(tenant.tenant, "removed")
+            elif tenant.fingerprint != seat.pool.fingerprint:
+                self._drain(seat.pool, "registered anew")
+                seat.breaker.forget()
+                seat.pool = self._pool(tenant, seat.breaker)
+                seat.gate.resize(*_sizes(tenant))
+            else:
+                seat.gate.resize(*_sizes(tenant))
+
+    async def close(self) -> None:
+        """Drain everything; at most about the drain time."""
+        for tenant_id in tuple(self._seats):
+            self._drop(tenant_id, "shutting down")
+        if self._drains:
+            await asyncio.wait(self._drains)
+
+    def _seat(self, tenant_id: str) -> _Seat:
+        # Invariant: no await between the directory and the pool, so no pool is made for a tenant that is gone.
+        tenant = self._lookup(tenant_id)
+        seat = self._seats.get(tenant_id)
+        if seat is None:
+            self._make_room()
+            breaker = Breaker(asyncio.get_running_loop().time)
+            seat = _Seat(self._pool(tenant, breaker), Gate(*_sizes(tenant)), breaker)
+            self._seats[tenant_id] = seat
+        self._seats.move_to_end(tenant_id)
+        return seat
+
+    def _pool(self, tenant: Live, breaker: Breaker) -> TenantPool:
+        async def log_in() -> asyncpg.Connection:
+            password = await self._password(tenant)
+            return await connect(tenant.tenant, tenant.config, password, within=self._connect_timeout)
+
+        async def open_connection() -> asyncpg.Connection:
+            self._close_idle_if_crowded()
+            return await breaker.attempt(log_in)
+
+        return TenantPool(tenant, open_connection, self._prepare, self._reset)
+
+    def _make_room(self) -> None:
+        """Let the least recently used pool go that nobody is using, when there are too many."""
+        if len(self._seats) < self._max_pools:
+            return
+        idle = next((known for known, seat in self._seats.items() if not seat.pool.leased), None)
+        if idle is None:
+            raise TenantBusy("All pools of this replica are in use; try again shortly.")
+        self._drop(idle, "least recently used")
+
+    def _close_idle_if_crowded(self) -> None:
+        if sum(seat.pool.size for seat in self._seats.values()) < self._max_connections:
+            return
+        idle = next((known for known, seat in self._seats.items() if seat.pool.size and not seat.pool.leased), None)
+        if idle is not None:
+            self._drop(idle, "least recently used")
+
+    def _drop(self, tenant_id: str, why: str) -> None:
+        self._drain(self._seats.pop(tenant_id).pool, why)
+
+    def _drain(self, pool: TenantPool, why: str) -> None:
+        self._logger.info("draining pool", tenant=pool.tenant_id, why=why, leased=pool.leased)
+        task = asyncio.get_running_loop().create_task(pool.drain(self._drain_seconds), name=f"drain {pool.tenant_id}")
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+
+def _sizes(tenant: Live) -> tuple[int, int]:
+    return tenant.config.max_pool_size, tenant.config.max_concurrent_requests

@@ -1,0 +1,325 @@
+"""One guarded read: one statement, in a transaction that cannot write, with limits on time, rows and bytes.
+
+Four layers, none of which relies on another:
+
+1. The statement's first word must be that of a read (`statement_kind`); nothing that ends a transaction or outlives one
+   gets past it.
+2. It is prepared in the extended protocol, which takes one statement.
+3. It runs in a READ ONLY transaction with timeouts, and is fetched in steps, never further than the limits.
+4. The transaction ends in ROLLBACK and the session is reset in the same round trip: with COMMIT, a setting made by the
+   statement would reach the next caller. A connection that cannot be reset is closed.
+
+Round trips of a small result: BEGIN with its settings, prepare, bind and first step, ROLLBACK with the reset: four. A
+result beyond the first step costs one or two more; a type that the connection has not seen before two or three, once.
+"""
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
+
+import asyncpg
+import msgspec
+
+from registry.errors import InvalidInput, QueryRefused
+from server.binding import bind, misfit
+from server.codecs import UnknownElement
+from server.meter import Meter, meter_of
+from server.sqlstates import DRIVER_ERRORS, lost, read_error, timed_out, too_large
+from server.values import LESSONS, Row, forget_records, learn, prepare_connection, row_reader
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.prepared_stmt import PreparedStatement
+
+    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
+
+__all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read", "reset_connection", "statement_kind"]
+
+READS: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "SHOW"})
+"""The first words of statements that may run."""
+
+_FIRST_STEP: Final = 64
+"""Rows of the first fetch: most results are smaller, and rows may be large."""
+_STEP_BYTES: Final = 16 << 20
+_STEP_RESULTS: Final = 32
+"""A step that brings more than so many bytes, and more than so many times the limit of bytes, is cut off."""
+_LESSONS_AT_MOST: Final = 16
+_GRACE_SECONDS: Final = 1.0
+"""How much later than Postgres this side gives up: Postgres counts each step anew."""
+_CLEAN_SECONDS: Final = 5.0
+_RESET: Final = """
+    ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *;
+    SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES
+"""
+"""DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's."""
+
+_SKIPPED: Final = re.compile(r"[\s(]+|--[^\r\n]*", re.ASCII)
+_COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
+_WORD: Final = re.compile(r"[A-Za-z]+", re.ASCII)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one read may take.
+
+    Attributes:
+        max_rows: Most rows of a result.
+        max_bytes: Most bytes of its rows as JSON.
+        statement_timeout: Seconds for the statement, from its first to its last row.
+        lock_timeout: Seconds for each wait for a lock.
+    """
+
+    max_rows: int
+    max_bytes: int
+    statement_timeout: float
+    lock_timeout: float
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a result: its name, and its Postgres type as it is commonly written (`int8`, `text[]`)."""
+
+    name: str
+    type: str
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A result, column by column: names may repeat. Cells are JSON values as `server.values` tells.
+
+    `truncated` says that there are more rows; `truncated_by` which limit was met. A row that alone is larger than the
+    limit of bytes leaves no row at all.
+    """
+
+    columns: list[Column]
+    rows: list[list[Any]]
+    row_count: int
+    truncated: bool
+    truncated_by: Literal["rows", "bytes"] | None = None
+
+
+async def read(
+    connection: "Connection",
+    query: str,
+    params: Sequence[object] = (),
+    *,
+    limits: ReadLimits,
+    search_path: str | None = None,
+) -> Rows:
+    """Run one read on a leased connection, and leave that as clean as a new one, or closed.
+
+    Args:
+        connection: Leased and prepared (`prepare_connection`).
+        query: One statement that reads.
+        params: JSON values for `$1 … $n`.
+        limits: How much it may take.
+        search_path: Schemas to look names up in, instead of the login's own; written into SQL as it stands, so never a
+            caller's.
+
+    Raises `QueryRefused`, `InvalidInput`, `QueryFailed`, `QueryTimeout` or `ConnectionLost`. May be cancelled at any
+    time: the statement is then cancelled in Postgres, too, and the cancellation goes on when the connection is clean,
+    at most five seconds later.
+    """
+    _require_read(query)
+    if _is_gone(connection):
+        raise lost()
+    meter = meter_of(connection)
+    scope = asyncio.timeout(limits.statement_timeout + _GRACE_SECONDS)
+    try:
+        async with scope:
+            await connection.execute(_opening(limits, search_path))
+            return await _run(connection, query, params, _Budget(limits, meter))
+    except DRIVER_ERRORS as error:
+        if meter.tripped:
+            raise too_large() from None
+        if isinstance(error, TimeoutError) and scope.expired():
+            raise timed_out(limits.statement_timeout) from None
+        raise read_error(error, limits.statement_timeout) from None
+    finally:
+        meter.allow(math.inf)
+        await _leave(connection)
+
+
+async def reset_connection(_connection: "Connection") -> None:
+    """Do nothing more when a connection comes back: the `reset` hook of a pool whose connections only `read` uses.
+
+    `read` has reset it already, in the round trip of its ROLLBACK; the driver's own reset would be another.
+    """
+
+
+def statement_kind(query: str) -> str | None:
+    """Return the first word of a statement in capitals, past white space, comments and opening parentheses.
+
+    None if there is none. Comments nest, as in Postgres; one without an end hides everything, as in Postgres.
+    """
+    position = 0
+    while True:
+        skipped = _SKIPPED.match(query, position)
+        if skipped:
+            position = skipped.end()
+        elif query.startswith("/*", position):
+            position = _past_comment(query, position)
+        else:
+            word = _WORD.match(query, position)
+            return word[0].upper() if word else None
+
+
+def _past_comment(query: str, position: int) -> int:
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(query, position):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(query)
+
+
+def _require_read(query: str) -> None:
+    if "\0" in query or not _is_unicode(query):
+        raise InvalidInput("The query holds a character that no SQL text can hold (NUL or half a surrogate pair).")
+    kind = statement_kind(query)
+    if kind not in READS:
+        begun = f"this one begins with {kind[:40]}" if kind else "this one has no first word"
+        raise QueryRefused(f"Only reads run here, which begin with {', '.join(sorted(READS))}; {begun}.")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _opening(limits: ReadLimits, search_path: str | None) -> str:
+    statement, lock = _milliseconds(limits.statement_timeout), _milliseconds(limits.lock_timeout)
+    idle = _milliseconds(limits.statement_timeout + _GRACE_SECONDS + _CLEAN_SECONDS)
+    path = "" if search_path is None else f"; SET LOCAL search_path = {search_path}"
+    return (
+        f"BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; "
+        f"SET LOCAL idle_in_transaction_session_timeout = {idle}{path}"
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))  # 0 would mean no limit
+
+
+async def _run(connection: "Connection", query: str, params: Sequence[object], budget: "_Budget") -> Rows:
+    lessons: list[BaseException] = []
+    try:
+        while True:
+            try:
+                return await _fetch(connection, query, params, budget)
+            except LESSONS as lesson:
+                lessons.append(lesson)
+                if len(lessons) > _LESSONS_AT_MOST or not await learn(connection, lesson):
+                    raise
+    finally:
+        if any(isinstance(lesson, UnknownElement) for lesson in lessons):
+            await forget_records(connection)
+
+
+async def _fetch(connection: "Connection", query: str, params: Sequence[object], budget: "_Budget") -> Rows:
+    statement = await connection.prepare(query)
+    attributes = statement.get_attributes()
+    result = _Result(budget, row_reader([attribute.type for attribute in attributes]))
+    await _fill(result, statement, params)
+    return Rows(
+        columns=[Column(attribute.name, attribute.type.name) for attribute in attributes],
+        rows=result.rows,
+        row_count=len(result.rows),
+        truncated=result.truncated_by is not None,
+        truncated_by=result.truncated_by,
+    )
+
+
+async def _fill(result: "_Result", statement: "PreparedStatement[asyncpg.Record]", params: Sequence[object]) -> None:
+    types = statement.get_parameters()
+    portal = cast("_Portal", aiter(statement.cursor(*bind(types, params), prefetch=1)))
+    try:
+        records = await portal._bind_exec(result.step(), None)  # noqa: SLF001 - the public way is a round trip more
+    except (asyncpg.DataError, asyncpg.InterfaceError) as error:
+        raise misfit(types, error) or error from None
+    result.take(records)
+    while not portal._exhausted and result.truncated_by is None:  # noqa: SLF001 - as above
+        result.take(await portal._exec(result.step(), None))  # noqa: SLF001 - as above
+
+
+class _Portal(Protocol):
+    """What a cursor of the driver can do beyond one row at a time."""
+
+    _exhausted: bool
+
+    async def _bind_exec(self, rows: int, within: float | None, /) -> list[asyncpg.Record]: ...
+    async def _exec(self, rows: int, within: float | None, /) -> list[asyncpg.Record]: ...
+
+
+class _Budget(NamedTuple):
+    limits: ReadLimits
+    meter: Meter
+
+
+class _Result:
+    """Rows as they come in, up to the limits."""
+
+    def __init__(self, budget: _Budget, row_of: Callable[[asyncpg.Record], Row]) -> None:
+        self.rows: list[Row] = []
+        self.truncated_by: Literal["rows", "bytes"] | None = None
+        self._limits, self._meter = budget
+        self._row_of = row_of
+        self._bytes = 0
+
+    def step(self) -> int:
+        """Return how many rows to fetch next: as many as will fit by what rows took so far, and one to see the end."""
+        self._meter.allow(max(_STEP_BYTES, _STEP_RESULTS * self._limits.max_bytes))
+        left = self._limits.max_rows - len(self.rows) + 1
+        if not self.rows:
+            return min(left, _FIRST_STEP)
+        fitting = (self._limits.max_bytes - self._bytes) * len(self.rows) // self._bytes
+        return max(1, min(left, fitting + 1))
+
+    def take(self, records: Sequence[asyncpg.Record]) -> None:
+        """Keep what fits."""
+        for record in records:
+            if len(self.rows) == self._limits.max_rows:
+                self.truncated_by = "rows"
+                return
+            row = self._row_of(record)
+            self._bytes += len(_encode(row)) + 1  # the comma
+            if self._bytes > self._limits.max_bytes:
+                self.truncated_by = "bytes"
+                return
+            self.rows.append(row)
+
+
+async def _leave(connection: "Connection") -> None:
+    """Clean up in a task of its own, and wait for it however often the caller is cancelled meanwhile."""
+    cleaning = asyncio.create_task(_clean(connection))
+    cancelled: asyncio.CancelledError | None = None
+    while not cleaning.done():
+        try:
+            await asyncio.shield(cleaning)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _clean(connection: "Connection") -> None:
+    clean = False
+    try:
+        async with asyncio.timeout(_CLEAN_SECONDS):
+            await connection.execute(_RESET)
+        clean = True
+    except DRIVER_ERRORS:
+        return  # the connection is closed below; the read's own result or error is what counts
+    finally:
+        if not clean and not _is_gone(connection):
+            connection.terminate()
+
+
+def _is_gone(connection: "Connection") -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool took it out of the lease when it broke
+        return True

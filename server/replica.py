@@ -1,0 +1,124 @@
+"""Wiring: one replica, from Redis to the tools. Everything is made here and handed in; nothing is found by itself."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from projections.directory import Directory
+from projections.follower import Follower
+from projections.keyring import Keyring
+from projections.tenant_keys import TenantKeys
+from registry.decide import require_live
+from registry.names import Names
+from registry.redis_client import RedisClient
+from registry.redis_log import RedisLog
+from registry.secrets import MasterKeys
+from registry.service import TenantRegistry
+from registry.state import Live, Tenant
+from server.database_tools import DatabaseTools
+from server.pools import Pools
+from server.reads import ReadLimits, prepare_connection, reset_connection
+from server.settings import Settings
+from server.tenant_tools import TenantTools
+from server.toolbox import Toolbox
+
+_TAIL_TIMEOUT: Final = 4.0
+"""Seconds that a blocking read may take: longer than it blocks, or each idle second would look like a lost server."""
+
+
+class Replica:
+    """What the outside of a replica needs: its tools, and whether it is ready."""
+
+    def __init__(self, toolbox: Toolbox, follower: Follower) -> None:
+        self.toolbox = toolbox
+        self.follower = follower
+
+
+@asynccontextmanager
+async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -> AsyncIterator[Replica]:
+    """Run a replica; Redis may be away, now or later. On leaving, pools are drained and connections closed.
+
+    Args:
+        settings: Checked settings.
+        redis_url: Where the log is.
+        master: What opens and wraps the tenants' data keys.
+    """
+    names = Names(settings.prefix)
+    commands = RedisClient.from_url(redis_url)
+    tail = RedisClient.from_url(redis_url, connections=1, timeout=_TAIL_TIMEOUT)
+    log = RedisLog(commands, tail, names)
+    directory, keyring, keys = Directory(), Keyring(log, master), TenantKeys(commands, names)
+    pools = _pools(settings, directory, keyring)
+    logger = structlog.get_logger("replica")
+
+    async def on_change(tenants: Sequence[Tenant]) -> None:
+        pools.react(tenants)
+        await keyring.refresh(tenants)
+
+    async def on_caught_up(known: Directory) -> None:
+        mended = await keys.repair(tuple(known.all()))
+        if mended:
+            logger.warning("tenant keys repaired", count=len(mended), tenants=mended[:20])
+
+    follower = Follower(
+        log=log, directory=directory, on_change=on_change, on_caught_up=on_caught_up, now=_now, new_id=_new_id
+    )
+    registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id)
+    toolbox = Toolbox.of(
+        TenantTools(
+            registry=registry,
+            follower=follower,
+            directory=directory,
+            log=log,
+            pools=pools,
+            connect_timeout=settings.connect_timeout,
+        ),
+        DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
+    )
+    following = asyncio.create_task(follower.run(), name="follower")
+    try:
+        yield Replica(toolbox, follower)
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+        await pools.close()
+        await tail.close()
+        await commands.close()
+
+
+def _pools(settings: Settings, directory: Directory, keyring: Keyring) -> Pools:
+    def lookup(tenant_id: str) -> Live:
+        return require_live(tenant_id, directory.tenant(tenant_id))
+
+    return Pools(
+        lookup=lookup,
+        password=keyring.password,
+        prepare=prepare_connection,
+        reset=reset_connection,
+        connect_timeout=settings.connect_timeout,
+        drain_seconds=settings.drain_seconds,
+        max_pools=settings.max_pools,
+        max_connections=settings.max_connections,
+    )
+
+
+def _limits(settings: Settings) -> ReadLimits:
+    return ReadLimits(
+        max_rows=settings.max_rows,
+        max_bytes=settings.max_result_bytes,
+        statement_timeout=settings.statement_timeout,
+        lock_timeout=settings.lock_timeout,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

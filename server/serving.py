@@ -1,0 +1,109 @@
+"""Running a replica in the foreground: over HTTP until a signal, or over stdio until the client leaves."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from server.errors import StartError
+from server.replica import Replica
+from server.settings import Settings
+
+_GRACE: Final = 5
+"""Seconds that answers under way get when the server stops."""
+_BACKLOG: Final = 2048
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+
+Announce = Callable[[str], Awaitable[None]]
+
+
+async def serve_http(replica: Replica, settings: Settings, announce: Announce) -> None:
+    """Answer MCP over HTTP until SIGINT or SIGTERM.
+
+    Args:
+        replica: An open replica.
+        settings: Where to listen, and what to answer.
+        announce: Told the base URL once the port accepts connections.
+
+    Raises `StartError` when the port cannot be had.
+    """
+    from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
+    from server.http import build_app  # noqa: PLC0415 - the same
+
+    listener = _listen(settings)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"http://{host}:{listener.getsockname()[1]}"
+    hosts = settings.allowed_hosts or ("127.0.0.1", "127.0.0.1:*", "localhost", "localhost:*", "[::1]", "[::1]:*")
+    endpoint = mcp_server.StreamableHttp(mcp_server.build_server(replica.toolbox), hosts, settings.max_body_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with endpoint.run():
+            await announce(base)
+            yield
+
+    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    server = _Server(config)
+    with _stopped_by_signals(server):
+        await server.serve(sockets=[listener])
+
+
+async def serve_stdio(replica: Replica) -> None:
+    """Answer MCP on standard input and output until the client closes them; waits for the registry to be read first."""
+    from server import mcp_server  # noqa: PLC0415 - as above
+
+    await mcp_server.serve_stdio(mcp_server.build_server(replica.toolbox))
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn raises them again when it is done, which would end us before our clean-up."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    def stop() -> None:
+        structlog.get_logger("server").info("stopping")
+        # A second signal does not wait for answers under way.
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in _STOPPING:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in _STOPPING:
+            loop.remove_signal_handler(number)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise StartError(
+            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror or error}); "
+            "choose another port with --port, or end what is using it."
+        ) from None

@@ -1,0 +1,319 @@
+"""The tools that manage tenants."""
+
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from projections.directory import Directory
+from projections.follower import Follower
+from projections.history import Recorded, history_of
+from registry.decide import require_live
+from registry.errors import InvalidInput, UnknownTenant
+from registry.events import SslMode, TenantConfig, TenantRegistered
+from registry.inputs import Limits, Registration, from_dsn, from_fields
+from registry.log import TenantLog
+from registry.names import check_tenant_id
+from registry.secrets import Secret
+from registry.service import Caller, Result, Status, TenantRegistry
+from registry.state import Live
+from server.connect import Login, try_login
+from server.pools import Pools
+from server.toolbox import Call, Hints, tool
+
+TenantId: TypeAlias = Annotated[
+    str, Meta(description="Tenant, as list_tenants shows it", extra_json_schema={"x-mcp-header": "Tenant-Id"})
+]
+Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
+ExpectedVersion: TypeAlias = Annotated[
+    int, Meta(ge=0, description="Refuse unless the tenant is at this version; 0: new")
+]
+
+_FIELDS = ("host", "port", "database", "user", "password")
+
+
+class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `register_tenant`."""
+
+    tenant_id: Annotated[
+        str,
+        Meta(
+            description="1-63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+            extra_json_schema={"x-mcp-header": "Tenant-Id"},
+        ),
+    ]
+    dsn: (
+        Annotated[Secret, Meta(description="postgresql://user:password@host:port/database, instead of fields")] | None
+    ) = None
+    host: str | None = None
+    port: Annotated[int, Meta(description="Default 5432")] | None = None
+    database: str | None = None
+    user: str | None = None
+    password: Annotated[Secret, Meta(description="Any characters, nothing encoded")] | None = None
+    ssl: Annotated[bool | SslMode, Meta(description="A libpq sslmode; true: require, false: disable")] | None = None
+    min_pool_size: int = 0
+    max_pool_size: int = 10
+    max_concurrent_requests: Annotated[int, Meta(description="Calls running and waiting")] = 20
+    verify: Annotated[bool, Meta(description="Log in first; false registers unseen")] = True
+    expected_version: ExpectedVersion | None = None
+    reason: Reason | None = None
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a registration or removal led to."""
+
+    tenant_id: str
+    status: Status
+    version: int
+    position: Annotated[str, Meta(description="Where in the log")]
+    served: Annotated[bool, Meta(description="False: this replica is late and serves it in a moment")] = True
+    login: Login | None = None
+
+
+class RemoveTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `remove_tenant`."""
+
+    tenant_id: TenantId
+    expected_version: ExpectedVersion | None = None
+    reason: Reason | None = None
+
+
+class ListTenants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `list_tenants`."""
+
+    after: Annotated[str, Meta(description="Go on after this tenant (an answer's `next`)")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class TenantLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tenant in a list."""
+
+    tenant_id: str
+    host: str
+    port: int
+    database: str
+    version: int
+    error: Annotated[str, Meta(description="Why the last login failed")] | None = None
+
+
+class Tenants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A page of tenants, by id."""
+
+    tenants: list[TenantLine]
+    total: int
+    next: str | None = None
+
+
+class GetTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `get_tenant`."""
+
+    tenant_id: TenantId
+
+
+class TenantDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One tenant, without its password."""
+
+    tenant_id: str
+    version: int
+    position: str
+    host: str
+    port: int
+    database: str
+    user: str
+    ssl: str
+    has_password: bool
+    min_pool_size: int
+    max_pool_size: int
+    max_concurrent_requests: int
+    changed_at: datetime
+    changed_by: str
+    error: str | None = None
+
+
+class TenantHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `tenant_history`."""
+
+    tenant_id: TenantId
+    limit: Annotated[int, Meta(ge=1, le=500)] = 20
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event of a tenant's history."""
+
+    version: int
+    what: str
+    at: datetime
+    by: str
+    position: str
+    reason: str | None = None
+    fields: Annotated[dict[str, Any], Meta(description="New values of what changed")] = msgspec.field(
+        default_factory=dict
+    )
+    password_changed: bool = False
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's history, newest first."""
+
+    tenant_id: str
+    changes: list[Change]
+
+
+class TenantTools:
+    """Register, remove, and look at tenants.
+
+    Args:
+        registry: The write side.
+        follower, directory, log: The read side.
+        pools: For the state of logins.
+        connect_timeout: Seconds for a test login.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: TenantRegistry,
+        follower: Follower,
+        directory: Directory,
+        log: TenantLog,
+        pools: Pools,
+        connect_timeout: float,
+    ) -> None:
+        self._registry = registry
+        self._follower = follower
+        self._directory = directory
+        self._log = log
+        self._pools = pools
+        self._connect_timeout = connect_timeout
+
+    @tool("Register a tenant", Hints(read_only=False, destructive=True, open_world=True))
+    async def register_tenant(self, args: RegisterTenant, call: Call) -> Registered:
+        """Add a tenant's Postgres database, or replace how it is reached; give a dsn or the fields.
+
+        Logs in first and reports what it found. The same registration again changes nothing.
+        """
+        check_tenant_id(args.tenant_id)
+        registration = registration_of(args)
+        login = None
+        if args.verify:
+            login = await try_login(
+                args.tenant_id, registration.config, registration.password, within=self._connect_timeout
+            )
+        caller = Caller(actor=call.actor, reason=args.reason)
+        result = await self._registry.register(
+            args.tenant_id, registration, caller, expected_version=args.expected_version
+        )
+        return _registered(args.tenant_id, result, login)
+
+    @tool("Remove a tenant", Hints(read_only=False, destructive=True))
+    async def remove_tenant(self, args: RemoveTenant, call: Call) -> Registered:
+        """End a tenant: its queries are drained, its password destroyed; its history stays."""
+        caller = Caller(actor=call.actor, reason=args.reason)
+        result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
+        return _registered(args.tenant_id, result, None)
+
+    @tool("List tenants", Hints(read_only=True))
+    async def list_tenants(self, args: ListTenants, _call: Call) -> Tenants:
+        """List the registered tenants."""
+        self._follower.require_ready()
+        live = self._directory.live()
+        left = [tenant for tenant in live if args.after is None or tenant.tenant > args.after]
+        page = left[: args.limit]
+        return Tenants(
+            tenants=[self._line(tenant) for tenant in page],
+            total=len(live),
+            next=page[-1].tenant if len(left) > len(page) else None,
+        )
+
+    @tool("Show a tenant", Hints(read_only=True))
+    async def get_tenant(self, args: GetTenant, _call: Call) -> TenantDetails:
+        """Show how a tenant is registered; never its password."""
+        tenant = require_live(args.tenant_id, await self._follower.tenant(check_tenant_id(args.tenant_id)))
+        return TenantDetails(
+            tenant_id=tenant.tenant,
+            version=tenant.version,
+            position=str(tenant.position),
+            has_password=tenant.secret is not None,
+            changed_at=tenant.changed_at,
+            changed_by=tenant.changed_by,
+            error=self._pools.error_of(tenant.tenant),
+            **msgspec.structs.asdict(tenant.config),
+        )
+
+    @tool("Show a tenant's history", Hints(read_only=True))
+    async def tenant_history(self, args: TenantHistory, _call: Call) -> History:
+        """Tell who changed a tenant, when, why and what, newest first; removed tenants too."""
+        tenant = await self._follower.tenant(check_tenant_id(args.tenant_id))
+        if tenant is None:
+            raise UnknownTenant(
+                f"No tenant {args.tenant_id!r} was ever registered; list_tenants shows those there are."
+            )
+        # One more than asked for: each registration is told as a difference from the event before it.
+        told = await history_of(self._log, tenant, args.limit + 1)
+        befores = [*told[1:], None]
+        changes = [_change(recorded, before) for recorded, before in zip(told, befores, strict=True)]
+        return History(tenant_id=args.tenant_id, changes=changes[: args.limit])
+
+    def _line(self, tenant: Live) -> TenantLine:
+        config = tenant.config
+        return TenantLine(
+            tenant_id=tenant.tenant,
+            host=config.host,
+            port=config.port,
+            database=config.database,
+            version=tenant.version,
+            error=self._pools.error_of(tenant.tenant),
+        )
+
+
+def registration_of(args: RegisterTenant) -> Registration:
+    """Return the checked registration; `InvalidInput` if both a dsn and fields are given, or either is wrong."""
+    limits = Limits(
+        min_pool_size=args.min_pool_size,
+        max_pool_size=args.max_pool_size,
+        max_concurrent_requests=args.max_concurrent_requests,
+    )
+    if args.dsn is None:
+        fields = {field: getattr(args, field) for field in _FIELDS}
+        return from_fields(**fields, ssl=args.ssl, limits=limits)
+    both = [field for field in _FIELDS if getattr(args, field) is not None]
+    if both:
+        raise InvalidInput(f"Both dsn and {', '.join(both)} are given; give one dsn, or the fields.", field="dsn")
+    return from_dsn(args.dsn, ssl=args.ssl, limits=limits)
+
+
+def _registered(tenant_id: str, result: Result, login: Login | None) -> Registered:
+    return Registered(
+        tenant_id=tenant_id,
+        status=result.status,
+        version=result.version,
+        position=str(result.position),
+        served=result.served,
+        login=login,
+    )
+
+
+def _change(recorded: Recorded, before: Recorded | None) -> Change:
+    event = recorded.event
+    fields: dict[str, Any] = {}
+    password_changed = False
+    if isinstance(event, TenantRegistered):
+        old = before.event if before and isinstance(before.event, TenantRegistered) else None
+        fields = _difference(event.config, old.config if old else None)
+        password_changed = event.secret != (old.secret if old else None)
+    return Change(
+        version=event.version,
+        what="registered" if isinstance(event, TenantRegistered) else "removed",
+        at=event.time,
+        by=event.actor,
+        position=str(recorded.position),
+        reason=event.reason,
+        fields=fields,
+        password_changed=password_changed,
+    )
+
+
+def _difference(config: TenantConfig, before: TenantConfig | None) -> dict[str, Any]:
+    new, old = msgspec.structs.asdict(config), msgspec.structs.asdict(before) if before else {}
+    return {field: value for field, value in new.items() if old.get(field) != value}

@@ -1,0 +1,115 @@
+"""`mcp-postgres tenants …`: the tenant tools from the command line, on the registry itself; no server needs to run."""
+
+import argparse
+import asyncio
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from server.backing import backing_of
+from server.errors import StartError
+from server.replica import Replica, open_replica
+from server.settings import Settings
+from server.toolbox import Call
+
+_READ_WITHIN: Final = 30.0
+"""Seconds that a command waits for the registry to be read."""
+_PAGE: Final = 1000
+_ARGUMENTS: Final = (
+    *("tenant_id", "host", "port", "database", "user", "ssl", "min_pool_size", "max_pool_size"),
+    *("max_concurrent_requests", "expected_version", "reason", "limit", "verify"),
+)
+
+
+async def run_tenants(settings: Settings, options: argparse.Namespace) -> None:
+    """Run one of the `tenants` commands and print its answer. Raises `StartError` with the answer's error."""
+    async with (
+        backing_of(settings, join=True) as backing,
+        open_replica(settings, backing.redis_url, backing.master) as replica,
+    ):
+        await _read(replica)
+        match options.action:
+            case "list":
+                _print_list(await _all_tenants(replica), as_json=options.json)
+            case "get":
+                _print(await _call(replica, "get_tenant", _given(options)))
+            case "history":
+                _print(await _call(replica, "tenant_history", _given(options)))
+            case "register":
+                _print(await _call(replica, "register_tenant", {**_given(options), **_secrets(options)}))
+            case _:
+                _print(await _call(replica, "remove_tenant", _given(options)))
+
+
+async def _read(replica: Replica) -> None:
+    try:
+        async with asyncio.timeout(_READ_WITHIN):
+            await replica.follower.complete()
+    except TimeoutError:
+        status = replica.follower.status
+        raise StartError(
+            f"The registry was not read within {_READ_WITHIN:.0f} s: {status.reason or status.phase}"
+        ) from None
+
+
+async def _call(replica: Replica, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    answer = await replica.toolbox.call(tool, arguments, Call(actor=f"cli:{getpass.getuser()}"))
+    told: dict[str, Any] = json.loads(answer.payload)
+    if answer.is_error:
+        raise StartError(told["error"]["message"])
+    return told
+
+
+async def _all_tenants(replica: Replica) -> list[dict[str, Any]]:
+    tenants: list[dict[str, Any]] = []
+    after: dict[str, Any] = {}
+    while True:
+        page = await _call(replica, "list_tenants", {"limit": _PAGE, **after})
+        tenants += page["tenants"]
+        if "next" not in page:
+            return tenants
+        after = {"after": page["next"]}
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name in _ARGUMENTS if (value := getattr(options, name, None)) is not None}
+
+
+def _secrets(options: argparse.Namespace) -> dict[str, str]:
+    """Read what must not stand on a command line, where every user of the machine can read it."""
+    secrets: dict[str, str] = {}
+    if options.dsn_file is not None:
+        secrets["dsn"] = _first_line(options.dsn_file)
+    if options.password_file is not None:
+        secrets["password"] = _first_line(options.password_file)
+    elif options.dsn_file is None and sys.stdin.isatty():
+        secrets["password"] = getpass.getpass("Password (empty for none): ")
+    return secrets
+
+
+def _first_line(path: str) -> str:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"{path} cannot be read ({type(error).__name__}).") from None
+    return text.removesuffix("\n")
+
+
+def _print_list(tenants: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        _print({"tenants": tenants})
+        return
+    rows = [("TENANT", "VERSION", "DATABASE")]
+    rows += [
+        (each["tenant_id"], str(each["version"]), f"{each['host']}:{each['port']}/{each['database']}")
+        for each in tenants
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for tenant, version, database in rows:
+        print(f"{tenant:<{widths[0]}}  {version:>{widths[1]}}  {database}")  # noqa: T201 - what the command is for
+
+
+def _print(told: dict[str, Any]) -> None:
+    print(json.dumps(told, indent=2, ensure_ascii=False))  # noqa: T201 - what the command is for

@@ -1,0 +1,169 @@
+"""Where a tool call enters: one registry of typed tools, and the one way to call them.
+
+A tool is an async function from a msgspec struct to a msgspec struct. Whatever serves MCP (the SDK today) asks here for
+the catalogue and hands calls in, so that every road gives the same answer. Errors become answers here and nowhere else.
+"""
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar, get_type_hints
+
+import msgspec
+import structlog
+
+from registry.errors import InvalidInput, TenancyError
+from registry.secrets import Secret
+
+_MARK: Final = "_tool_spec"
+_ENCODER: Final = msgspec.json.Encoder()
+_logger = structlog.get_logger("tools")
+
+Handler = Callable[[Any, "Call"], Awaitable[Any]]
+H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls, as the audit history will tell it."""
+
+    actor: str = "anonymous"
+
+
+class Hints(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client may assume of a tool."""
+
+    read_only: bool
+    destructive: bool = False
+    idempotent: bool = True
+    open_world: bool = False
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """One tool: what clients are shown, and what runs."""
+
+    name: str
+    title: str
+    description: str
+    hints: Hints
+    input: type[msgspec.Struct]
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    run: Handler
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a call led to: a JSON object, an error's or the tool's."""
+
+    payload: bytes
+    is_error: bool
+
+
+class UnknownTool(Exception):
+    """No tool has that name; the message lists those there are."""
+
+
+def tool(title: str, hints: Hints) -> Callable[[H], H]:
+    """Mark a method as a tool: its name, docstring and annotations are what clients see."""
+
+    def mark(function: H) -> H:
+        setattr(function, _MARK, (title, hints))
+        return function
+
+    return mark
+
+
+class Toolbox:
+    """All tools of a server, by name."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self.tools: Mapping[str, Tool] = {each.name: each for each in tools}
+
+    @classmethod
+    def of(cls, *owners: object) -> "Toolbox":
+        """Collect the methods that `tool` marked, in the order in which they are written."""
+        return cls(
+            _tool(getattr(owner, name), *getattr(function, _MARK))
+            for owner in owners
+            for name, function in vars(type(owner)).items()
+            if hasattr(function, _MARK)
+        )
+
+    async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
+        """Check the arguments, run the tool, return its answer. Raises `UnknownTool` alone; may be cancelled."""
+        known = self.tools.get(name)
+        if known is None:
+            raise UnknownTool(f"There is no tool {name[:80]!r}; there are {', '.join(self.tools)}.")
+        begun = time.perf_counter()
+        answer, outcome = await _run(known, arguments, call)
+        tenant = arguments.get("tenant_id")
+        spent = round((time.perf_counter() - begun) * 1000, 2)
+        _logger.info(
+            "tool call", tool=name, tenant=str(tenant)[:80], outcome=outcome, ms=spent, bytes=len(answer.payload)
+        )
+        return answer
+
+
+def failure(error: TenancyError) -> Answer:
+    """Return the answer that tells a model or a program about an error. The one table is the errors' own."""
+    told = {"code": error.code, "message": error.message, "retryable": error.retryable, **error.facts}
+    return Answer(_ENCODER.encode({"error": told}), is_error=True)
+
+
+async def _run(known: Tool, arguments: Mapping[str, Any], call: Call) -> tuple[Answer, str]:
+    try:
+        args = _checked(known, arguments)
+        return Answer(_ENCODER.encode(await known.run(args, call)), is_error=False), "ok"
+    except TenancyError as error:
+        return failure(error), error.code
+    except Exception:  # the supervising edge: a bug's text may hold anything, so it goes to the log alone
+        _logger.exception("tool failed", tool=known.name)
+        return failure(
+            TenancyError("Something broke in the server, not in your call; its log has the cause.")
+        ), "internal"
+
+
+def _checked(known: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
+    try:
+        return msgspec.convert(arguments, known.input, dec_hook=_decode_secret)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{error}. {known.name} takes {_usage(known)}.") from None
+
+
+def _usage(known: Tool) -> str:
+    required = set(known.input_schema.get("required", ()))
+    return ", ".join(name if name in required else f"{name}?" for name in known.input_schema.get("properties", {}))
+
+
+def _tool(run: Handler, title: str, hints: Hints) -> Tool:
+    annotations = get_type_hints(run)
+    return Tool(
+        name=run.__name__,
+        title=title,
+        description=" ".join((inspect.getdoc(run) or "").split()),
+        hints=hints,
+        input=annotations["args"],
+        input_schema=_schema(annotations["args"]),
+        output_schema=_schema(annotations["return"]),
+        run=run,
+    )
+
+
+def _schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the JSON Schema of `kind` with its root inlined: MCP wants an object there, not a reference."""
+    _, definitions = msgspec.json.schema_components((kind,), schema_hook=_secret_schema, ref_template="#/$defs/{name}")
+    root = definitions.pop(kind.__name__)
+    for needless in ("title", "description"):
+        root.pop(needless, None)
+    return {**root, "$defs": definitions} if definitions else root
+
+
+def _decode_secret(kind: type, value: object) -> object:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+
+
+def _secret_schema(kind: type) -> dict[str, Any]:
+    if kind is Secret:
+        return {"type": "string", "format": "password"}
+    raise NotImplementedError

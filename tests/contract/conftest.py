@@ -1,0 +1,135 @@
+"""One log under two implementations, and the ways in which the world damages it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+
+import pytest
+
+from registry.log import START, Appended, Head, KeepKey, KeyChange, Position, Proposal, TenantLog
+from registry.memory_log import MemoryLog
+from registry.names import Names
+from registry.redis_client import RedisClient
+from registry.redis_log import RedisLog
+
+Damage: TypeAlias = Callable[[], Awaitable[None]]
+Propose: TypeAlias = Callable[..., Proposal]
+
+
+@pytest.fixture
+async def commands(redis_url: str) -> AsyncIterator[RedisClient]:
+    """A client of an empty Redis."""
+    client = RedisClient.from_url(redis_url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def redis_log(redis_url: str, commands: RedisClient) -> AsyncIterator[RedisLog]:
+    """A log on an empty Redis."""
+    tail = RedisClient.from_url(redis_url, connections=1, timeout=10.0)
+    yield RedisLog(commands, tail, Names())
+    await tail.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which log the contract is put to."""
+    return str(request.param)
+
+
+@pytest.fixture
+def log(kind: str, request: pytest.FixtureRequest) -> TenantLog:
+    """The log under test, without a first entry."""
+    if kind == "memory":
+        return MemoryLog()
+    log: RedisLog = request.getfixturevalue("redis_log")
+    return log
+
+
+@pytest.fixture
+async def start(log: TenantLog) -> Position:
+    """The position of the first entry, which the fixture makes."""
+    start = await log.create("log_created.v1", b"{}")
+    assert start is not None
+    return start
+
+
+@pytest.fixture
+def lose_stream(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
+    """What deletes the entries and leaves the heads."""
+
+    async def lose() -> None:
+        if isinstance(log, MemoryLog):
+            log._entries.clear()
+        else:
+            await _raw(request).run("DEL", Names().stream)
+
+    return lose
+
+
+@pytest.fixture
+def lose_everything(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
+    """What leaves nothing of the log, its heads and its keys."""
+
+    async def lose() -> None:
+        if isinstance(log, MemoryLog):
+            log._entries.clear()
+            log._heads.clear()
+            log._keys.clear()
+        else:
+            await _raw(request).run("FLUSHALL")
+
+    return lose
+
+
+@pytest.fixture
+def trim(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
+    """What leaves only the last entry."""
+
+    async def cut() -> None:
+        if isinstance(log, MemoryLog):
+            del log._entries[:-1]
+        else:
+            await _raw(request).run("XTRIM", Names().stream, "MAXLEN", 1)
+
+    return cut
+
+
+@pytest.fixture
+def propose() -> Propose:
+    """What makes a proposal: of tenant acme, its first, if nothing else is said."""
+
+    def make(
+        after: Position,
+        *,
+        tenant: str = "acme",
+        expected: int = 0,
+        alive: bool = True,
+        command: str = "command",
+        digest: str = "digest",
+        data: bytes = b"{}",
+        key: KeyChange | None = None,
+    ) -> Proposal:
+        head = Head(START, 1, alive, f"event of {command}", command, digest)
+        return Proposal(
+            tenant=tenant, expected=expected, after=after, type="t", data=data, head=head, key=key or KeepKey()
+        )
+
+    return make
+
+
+@pytest.fixture
+def append(log: TenantLog) -> Callable[[Proposal], Awaitable[Position]]:
+    """What appends a proposal that nothing speaks against."""
+
+    async def add(proposal: Proposal) -> Position:
+        outcome = await log.append(proposal)
+        assert isinstance(outcome, Appended)
+        return outcome.position
+
+    return add
+
+
+def _raw(request: pytest.FixtureRequest) -> RedisClient:
+    client: RedisClient = request.getfixturevalue("commands")
+    return client

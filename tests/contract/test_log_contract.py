@@ -1,0 +1,361 @@
+"""What every log keeps, put to each of them: the one in memory and the one on Redis."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+import pytest
+
+from registry.log import (
+    START,
+    Appended,
+    Conflict,
+    DestroyKey,
+    Diverged,
+    Entry,
+    KeepKey,
+    KeyChange,
+    Position,
+    Proposal,
+    Repeated,
+    Reused,
+    SetKey,
+    TenantLog,
+)
+
+Append: TypeAlias = Callable[[Proposal], Awaitable[Position]]
+Damage: TypeAlias = Callable[[], Awaitable[None]]
+Propose: TypeAlias = Callable[..., Proposal]
+
+
+async def test_a_log_is_created_with_its_first_entry(log: TenantLog) -> None:
+    end = await log.create("log_created.v1", b'{"a":1}')
+
+    assert end == await log.end()
+    assert end is not None
+    assert list(await log.read(START, 10)) == [Entry(end, START.entry, "log_created.v1", b'{"a":1}')]
+
+
+async def test_replicas_that_start_together_create_one_log(log: TenantLog) -> None:
+    ends = await asyncio.gather(*(log.create("log_created.v1", b"%d" % each) for each in range(8)))
+
+    assert len(set(ends)) == 1
+    assert len(await log.read(START, 10)) == 1
+
+
+async def test_creating_a_log_that_is_there_returns_its_end(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    end = await append(propose(start))
+
+    assert await log.create("log_created.v1", b"{}") == end
+    assert len(await log.read(START, 10)) == 2
+
+
+async def test_a_log_that_is_gone_while_its_heads_are_there_is_not_begun_anew(
+    log: TenantLog, append: Append, propose: Propose, start: Position, lose_stream: Damage
+) -> None:
+    await append(propose(start))
+    await lose_stream()
+
+    assert await log.create("log_created.v1", b"{}") is None
+    assert await log.end() is None
+
+
+async def test_no_log_has_no_end_and_nothing_to_read(log: TenantLog) -> None:
+    assert await log.end() is None
+    assert not await log.read(START, 10)
+
+
+async def test_each_entry_links_to_the_one_before(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    await append(propose(start, tenant="a", data=b'"one"'))
+    await append(propose(start, tenant="b", data=b'"two"'))
+
+    read = await log.read(START, 10)
+
+    position = START
+    for entry in read:
+        assert isinstance(entry, Entry)
+        assert entry.follows(position)
+        position = entry.position
+    assert position == await log.end()
+    assert [entry.data for entry in read if isinstance(entry, Entry)] == [b"{}", b'"one"', b'"two"']
+
+
+async def test_data_is_kept_byte_for_byte(log: TenantLog, start: Position, append: Append, propose: Propose) -> None:
+    data = bytes(range(256))
+    position = await append(propose(start, data=data))
+
+    entry = await log.entry(position.entry)
+
+    assert isinstance(entry, Entry)
+    assert entry.data == data
+
+
+async def test_a_tenants_head_is_its_last_event(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    first = await append(propose(start, command="one"))
+    gone = propose(first, expected=first.seq, alive=False, command="two")
+    second = await append(gone)
+
+    assert await log.head("acme") == msgspec.structs.replace(gone.head, position=second)
+
+
+async def test_a_tenant_that_the_log_never_heard_of_has_no_head(log: TenantLog, start: Position) -> None:
+    assert start == await log.end()
+    assert await log.head("acme") is None
+
+
+async def test_a_writer_that_a_faster_one_overtook_is_told_the_present_head(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    await append(propose(start, command="fast"))
+
+    outcome = await log.append(propose(start, command="slow"))
+
+    assert outcome == Conflict(await log.head("acme"))
+    assert len(await log.read(START, 10)) == 2
+
+
+async def test_a_writer_that_knows_a_tenant_which_the_log_does_not_is_in_conflict(
+    log: TenantLog, start: Position, propose: Propose
+) -> None:
+    assert await log.append(propose(start, expected=7)) == Conflict(None)
+    assert await log.end() == start
+
+
+async def test_of_writers_at_the_same_moment_one_wins(log: TenantLog, start: Position, propose: Propose) -> None:
+    outcomes = await asyncio.gather(*(log.append(propose(start, command=f"{each}")) for each in range(8)))
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Appended", *["Conflict"] * 7]
+    assert len(await log.read(START, 10)) == 2
+
+
+async def test_writers_of_different_tenants_never_conflict(log: TenantLog, start: Position, propose: Propose) -> None:
+    outcomes = await asyncio.gather(
+        *(log.append(propose(start, tenant=f"tenant-{each}", command=f"{each}")) for each in range(50))
+    )
+
+    assert {type(outcome) for outcome in outcomes} == {Appended}
+    assert len(await log.read(START, 100)) == 51
+
+
+async def test_the_same_command_again_appends_nothing_and_gets_the_first_answer(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    proposal = propose(start)
+    first = await append(proposal)
+
+    again = await log.append(proposal)
+
+    assert again == Repeated(msgspec.structs.replace(proposal.head, position=first))
+    assert await log.end() == first
+
+
+async def test_the_same_command_at_the_same_moment_is_carried_out_once(
+    log: TenantLog, start: Position, propose: Propose
+) -> None:
+    outcomes = await asyncio.gather(*(log.append(propose(start)) for _ in range(8)))
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Appended", *["Repeated"] * 7]
+    assert len(await log.read(START, 10)) == 2
+
+
+async def test_a_command_id_used_again_with_other_content_is_refused(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    end = await append(propose(start))
+
+    outcome = await log.append(propose(start, digest="another"))
+
+    assert outcome == Reused(msgspec.structs.replace(propose(start).head, position=end))
+    assert await log.end() == end
+
+
+async def test_one_command_id_may_serve_two_tenants(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    await append(propose(start, tenant="a"))
+
+    assert isinstance(await log.append(propose(start, tenant="b")), Appended)
+
+
+async def test_a_writer_is_refused_when_there_is_no_log(log: TenantLog, propose: Propose) -> None:
+    assert await log.append(propose(Position(1, "1-0"))) == Diverged(None)
+    assert await log.end() is None
+
+
+async def test_a_writer_is_refused_after_the_log_was_deleted(
+    log: TenantLog, start: Position, append: Append, propose: Propose, lose_stream: Damage
+) -> None:
+    end = await append(propose(start))
+    await lose_stream()
+
+    assert await log.append(propose(end, expected=end.seq, command="next")) == Diverged(None)
+    assert await log.end() is None
+
+
+async def test_a_repeated_command_is_not_said_to_be_in_a_log_that_is_gone(
+    log: TenantLog, start: Position, append: Append, propose: Propose, lose_stream: Damage
+) -> None:
+    await append(propose(start))
+    await lose_stream()
+
+    assert await log.append(propose(start)) == Diverged(None)
+
+
+async def test_a_writer_is_refused_when_what_it_has_read_was_trimmed_away(
+    log: TenantLog, start: Position, append: Append, propose: Propose, trim: Damage
+) -> None:
+    end = await append(propose(start))
+    await trim()
+
+    assert await log.append(propose(start, tenant="beta")) == Diverged(end)
+    assert await log.end() == end
+
+
+async def test_a_writer_that_has_read_up_to_the_end_is_not_disturbed_by_a_trim(
+    log: TenantLog, start: Position, append: Append, propose: Propose, trim: Damage
+) -> None:
+    end = await append(propose(start))
+    await trim()
+
+    outcome = await log.append(propose(end, tenant="beta"))
+
+    assert isinstance(outcome, Appended)
+    assert outcome.position.seq == end.seq + 1
+
+
+async def test_a_writer_is_refused_by_a_log_that_took_the_place_of_its_own(
+    log: TenantLog, start: Position, append: Append, propose: Propose, lose_everything: Damage
+) -> None:
+    end = await append(propose(start))
+    await lose_everything()
+    other = await log.create("log_created.v1", b'"another"')
+
+    assert await log.append(propose(end, tenant="beta")) == Diverged(other)
+    assert await log.end() == other
+
+
+async def test_the_count_of_a_position_must_be_the_logs_too(log: TenantLog, start: Position, propose: Propose) -> None:
+    assert await log.append(propose(Position(start.seq + 1, start.entry))) == Diverged(start)
+
+
+@pytest.mark.parametrize(
+    ("change", "after"),
+    [
+        pytest.param(KeepKey(), "first", id="kept"),
+        pytest.param(SetKey("second"), "second", id="set anew"),
+        pytest.param(DestroyKey(), None, id="destroyed"),
+    ],
+)
+async def test_the_data_key_changes_with_the_event(
+    change: KeyChange, after: str | None, log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    end = await append(propose(start, key=SetKey("first"), command="one"))
+
+    await append(propose(end, expected=end.seq, command="two", key=change))
+
+    assert list(await log.data_keys(["acme"])) == [after]
+
+
+@pytest.mark.parametrize("change", [SetKey("second"), DestroyKey()], ids=["set", "destroyed"])
+async def test_the_data_key_stays_when_nothing_is_appended(
+    change: KeyChange, log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    end = await append(propose(start, key=SetKey("first"), command="one"))
+
+    refused = [
+        await log.append(propose(start, command="late", key=change)),
+        await log.append(propose(start, command="one", key=change)),
+        await log.append(propose(start, command="one", digest="other", key=change)),
+        await log.append(propose(Position(9, "9-9"), expected=end.seq, command="lost", key=change)),
+    ]
+
+    assert [type(outcome) for outcome in refused] == [Conflict, Repeated, Reused, Diverged]
+    assert list(await log.data_keys(["acme"])) == ["first"]
+
+
+async def test_data_keys_come_in_the_order_they_were_asked_for(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    for tenant in ("a", "b"):
+        await append(propose(start, tenant=tenant, key=SetKey(f"key of {tenant}")))
+
+    assert list(await log.data_keys(["b", "nobody", "a"])) == ["key of b", None, "key of a"]
+    assert list(await log.data_keys([])) == []
+
+
+async def test_a_page_ends_at_its_limit_and_the_next_goes_on_from_there(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    for each in range(5):
+        await append(propose(start, tenant=f"tenant-{each}"))
+
+    sizes, position = [], START
+    while page := await log.read(position, 4):
+        sizes.append(len(page))
+        assert isinstance(page[-1], Entry)
+        position = page[-1].position
+
+    assert sizes == [4, 2]
+    assert position.seq == 6
+
+
+async def test_a_waiting_read_returns_at_once_what_is_there(log: TenantLog, start: Position) -> None:
+    (entry,) = await log.read(START, 10, 60)
+
+    assert isinstance(entry, Entry)
+    assert entry.position == start
+
+
+async def test_a_waiting_read_wakes_up_when_something_is_appended(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    reading = asyncio.create_task(_read(log, start))
+    await asyncio.sleep(0.05)
+    assert not reading.done()
+
+    end = await append(propose(start))
+    (entry,) = await reading
+
+    assert isinstance(entry, Entry)
+    assert entry.position == end
+
+
+async def test_a_waiting_read_returns_nothing_when_nothing_comes(log: TenantLog, start: Position) -> None:
+    assert not await log.read(start, 10, 0.02)
+
+
+async def test_a_read_after_a_cancelled_one_gets_what_came(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    reading = asyncio.create_task(_read(log, start))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    await asyncio.wait([reading])
+
+    end = await append(propose(start))
+    (entry,) = await log.read(start, 10, 1)
+
+    assert isinstance(entry, Entry)
+    assert entry.position == end
+
+
+async def test_an_entry_is_found_by_its_id(log: TenantLog, start: Position, append: Append, propose: Propose) -> None:
+    end = await append(propose(start, data=b"[1]"))
+
+    assert await log.entry(end.entry) == Entry(end, start.entry, "t", b"[1]")
+
+
+async def test_an_id_that_the_log_does_not_have_finds_nothing(log: TenantLog, start: Position) -> None:
+    assert start == await log.end()
+    assert await log.entry("1-1") is None
+
+
+async def _read(log: TenantLog, after: Position) -> list[object]:
+    return list(await log.read(after, 10, 8))

@@ -1,0 +1,145 @@
+"""The command `mcp-postgres` as an operator types it."""
+
+import json
+import signal
+import stat
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.embedded.sample import SampleLogin
+from tests.processes import COMMAND, Start, clean, eventually, run_command
+
+
+def test_help_names_every_command_and_says_how_to_begin() -> None:
+    told = run_command("--help")
+    assert told.returncode == 0
+    for word in ("serve", "run", "tenants", "keys", "examples:", "exit codes:"):
+        assert word in told.stdout
+
+
+def test_all_wrong_settings_are_told_at_once_each_with_its_name() -> None:
+    told = run_command(
+        "serve",
+        env={"MCP_POSTGRES_PORT": "http", "MCP_POSTGRES_MAX_ROWS": "0", "REDIS_URL": "http://redis", "REDIS_PORT": "x"},
+    )
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+    for word in ("MCP_POSTGRES_PORT", "MCP_POSTGRES_MAX_ROWS", "REDIS_URL", "MCP_POSTGRES_KEY_FILE", "keys new"):
+        assert word in told.stderr
+    assert all(line.startswith("mcp-postgres: ") for line in told.stderr.splitlines())
+
+
+def test_a_key_file_is_private_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "master.key"
+    assert run_command("keys", "new", "--out", str(path)).returncode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_text()
+    again = run_command("keys", "new", "--out", str(path))
+    assert (again.returncode, path.read_text()) == (1, before)
+    assert "exists" in again.stderr
+
+
+def test_an_operator_registers_looks_at_and_removes_a_tenant_without_a_server(
+    env: dict[str, str], sample: SampleLogin
+) -> None:
+    fields = ["--host", sample.host, "--port", str(sample.port), "--database", sample.database, "--user", sample.user]
+    told = run_command(
+        "tenants", "register", "acme", *fields, "--password-file", "-", env=env, stdin=sample.password + "\n"
+    )
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["status"] == "registered"
+    listed = run_command("tenants", "list", env=env)
+    assert "acme" in listed.stdout
+    assert [
+        each["tenant_id"] for each in json.loads(run_command("tenants", "list", "--json", env=env).stdout)["tenants"]
+    ] == ["acme"]
+    assert json.loads(run_command("tenants", "get", "acme", env=env).stdout)["user"] == sample.user
+    gone = run_command("tenants", "remove", "acme", "--reason", "a test", env=env)
+    assert json.loads(gone.stdout)["status"] == "removed"
+    history = json.loads(run_command("tenants", "history", "acme", env=env).stdout)["changes"]
+    assert [change["what"] for change in history] == ["removed", "registered"]
+    assert history[0]["by"].startswith("cli:")
+    again = run_command("tenants", "remove", "acme", env=env)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "removed" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+
+
+def test_a_taken_port_is_told_in_one_line(env: dict[str, str], serve: Start) -> None:
+    replica = serve()
+    told = run_command("serve", "--port", str(replica.port), env=env)
+    assert told.returncode == 1
+    assert "--port" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_answers_its_own_curl_stops_clean_and_finds_everything_again(
+    tmp_path: Path, free_port: Callable[[], int], number: signal.Signals
+) -> None:
+    port = free_port()
+    first = Run(tmp_path, port)
+    assert f"http://127.0.0.1:{port}/postgres/mcp" in first.banner
+    names = {table["name"] for table in first.call("list_tables", tenant_id="demo")["tables"]}
+    assert {"books", "orders"} <= names
+    position = first.call("get_tenant", tenant_id="demo")["position"]
+    assert first.stop(number) == 0
+    assert processes_of(tmp_path) == []
+    second = Run(tmp_path, port)
+    assert second.call("get_tenant", tenant_id="demo")["position"] == position
+    joined = run_command("tenants", "list", "--data-dir", str(tmp_path / "data"))
+    assert "demo" in joined.stdout, joined.stderr
+    second.stop(signal.SIGKILL)
+    eventually(lambda: processes_of(tmp_path) == [], "a server outlived its parent")
+
+
+class Run:
+    """A `mcp-postgres run`."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.errors = folder / "errors.log"
+        with self.errors.open("wb") as errors:
+            self.popen = subprocess.Popen(
+                [COMMAND, "run", "--port", str(port), "--data-dir", str(folder / "data")],
+                env=clean({}),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self.banner = self._read_banner()
+
+    def _read_banner(self) -> str:
+        assert self.popen.stdout is not None
+        told = ""
+        for line in self.popen.stdout:
+            told += line
+            if "Ctrl-C" in line:
+                return told
+        raise AssertionError(self.errors.read_text())
+
+    def call(self, tool: str, **arguments: Any) -> Any:  # noqa: ANN401 - the tool's answer
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/mcp", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the same
+            return json.load(answer)["result"]["structuredContent"]
+
+    def stop(self, number: signal.Signals) -> int:
+        self.popen.send_signal(number)
+        code = self.popen.wait(20)
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+        return code
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of all processes that were started on this folder."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if str(folder) in line]

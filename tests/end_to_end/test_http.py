@@ -1,0 +1,252 @@
+"""The HTTP endpoint as curl sees it."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from server.embedded.sample import SampleLogin
+from tests.processes import Fields, Start, fields_of
+
+LIST_TABLES = {
+    "jsonrpc": "2.0",
+    "method": "tools/call",
+    "params": {"name": "list_tables", "arguments": {"tenant_id": "fedfina"}},
+    "id": 1,
+}
+
+
+@pytest.fixture
+def fedfina(sample: SampleLogin) -> Fields:
+    return fields_of("fedfina", sample)
+
+
+def test_one_post_without_handshake_or_accept_header_lists_real_tables(serve: Start, fedfina: Fields) -> None:
+    server = serve()
+    server.call("register_tenant", **fedfina)
+    status, told = server.post(LIST_TABLES)
+    assert status == 200
+    assert told["id"] == 1
+    names = {table["name"] for table in told["result"]["structuredContent"]["tables"]}
+    assert {"books", "authors", "orders"} <= names
+    assert json.loads(told["result"]["content"][0]["text"]) == told["result"]["structuredContent"]
+
+
+def test_the_short_path_answers_like_the_long_one(serve: Start, fedfina: Fields) -> None:
+    server = serve()
+    server.call("register_tenant", **fedfina)
+    assert server.post(LIST_TABLES, "/mcp") == server.post(LIST_TABLES)
+
+
+def test_a_path_of_the_operators_choice_is_served_beside_the_short_one(serve: Start) -> None:
+    server = serve("--path", "/db")
+    for path in ("/db", "/mcp"):
+        assert server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, path)[0] == 200
+    status, told = server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, "/postgres/mcp")
+    assert status == 404
+    assert "/db" in told["error"]
+
+
+def test_every_tool_tells_clients_what_it_takes_gives_and_does(serve: Start) -> None:
+    server = serve()
+    _, told = server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    tools = {tool["name"]: tool for tool in told["result"]["tools"]}
+    assert set(tools) == {
+        *("register_tenant", "remove_tenant", "list_tenants", "get_tenant", "tenant_history"),
+        *("list_schemas", "list_tables", "describe_table", "execute_query"),
+    }
+    for tool in tools.values():
+        assert tool["description"]
+        assert tool["inputSchema"]["type"] == tool["outputSchema"]["type"] == "object"
+        assert {"readOnlyHint", "destructiveHint", "idempotentHint"} <= set(tool["annotations"])
+    assert tools["execute_query"]["annotations"]["readOnlyHint"] is True
+    assert tools["remove_tenant"]["annotations"]["destructiveHint"] is True
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, -32700),
+        (b"[]", 400, -32602),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/dance"}', 200, -32601),
+    ],
+)
+def test_a_body_that_is_no_request_is_told_so(serve: Start, body: bytes, status: int, code: int) -> None:
+    server = serve()
+    answered, told = server.request("POST", "/mcp", body, {"Content-Type": "application/json"})
+    assert answered == status
+    assert json.loads(told)["error"]["code"] == code
+
+
+def test_a_body_over_the_limit_is_refused_and_the_server_goes_on(serve: Start) -> None:
+    server = serve(MCP_POSTGRES_MAX_BODY_BYTES="2000")
+    big = json.dumps({**LIST_TABLES, "padding": "x" * 3000}).encode()
+    assert server.request("POST", "/mcp", big, {"Content-Type": "application/json"})[0] == 413
+    assert server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})[0] == 200
+
+
+def test_a_get_is_refused_instead_of_held_open(serve: Start) -> None:
+    assert serve().request("GET", "/mcp")[0] == 405
+
+
+def test_a_host_header_of_somebody_elses_page_is_refused(serve: Start) -> None:
+    server = serve()
+    headers = {"Content-Type": "application/json", "Host": "evil.example"}
+    assert server.request("POST", "/mcp", b"{}", headers)[0] == 421
+
+
+def test_an_unknown_tool_is_an_error_that_names_those_there_are(serve: Start) -> None:
+    params = {"name": "drop_everything", "arguments": {}}
+    _, told = serve().post({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    assert told["error"]["code"] == -32602
+    assert "list_tables" in told["error"]["message"]
+
+
+WRONG_CALLS: list[tuple[str, Fields, str, str]] = [
+    ("list_tables", {"tenant_id": "nobody"}, "unknown_tenant", "list_tenants"),
+    ("list_tables", {"tenant_id": "a b"}, "invalid_input", "tenant_id"),
+    ("list_tables", {"tenant_id": "{a}"}, "invalid_input", "tenant_id"),
+    ("list_tables", {"tenant_id": "a:b"}, "invalid_input", "tenant_id"),
+    ("list_tables", {"tenant_id": "*"}, "invalid_input", "tenant_id"),
+    ("list_tables", {"tenant_id": "x" * 64}, "invalid_input", "63"),
+    ("list_tables", {}, "invalid_input", "tenant_id"),
+    ("list_tables", {"tenant_id": 5}, "invalid_input", "str"),
+    ("list_tables", {"tenant_id": "a", "color": "red"}, "invalid_input", "color"),
+    ("register_tenant", {"tenant_id": "a"}, "invalid_input", "host"),
+    (
+        "register_tenant",
+        {"tenant_id": "a", "host": "h", "database": "d", "user": "u", "port": 0},
+        "invalid_input",
+        "port",
+    ),
+    (
+        "register_tenant",
+        {"tenant_id": "a", "host": "h", "database": "d", "user": "u", "port": "x"},
+        "invalid_input",
+        "port",
+    ),
+    ("register_tenant", {"tenant_id": "a", "dsn": "postgresql://u@h/d", "host": "h"}, "invalid_input", "dsn"),
+    ("register_tenant", {"tenant_id": "a", "dsn": "mysql://u@h/d"}, "invalid_input", "postgresql://"),
+    ("register_tenant", {"tenant_id": "a", "dsn": "postgresql://u:p@h/d?options=-c%20x"}, "invalid_input", "sslmode"),
+    ("remove_tenant", {"tenant_id": "nobody"}, "unknown_tenant", "list_tenants"),
+    ("get_tenant", {"tenant_id": "nobody"}, "unknown_tenant", "list_tenants"),
+    ("tenant_history", {"tenant_id": "nobody"}, "unknown_tenant", "list_tenants"),
+]
+
+
+def test_wrong_calls_say_what_is_wrong_and_leave_nothing_behind(serve: Start) -> None:
+    server = serve()
+    before = server.get("/readyz")[1]["position"]
+    for tool, arguments, code, hint in WRONG_CALLS:
+        error = server.call(tool, **arguments)
+        assert (error["code"], error["retryable"]) == (code, False), (tool, arguments, error)
+        assert hint in error["message"], (tool, arguments, error)
+    assert server.get("/readyz")[1]["position"] == before
+
+
+def test_a_registration_whose_login_fails_says_why_and_registers_nothing(
+    serve: Start, fedfina: Fields, free_port: Callable[[], int]
+) -> None:
+    server = serve()
+    for change, code, hint in (
+        ({"password": "wrong-hunter2"}, "login_refused", "password"),
+        ({"database": "no_such_database"}, "login_refused", "no_such_database"),
+        ({"user": "no_such_user"}, "login_refused", "no_such_user"),
+        ({"port": free_port()}, "tenant_unreachable", "Nothing listens"),
+        ({"host": "no-such-host.invalid"}, "tenant_unreachable", "no-such-host.invalid"),
+        ({"ssl": "require"}, "login_refused", "TLS"),
+    ):
+        error = server.call("register_tenant", **{**fedfina, **change})
+        assert error["code"] == code, error
+        assert hint in error["message"], error
+        assert "hunter2" not in json.dumps(error)
+    assert server.call("list_tenants")["total"] == 0
+    assert server.call("get_tenant", tenant_id="fedfina")["code"] == "unknown_tenant"
+
+
+def test_a_tenant_can_be_registered_unseen_and_its_calls_say_what_is_wrong(
+    serve: Start, fedfina: Fields, free_port: Callable[[], int]
+) -> None:
+    server = serve()
+    told = server.call("register_tenant", **{**fedfina, "port": free_port(), "verify": False})
+    assert (told["status"], told["version"]) == ("registered", 1)
+    error = server.call("list_tables", tenant_id="fedfina")
+    assert (error["code"], error["retryable"]) == ("tenant_unreachable", True)
+    assert "fedfina" in server.call("get_tenant", tenant_id="fedfina")["error"]
+
+
+def test_the_same_registration_again_is_unchanged_and_another_is_a_new_version(serve: Start, fedfina: Fields) -> None:
+    server = serve()
+    first = server.call("register_tenant", **fedfina)
+    again = server.call("register_tenant", **fedfina)
+    other = server.call("register_tenant", **fedfina, max_pool_size=3, reason="smaller")
+    assert [told["status"] for told in (first, again, other)] == ["registered", "unchanged", "replaced"]
+    assert [told["version"] for told in (first, again, other)] == [1, 1, 2]
+    assert first["position"] == again["position"] != other["position"]
+    assert first["login"]["server"].startswith("PostgreSQL 18")
+    assert first["login"]["superuser"] is False
+    conflict = server.call("register_tenant", **fedfina, expected_version=1)
+    assert (conflict["code"], conflict["current_version"]) == ("version_conflict", 2)
+
+
+def test_a_registration_by_dsn_is_the_same_as_by_fields(serve: Start, fedfina: Fields, sample: SampleLogin) -> None:
+    server = serve()
+    server.call("register_tenant", **fedfina)
+    dsn = f"postgresql://{sample.user}:{sample.password}@{sample.host}:{sample.port}/{sample.database}?sslmode=disable"
+    assert server.call("register_tenant", tenant_id="fedfina", dsn=dsn)["status"] == "unchanged"
+
+
+def test_the_history_tells_who_changed_what_and_why_and_outlives_the_tenant(serve: Start, fedfina: Fields) -> None:
+    server = serve()
+    server.call("register_tenant", **fedfina, reason="first customer")
+    server.call("register_tenant", **fedfina, max_pool_size=3)
+    server.call("remove_tenant", tenant_id="fedfina", reason="contract ended")
+    removed, changed, registered = server.call("tenant_history", tenant_id="fedfina")["changes"]
+    assert (removed["what"], removed["version"], removed["reason"]) == ("removed", 3, "contract ended")
+    assert (changed["fields"], changed.get("password_changed")) == ({"max_pool_size": 3}, None)
+    assert registered["reason"] == "first customer"
+    assert registered["password_changed"] is True
+    assert fedfina["password"] not in json.dumps([removed, changed, registered])
+
+
+def test_the_password_is_in_no_answer_and_no_log_line(serve: Start, fedfina: Fields) -> None:
+    server = serve("--log-level", "debug")
+    answers = [server.call("register_tenant", **fedfina)]
+    answers += [server.call(tool, tenant_id="fedfina") for tool in ("get_tenant", "tenant_history", "list_tables")]
+    answers.append(server.call("register_tenant", tenant_id="x", dsn=f"postgresql://u:{fedfina['password']}@[bad/d"))
+    server.stop()
+    assert fedfina["password"] not in json.dumps(answers)
+    assert fedfina["password"] not in server.log.read_text()
+
+
+def test_log_lines_are_json_and_carry_request_id_and_tenant(serve: Start, fedfina: Fields) -> None:
+    server = serve()
+    server.call("register_tenant", **fedfina)
+    body = json.dumps(LIST_TABLES).encode()
+    server.request("POST", "/mcp", body, {"Content-Type": "application/json", "X-Request-Id": "from-the-proxy"})
+    server.stop()
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    (call,) = [line for line in lines if line.get("tool") == "list_tables"]
+    assert (call["request_id"], call["tenant"], call["outcome"]) == ("from-the-proxy", "fedfina", "ok")
+
+
+def test_a_query_comes_back_as_columns_and_rows_within_its_limits(serve: Start, fedfina: Fields) -> None:
+    server = serve(MCP_POSTGRES_MAX_ROWS="50")
+    server.call("register_tenant", **fedfina)
+
+    def query(sql: str, **more: object) -> Fields:
+        told: Fields = server.call("execute_query", tenant_id="fedfina", query=sql, **more)
+        return told
+
+    told = query("SELECT $1::int + 1 AS n, $2::text AS t", params=[41, "o'clock"])
+    assert (told["columns"], told["rows"]) == (
+        [{"name": "n", "type": "int4"}, {"name": "t", "type": "text"}],
+        [[42, "o'clock"]],
+    )
+    assert query("SELECT generate_series(1, 40)", limit=7)["row_count"] == 7
+    many = query("SELECT generate_series(1, 1000)")
+    assert (many["row_count"], many["truncated"], many["truncated_by"]) == (50, True, "rows")
+    assert query("INSERT INTO books DEFAULT VALUES")["code"] == "query_refused"
+    assert query("SELECT 1; SELECT 2")["code"] == "query_refused"
+    assert query("SELEC 1")["code"] == "query_refused"
+    assert query("SELECT no_such_column FROM books")["sqlstate"] == "42703"

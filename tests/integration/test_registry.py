@@ -1,0 +1,687 @@
+"""The write side and the read side together on a real Redis, as two replicas that know nothing of each other."""
+
+import asyncio
+import base64
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pytest
+
+from projections.directory import Directory
+from projections.follower import Follower, Phase
+from projections.history import history_of
+from projections.keyring import Keyring
+from projections.tenant_keys import TenantKeys, document_of
+from registry.errors import (
+    CorruptEntry,
+    LogDiverged,
+    RegistryUnavailable,
+    RemovedTenant,
+    SecretUnreadable,
+    UnknownTenant,
+    VersionConflict,
+)
+from registry.inputs import Limits, Registration, from_fields
+from registry.log import Outcome, Proposal
+from registry.names import Names
+from registry.redis_client import RedisClient
+from registry.redis_log import RedisLog
+from registry.secrets import MasterKeys, Secret, new_master_key
+from registry.service import Caller, Materialiser, Result, TenantRegistry
+from registry.state import Live, Removed, Tenant
+from server.embedded.valkey import EmbeddedValkey
+
+MASTER: Final = MasterKeys.parse(new_master_key("one"))
+ANN: Final = Caller(actor="ann", reason="asked to")
+STREAM: Final = Names().stream
+PASSWORD: Final = "s3cr3t-canary"
+
+
+def login(*, host: str = "db", password: str | None = PASSWORD, limits: Limits | None = None) -> Registration:
+    secret = Secret(password) if password else None
+    return from_fields(host=host, database="app", user="reader", password=secret, limits=limits)
+
+
+class Crash(BaseException):
+    """The replica's process ended here."""
+
+
+class CrashingKeys:
+    """Keys whose writer dies before it writes."""
+
+    async def materialise(self, tenant: Tenant) -> bool:
+        raise Crash(tenant.tenant)
+
+
+class LossyLog(RedisLog):
+    """A log whose next replies to an append get lost on the way back."""
+
+    losing = 0
+
+    async def append(self, proposal: Proposal) -> Outcome:
+        outcome = await super().append(proposal)
+        if self.losing:
+            self.losing -= 1
+            raise RegistryUnavailable("Redis did not answer in time; try again.")
+        return outcome
+
+
+class Replica:
+    """One replica's objects, wired as the server wires them."""
+
+    def __init__(self, url: str, materialiser: Materialiser | None = None) -> None:
+        self.commands = RedisClient.from_url(url)
+        self.tail = RedisClient.from_url(url, connections=1, timeout=4.0)
+        self.log = LossyLog(self.commands, self.tail, Names())
+        self.directory = Directory()
+        self.keys = TenantKeys(self.commands, Names())
+        self.keyring = Keyring(self.log, MASTER)
+        self.mended: list[str] = []
+        self.changed: list[tuple[str, int]] = []
+        self.follower = Follower(
+            log=self.log,
+            directory=self.directory,
+            on_change=self._on_change,
+            on_caught_up=self._on_caught_up,
+            now=_now,
+            new_id=_new_id,
+        )
+        self.registry = TenantRegistry(
+            log=self.log,
+            view=self.follower,
+            keys=materialiser or self.keys,
+            master=MASTER,
+            now=_now,
+            new_id=_new_id,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Replica"]:
+        following = asyncio.create_task(self.follower.run())
+        try:
+            yield self
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+            await self.tail.close()
+            await self.commands.close()
+
+    async def register(self, tenant: str = "acme", *, expected: int | None = None, **said: str | None) -> Result:
+        return await self.registry.register(tenant, login(**said), ANN, expected_version=expected)  # type: ignore[arg-type]  # hosts and passwords are texts
+
+    async def remove(self, tenant: str = "acme", *, expected: int | None = None) -> Result:
+        return await self.registry.remove(tenant, ANN, expected_version=expected)
+
+    def live(self, tenant: str = "acme") -> Live:
+        known = self.directory.tenant(tenant)
+        assert isinstance(known, Live)
+        return known
+
+    async def password(self, tenant: str = "acme") -> str | None:
+        secret = await self.keyring.password(self.live(tenant))
+        return secret.reveal() if secret else None
+
+    async def document(self, tenant: str = "acme") -> bytes | None:
+        document: bytes | None = await self.commands.run("GET", Names().tenant(tenant))
+        return document
+
+    async def reaches(self, phase: Phase) -> None:
+        await eventually(lambda: self.follower.status.phase is phase)
+
+    async def _on_change(self, tenants: Sequence[Tenant]) -> None:
+        self.changed += [(tenant.tenant, tenant.version) for tenant in tenants]
+        await self.keyring.refresh(tenants)
+
+    async def _on_caught_up(self, directory: Directory) -> None:
+        self.mended += await self.keys.repair(tuple(directory.all()))
+
+
+Start: TypeAlias = Callable[..., Awaitable[Replica]]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until it holds; how long it takes is no part of any promise here."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - what is waited for is not of one place that could tell
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """What starts a replica on a Redis, waits until it is ready, and stops it after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(url: str, materialiser: Materialiser | None = None, *, ready: bool = True) -> Replica:
+            replica = await stack.enter_async_context(Replica(url, materialiser).running())
+            if ready:
+                await replica.follower.complete()
+                await replica.reaches(Phase.FOLLOWING)
+            return replica
+
+        yield begin
+
+
+@pytest.fixture
+async def a(redis_url: str, start: Start) -> Replica:
+    """A replica on an empty Redis."""
+    return await start(redis_url)
+
+
+@pytest.fixture
+async def b(redis_url: str, start: Start, a: Replica) -> Replica:
+    """Another replica on the same Redis."""
+    assert a.follower.status.ready
+    return await start(redis_url)
+
+
+@pytest.fixture
+async def own_valkey(tmp_path: Path) -> AsyncIterator[EmbeddedValkey]:
+    """A Valkey with an append-only file that the test may stop and start."""
+    server = await EmbeddedValkey(tmp_path).start()
+    yield server
+    await server.stop()
+
+
+async def test_when_a_registration_returns_its_key_is_there_and_this_replica_serves_it(a: Replica) -> None:
+    result = await a.register()
+
+    assert (result.status, result.version, result.served) == ("registered", 1, True)
+    assert (a.live().position, a.live().config.host) == (result.position, "db")
+    assert await a.document() == document_of(a.live())
+    assert await a.password() == PASSWORD
+
+
+async def test_when_a_removal_returns_its_key_is_gone_and_this_replica_knows(a: Replica) -> None:
+    await a.register()
+
+    result = await a.remove()
+
+    assert (result.status, result.version) == ("removed", 2)
+    assert isinstance(a.directory.tenant("acme"), Removed)
+    assert await a.document() is None
+
+
+async def test_the_other_replica_comes_to_serve_the_same(a: Replica, b: Replica) -> None:
+    result = await a.register()
+
+    assert await b.follower.reached(result.position.seq)
+    assert b.live() == a.live()
+    assert await b.password() == PASSWORD
+
+
+async def test_a_tenant_that_another_replica_just_registered_is_not_refused_from_stale_memory(
+    a: Replica, b: Replica
+) -> None:
+    for each in range(20):
+        await a.register(f"tenant-{each}")
+
+        assert isinstance(await b.follower.tenant(f"tenant-{each}"), Live)
+
+
+async def test_a_tenant_that_nobody_registered_is_unknown_everywhere(a: Replica) -> None:
+    assert await a.follower.refresh("acme") is None
+
+
+async def test_each_change_is_told_once_to_each_replica(a: Replica, b: Replica) -> None:
+    await a.register()
+    await b.register(host="other")
+    await a.remove()
+    await eventually(lambda: a.changed == b.changed and len(a.changed) == 3)
+
+    assert a.changed == [("acme", 1), ("acme", 2), ("acme", 3)]
+
+
+async def test_the_same_registration_again_appends_nothing(a: Replica, b: Replica) -> None:
+    first = await a.register()
+
+    again = await b.register()
+
+    assert (again.status, again.version, again.position) == ("unchanged", 1, first.position)
+    assert await a.log.end() == first.position
+
+
+async def test_the_same_registration_again_mends_a_key_that_was_lost(a: Replica) -> None:
+    await a.register()
+    await a.commands.run("DEL", Names().tenant("acme"))
+
+    await a.register()
+
+    assert await a.document() == document_of(a.live())
+
+
+async def test_new_limits_with_the_same_password_leave_open_connections_alone(a: Replica, b: Replica) -> None:
+    await a.register()
+    before = a.live().fingerprint
+
+    result = await b.registry.register("acme", login(limits=Limits(max_pool_size=3)), ANN)
+
+    assert (result.status, result.version) == ("replaced", 2)
+    assert b.live().config.max_pool_size == 3
+    assert b.live().fingerprint == before
+    assert await b.password() == PASSWORD
+
+
+@pytest.mark.parametrize("password", ["another", None])
+async def test_another_password_opens_new_connections(password: str | None, a: Replica) -> None:
+    await a.register()
+    before = a.live().fingerprint
+
+    result = await a.register(password=password)
+
+    assert result.status == "replaced"
+    assert a.live().fingerprint != before
+    assert await a.password() == password
+
+
+async def test_a_tenant_without_a_password_may_get_one(a: Replica) -> None:
+    await a.register(password=None)
+    assert (await a.register(password=None)).status == "unchanged"
+
+    assert (await a.register()).status == "replaced"
+    assert await a.password() == PASSWORD
+
+
+async def test_whoever_expects_the_present_version_changes_it(a: Replica, b: Replica) -> None:
+    await a.register(expected=0)
+    await b.register(expected=1, host="other")
+
+    assert (await a.remove(expected=2)).version == 3
+
+
+async def test_whoever_expects_another_version_changes_nothing(a: Replica, b: Replica) -> None:
+    first = await a.register()
+
+    for attempt in (b.register(expected=0, host="other"), b.register(expected=2, host="other"), b.remove(expected=2)):
+        with pytest.raises(VersionConflict) as conflict:
+            await attempt
+        assert conflict.value.facts == {"current_version": 1}
+    assert await a.log.end() == first.position
+
+
+async def test_of_two_replicas_that_expect_the_same_version_one_wins(a: Replica, b: Replica) -> None:
+    for round_ in range(10):
+        tenant = f"tenant-{round_}"
+        outcomes = await asyncio.gather(
+            a.register(tenant, expected=0, host="from-a"),
+            b.register(tenant, expected=0, host="from-b"),
+            return_exceptions=True,
+        )
+
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Result", "VersionConflict"]
+        assert [outcome.facts for outcome in outcomes if isinstance(outcome, VersionConflict)] == [
+            {"current_version": 1}
+        ]
+
+
+async def test_of_two_replicas_that_expect_nothing_both_land_in_some_order(a: Replica, b: Replica) -> None:
+    for round_ in range(10):
+        tenant = f"tenant-{round_}"
+        results = await asyncio.gather(a.register(tenant, host="from-a"), b.register(tenant, host="from-b"))
+
+        assert sorted((result.version, result.status) for result in results) == [(1, "registered"), (2, "replaced")]
+        later = max(results, key=lambda result: result.version)
+        assert isinstance(await a.follower.refresh(tenant), Live)
+        assert a.live(tenant).position == later.position
+        assert await a.document(tenant) == document_of(a.live(tenant))
+        assert await a.password(tenant) == PASSWORD
+
+
+async def test_many_writers_of_many_tenants_lose_nothing(a: Replica, b: Replica) -> None:
+    replicas = (a, b)
+    results = await asyncio.gather(*(replicas[each % 2].register(f"tenant-{each}") for each in range(100)))
+    last = max(result.position.seq for result in results)
+
+    assert last == 101
+    for replica in replicas:
+        assert await replica.follower.reached(last)
+        assert len(replica.directory) == 100
+    assert list(a.directory.live()) == list(b.directory.live())
+
+
+async def test_removal_destroys_the_data_key_and_with_it_the_password_in_the_log(a: Replica) -> None:
+    await a.register()
+    before = a.live()
+    (wrapped,) = await a.log.data_keys(["acme"])
+
+    await a.remove()
+
+    assert wrapped is not None
+    assert list(await a.log.data_keys(["acme"])) == [None]
+    with pytest.raises(SecretUnreadable, match="no data key any more"):
+        await a.keyring.password(before)
+
+
+async def test_a_tenant_that_comes_back_gets_another_data_key(a: Replica) -> None:
+    await a.register()
+    before = a.live()
+    await a.remove()
+
+    result = await a.register()
+
+    assert (result.status, result.version) == ("registered", 3)
+    assert await a.password() == PASSWORD
+    with pytest.raises(SecretUnreadable, match="register the tenant again"):
+        await a.keyring.password(before)
+
+
+async def test_what_is_not_there_cannot_be_removed(a: Replica, b: Replica) -> None:
+    with pytest.raises(UnknownTenant):
+        await a.remove()
+    await a.register()
+    await a.remove()
+    with pytest.raises(RemovedTenant):
+        await b.remove()
+
+
+async def test_the_password_stands_nowhere_in_redis(a: Replica) -> None:
+    await a.register()
+    await a.register(host="other")
+    await a.register(password=f"{PASSWORD}-2")
+    await a.register("beta")
+    await a.remove("beta")
+    await a.registry.remove("acme", Caller(actor="ann"))
+    await a.register()
+
+    everything = await _all_of_redis(a.commands)
+
+    assert b"acme" in everything
+    for written in _ways_to_write(PASSWORD):
+        assert written not in everything
+
+
+async def test_a_history_is_told_newest_first(a: Replica, b: Replica) -> None:
+    await a.register()
+    await b.register("beta")
+    await b.register(host="other")
+    await a.registry.remove("acme", Caller(actor="ben", reason="moved away"))
+    await a.register()
+
+    told = await history_of(a.log, a.live(), 10)
+
+    assert [(each.event.version, type(each.event).__name__) for each in told] == [
+        (4, "TenantRegistered"),
+        (3, "TenantRemoved"),
+        (2, "TenantRegistered"),
+        (1, "TenantRegistered"),
+    ]
+    assert (told[1].event.actor, told[1].event.reason) == ("ben", "moved away")
+    assert [each.event.version for each in await history_of(a.log, a.live(), 2)] == [4, 3]
+
+
+async def test_a_history_whose_entries_are_gone_is_corrupt_and_not_short(a: Replica) -> None:
+    first = await a.register()
+    await a.register(host="other")
+    await a.commands.run("XDEL", STREAM, first.position.entry)
+
+    with pytest.raises(CorruptEntry, match=f"Entry {first.position.entry} is missing"):
+        await history_of(a.log, a.live(), 10)
+
+
+async def test_a_replica_that_starts_again_folds_the_same(a: Replica, redis_url: str, start: Start) -> None:
+    for each in range(30):
+        await a.register(f"tenant-{each % 7}", host=f"db-{each}")
+    await a.remove("tenant-3")
+
+    again = await start(redis_url)
+
+    assert again.follower.position == a.follower.position
+    assert again.directory.epoch == a.directory.epoch
+    assert set(map(repr, again.directory.all())) == set(map(repr, a.directory.all()))
+    assert again.mended == []
+    assert await again.password("tenant-1") == PASSWORD
+
+
+async def test_more_entries_than_a_page_holds_are_all_replayed(a: Replica, redis_url: str, start: Start) -> None:
+    await asyncio.gather(*(a.register(f"tenant-{each}") for each in range(1100)))
+
+    again = await start(redis_url)
+
+    assert len(again.directory) == 1100
+
+
+async def test_a_crash_between_event_and_key_is_mended_by_the_next_start(
+    a: Replica, redis_url: str, start: Start
+) -> None:
+    await a.register("gone")
+    dying = await start(redis_url, CrashingKeys())
+    with pytest.raises(Crash):
+        await dying.register()
+    with pytest.raises(Crash):
+        await dying.remove("gone")
+    assert await a.document() is None
+    assert await a.document("gone") is not None
+
+    again = await start(redis_url)
+
+    assert sorted(again.mended) == ["acme", "gone"]
+    assert await again.document() == document_of(again.live())
+    assert await again.document("gone") is None
+
+
+async def test_a_lost_reply_makes_no_second_event(a: Replica) -> None:
+    a.log.losing = 1
+
+    result = await a.register()
+
+    assert (result.status, result.version) == ("registered", 1)
+    assert await a.log.end() == result.position
+    assert result.position.seq == 2
+
+
+async def test_when_nobody_knows_whether_it_happened_the_same_call_again_finds_out(a: Replica) -> None:
+    a.log.losing = 2
+    with pytest.raises(RegistryUnavailable):
+        await a.register()
+
+    result = await a.register()
+
+    assert (result.status, result.version, result.position.seq) == ("unchanged", 1, 2)
+    assert await a.document() == document_of(a.live())
+
+
+async def test_while_redis_is_away_reads_go_on_and_writes_fail(own_valkey: EmbeddedValkey, start: Start) -> None:
+    a = await start(own_valkey.url)
+    await a.register()
+    await own_valkey.stop()
+
+    with pytest.raises(RegistryUnavailable):
+        await a.register(host="other")
+    with pytest.raises(RegistryUnavailable):
+        await a.remove()
+    await a.reaches(Phase.CUT_OFF)
+    with pytest.raises(RegistryUnavailable):
+        await a.register(host="other")
+
+    assert await a.follower.tenant("acme") == a.live()
+    assert await a.password() == PASSWORD
+    assert a.follower.status.ready
+
+
+async def test_while_redis_is_away_a_tenant_that_is_unknown_here_is_not_said_to_be_unknown(
+    own_valkey: EmbeddedValkey, start: Start
+) -> None:
+    a = await start(own_valkey.url)
+    await own_valkey.stop()
+    await a.reaches(Phase.CUT_OFF)
+
+    with pytest.raises(RegistryUnavailable):
+        await a.follower.tenant("acme")
+
+
+async def test_when_redis_is_back_the_replicas_go_on_by_themselves(own_valkey: EmbeddedValkey, start: Start) -> None:
+    a, b = await start(own_valkey.url), await start(own_valkey.url)
+    await asyncio.gather(*(a.register(f"tenant-{each}") for each in range(20)))
+    await own_valkey.stop()
+    await a.reaches(Phase.CUT_OFF)
+    await own_valkey.start()
+    await a.reaches(Phase.FOLLOWING)
+
+    result = await a.register()
+
+    await eventually(lambda: b.directory.tenant("acme") is not None)
+    assert (len(a.directory), result.position.seq) == (21, 22)
+    assert b.live() == a.live()
+
+
+async def test_a_key_that_was_damaged_is_mended_when_redis_is_back(own_valkey: EmbeddedValkey, start: Start) -> None:
+    a = await start(own_valkey.url)
+    await a.register()
+    await a.commands.run("SET", Names().tenant("acme"), "edited")
+    await own_valkey.stop()
+    await a.reaches(Phase.CUT_OFF)
+    await own_valkey.start()
+    await a.reaches(Phase.FOLLOWING)
+
+    assert a.mended == ["acme"]
+    assert await a.document() == document_of(a.live())
+
+
+async def test_a_replica_that_starts_while_redis_is_away_is_not_ready_until_it_is_there(
+    own_valkey: EmbeddedValkey, start: Start
+) -> None:
+    await (await start(own_valkey.url)).register()
+    await own_valkey.stop()
+    late = await start(own_valkey.url, ready=False)
+    await eventually(lambda: late.follower.status.reason is not None)
+
+    assert (late.follower.status.ready, late.follower.status.phase) == (False, Phase.CONNECTING)
+    with pytest.raises(RegistryUnavailable, match="not read the whole registry"):
+        await late.register()
+
+    await own_valkey.start()
+    await late.follower.complete()
+    assert late.live().config.host == "db"
+
+
+async def test_a_log_that_is_lost_is_seen_and_nothing_is_written_into_the_void(a: Replica) -> None:
+    await a.register()
+    await a.commands.run("FLUSHALL")
+
+    with pytest.raises(LogDiverged):
+        await a.register(host="other")
+    await a.reaches(Phase.DIVERGED)
+    for attempt in (a.register("beta"), a.register(host="other"), a.remove()):
+        with pytest.raises(LogDiverged, match="The log is gone"):
+            await attempt
+
+    assert a.live().config.host == "db"
+    assert a.follower.status.ready
+    assert await a.commands.run("DBSIZE") == 0
+
+
+async def test_a_log_that_was_replaced_by_another_is_seen(a: Replica, redis_url: str, start: Start) -> None:
+    await a.register()
+    await a.register(host="other")
+    await a.commands.run("FLUSHALL")
+    newcomer = await start(redis_url)
+    await newcomer.register("beta")
+
+    await a.reaches(Phase.DIVERGED)
+
+    assert (a.live().config.host, a.directory.tenant("beta")) == ("other", None)
+    with pytest.raises(LogDiverged):
+        await a.register()
+
+
+async def test_a_longer_log_in_the_place_of_ours_is_seen(a: Replica, redis_url: str, start: Start) -> None:
+    await a.register()
+    await a.commands.run("FLUSHALL")
+    newcomer = await start(redis_url)
+    for each in range(5):
+        await newcomer.register(f"tenant-{each}")
+
+    await a.reaches(Phase.DIVERGED)
+
+    assert [tenant.tenant for tenant in a.directory.live()] == ["acme"]
+
+
+async def test_a_log_whose_last_entry_was_deleted_is_seen_by_whoever_has_not_read_it(
+    a: Replica, redis_url: str, start: Start
+) -> None:
+    last = await a.register()
+    await a.commands.run("XDEL", STREAM, last.position.entry)
+
+    late = await start(redis_url, ready=False)
+    await late.reaches(Phase.DIVERGED)
+
+    assert not late.follower.status.ready
+    assert "nothing is to be read" in str(late.follower.status.reason)
+
+
+async def test_a_log_that_is_gone_while_its_heads_are_there_is_not_begun_anew_by_a_newcomer(
+    a: Replica, redis_url: str, start: Start
+) -> None:
+    await a.register()
+    await a.commands.run("DEL", STREAM)
+
+    late = await start(redis_url, ready=False)
+    await late.reaches(Phase.DIVERGED)
+
+    assert not late.follower.status.ready
+    assert "its heads are still there" in str(late.follower.status.reason)
+    assert await a.commands.run("EXISTS", STREAM) == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(("note", "hello"), id="foreign"),
+        pytest.param(
+            ("type", "tenant_renamed.v1", "seq", "3", "prev", "{last}", "data", "{}"), id="of a newer version"
+        ),
+        pytest.param(("type", "tenant_removed.v1", "seq", "3", "prev", "{last}", "data", "{"), id="damaged"),
+    ],
+)
+async def test_an_entry_that_cannot_be_read_halts_the_replica_and_is_named(
+    fields: tuple[str, ...], a: Replica, redis_url: str, start: Start
+) -> None:
+    last = await a.register()
+    words = [word.replace("{last}", last.position.entry) for word in fields]
+    added = (await a.commands.run("XADD", STREAM, "*", *words)).decode()
+
+    await a.reaches(Phase.HALTED)
+    late = await start(redis_url, ready=False)
+    await late.reaches(Phase.HALTED)
+
+    for replica in (a, late):
+        assert added in str(replica.follower.status.reason)
+        assert not replica.follower.status.ready
+        with pytest.raises(CorruptEntry, match=added):
+            await replica.register(host="other")
+        assert replica.follower.position == last.position
+    assert a.live().config.host == "db"
+
+
+async def _all_of_redis(redis: RedisClient) -> bytes:
+    """Return every key and value, whatever its type."""
+    found = []
+    for key in await redis.run("KEYS", "*"):
+        match await redis.run("TYPE", key):
+            case b"string":
+                value = await redis.run("GET", key)
+            case b"hash":
+                value = await redis.run("HGETALL", key)
+            case b"stream":
+                value = await redis.run("XRANGE", key, "-", "+")
+            case other:
+                raise AssertionError(other)
+        found.append(key + b"=" + str(value).encode())
+    return b"\n".join(found)
+
+
+def _ways_to_write(password: str) -> list[bytes]:
+    """Return the password in clear, and what its base64 and hex have in common wherever it begins."""
+    raw = password.encode()
+    return [raw, raw.hex().encode(), *(base64.b64encode(raw[shift:])[:12] for shift in range(3))]

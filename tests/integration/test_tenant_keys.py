@@ -1,0 +1,214 @@
+"""The tenants' keys on a real Redis: who wins, what is mended, and what stands in them."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+import pytest
+
+from projections.tenant_keys import TenantKeys, document_of
+from registry.events import SealedSecret, TenantConfig
+from registry.log import Position
+from registry.names import Names
+from registry.redis_client import RedisClient
+from registry.state import Live, Removed
+
+TIME: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+KEY: Final = "mcp:postgres:tenant:acme"
+FENCE: Final = "{mcp:postgres:tenant:acme}:fence"
+
+
+def live(seq: int, *, tenant: str = "acme", host: str = "db") -> Live:
+    return Live(
+        tenant=tenant,
+        version=seq - 1,
+        position=Position(seq, f"{seq}-0"),
+        event_id=f"event-{seq}",
+        changed_at=TIME,
+        changed_by="ann",
+        config=TenantConfig(host=host, database="app", user="reader", ssl="require", max_pool_size=4),
+        secret=SealedSecret(key="9c1f04aa", version=1, sealed="AAAA"),
+    )
+
+
+def removed(seq: int) -> Removed:
+    return Removed(tenant="acme", version=seq - 1, position=Position(seq, f"{seq}-0"), changed_at=TIME, changed_by="b")
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[RedisClient]:
+    """A client of an empty Redis."""
+    client = RedisClient.from_url(redis_url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def keys(redis: RedisClient) -> TenantKeys:
+    """The keys under test."""
+    return TenantKeys(redis, Names())
+
+
+async def test_a_live_tenants_key_is_one_json_text(keys: TenantKeys, redis: RedisClient) -> None:
+    assert await keys.materialise(live(2))
+
+    assert await redis.run("TYPE", KEY) == b"string"
+    assert json.loads(await redis.run("GET", KEY)) == {
+        "tenant_id": "acme",
+        "host": "db",
+        "port": 5432,
+        "database": "app",
+        "user": "reader",
+        "min_pool_size": 0,
+        "max_pool_size": 4,
+        "ssl": "require",
+        "max_concurrent_requests": 20,
+        "version": 1,
+        "seq": 2,
+        "entry": "2-0",
+        "event_id": "event-2",
+        "changed_at": "2026-11-22T10:00:00+00:00",
+        "changed_by": "ann",
+        "secret": {"key": "9c1f04aa", "version": 1, "sealed": "AAAA"},
+    }
+
+
+async def test_a_removed_tenants_key_is_gone_and_its_fence_goes_later(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(live(2))
+    assert await keys.materialise(removed(3))
+
+    assert [key.decode() for key in await redis.run("KEYS", "*")] == [FENCE]
+    assert await redis.run("PTTL", FENCE) > 0
+
+
+async def test_the_fence_of_a_live_tenant_stays(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(removed(3))
+    await keys.materialise(live(4))
+
+    assert await redis.run("PTTL", FENCE) == -1
+
+
+async def test_the_same_state_twice_is_the_same_bytes(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(live(2))
+    first = await redis.run("GET", KEY)
+
+    assert await keys.materialise(live(2))
+    assert await redis.run("GET", KEY) == first
+
+
+async def test_a_late_writer_does_not_undo_a_newer_state(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(live(10, host="new"))
+
+    assert not await keys.materialise(live(9, host="old"))
+    assert json.loads(await redis.run("GET", KEY))["host"] == "new"
+
+
+async def test_a_late_writer_does_not_bring_a_removed_tenant_back(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(removed(10))
+
+    assert not await keys.materialise(live(9))
+    assert await redis.run("EXISTS", KEY) == 0
+
+
+async def test_a_late_removal_does_not_delete_a_tenant_that_came_back(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(live(10))
+
+    assert not await keys.materialise(removed(9))
+    assert await redis.run("GET", KEY) == document_of(live(10))
+
+
+async def test_a_tenant_that_comes_back_has_its_key_again(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(removed(9))
+
+    assert await keys.materialise(live(10))
+    assert await redis.run("GET", KEY) == document_of(live(10))
+
+
+async def test_keys_that_are_right_are_not_touched(keys: TenantKeys) -> None:
+    await keys.materialise(live(2))
+    await keys.materialise(live(3, tenant="beta"))
+
+    assert await keys.repair([live(2), live(3, tenant="beta")]) == []
+
+
+async def test_the_repair_of_nothing_is_nothing(keys: TenantKeys) -> None:
+    assert await keys.repair([]) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(("DEL", KEY), id="deleted"),
+        pytest.param(("SET", KEY, "{}"), id="edited"),
+        pytest.param(("SET", KEY, ""), id="emptied"),
+        pytest.param(("SET", KEY, document_of(live(1))), id="an older state put back"),
+        pytest.param(("APPEND", KEY, " "), id="one byte more"),
+        pytest.param(("RENAME", KEY, "elsewhere"), id="renamed"),
+    ],
+)
+async def test_a_key_that_somebody_damaged_is_mended_from_the_fold(
+    damage: tuple[str, ...], keys: TenantKeys, redis: RedisClient
+) -> None:
+    await keys.materialise(live(2))
+    await redis.run(*damage)
+
+    assert await keys.repair([live(2), live(3, tenant="beta")]) == ["acme", "beta"]
+    assert await redis.run("GET", KEY) == document_of(live(2))
+
+
+async def test_a_key_of_another_type_is_mended(keys: TenantKeys, redis: RedisClient) -> None:
+    await redis.run("HSET", KEY, "host", "db")
+
+    assert await keys.repair([live(2)]) == ["acme"]
+    assert await redis.run("GET", KEY) == document_of(live(2))
+
+
+async def test_a_removed_tenant_that_somebody_put_back_is_deleted_again(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(removed(3))
+    await redis.run("SET", KEY, document_of(live(2)))
+
+    assert await keys.repair([removed(3)]) == ["acme"]
+    assert await redis.run("EXISTS", KEY) == 0
+
+
+async def test_a_removed_tenant_that_somebody_put_back_as_nothing_is_deleted_again(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    await keys.materialise(removed(3))
+    await redis.run("SET", KEY, "")
+
+    assert await keys.repair([removed(3)]) == ["acme"]
+    assert await redis.run("EXISTS", KEY) == 0
+
+
+async def test_a_replica_that_is_behind_mends_nothing(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(live(10, host="new"))
+
+    assert await keys.repair([live(9, host="old")]) == []
+    assert await redis.run("GET", KEY) == document_of(live(10, host="new"))
+
+
+@pytest.mark.parametrize("garbage", ["", "garbage", "nan", "inf", "-1"])
+async def test_a_fence_that_nobody_can_read_does_not_lock_the_tenant_for_ever(
+    garbage: str, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await redis.run("SET", FENCE, garbage)
+
+    assert await keys.materialise(live(2))
+    assert await redis.run("GET", FENCE) == b"2"
+
+
+async def test_more_tenants_than_a_page_holds_are_all_mended(keys: TenantKeys, redis: RedisClient) -> None:
+    tenants = [live(seq, tenant=f"tenant-{seq}") for seq in range(2, 1203)]
+
+    assert len(await keys.repair(tenants)) == len(tenants)
+    assert len(await redis.run("KEYS", "mcp:postgres:tenant:*")) == len(tenants)
+    assert await keys.repair(tenants) == []
+
+
+async def test_a_tenant_without_a_password_has_no_secret_in_its_document(keys: TenantKeys, redis: RedisClient) -> None:
+    await keys.materialise(msgspec.structs.replace(live(2), secret=None))
+
+    assert json.loads(await redis.run("GET", KEY))["secret"] is None

@@ -1,0 +1,66 @@
+"""What the unit tests share: how long hypothesis may look, and facts to fold."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import settings
+
+from registry.events import TenantConfig, TenantRegistered, TenantRemoved
+from registry.log import Position
+
+settings.register_profile("unit", deadline=None, max_examples=60)
+settings.load_profile("unit")
+
+_TIME = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def config() -> TenantConfig:
+    """A configuration that passes every check."""
+    return TenantConfig(host="db.example", database="app", user="reader")
+
+
+@pytest.fixture
+def registered(config: TenantConfig) -> Callable[[int], TenantRegistered]:
+    """What makes a registration of tenant acme that claims a version."""
+
+    def make(version: int) -> TenantRegistered:
+        return TenantRegistered(
+            event_id=f"event-{version}",
+            time=_TIME,
+            actor="ann",
+            tenant="acme",
+            version=version,
+            command_id=f"command-{version}",
+            config=config,
+        )
+
+    return make
+
+
+@pytest.fixture
+def removed() -> Callable[[int], TenantRemoved]:
+    """What makes a removal of tenant acme that claims a version."""
+
+    def make(version: int) -> TenantRemoved:
+        return TenantRemoved(
+            event_id=f"event-{version}",
+            time=_TIME,
+            actor="ben",
+            tenant="acme",
+            version=version,
+            command_id=f"command-{version}",
+        )
+
+    return make
+
+
+@pytest.fixture
+def place() -> Callable[[int], Position]:
+    """What makes the position of entry number n, as the in-memory log would."""
+
+    def make(seq: int) -> Position:
+        return Position(seq, f"{seq}-0")
+
+    return make

@@ -1,0 +1,337 @@
+"""What a registrant may say, and everything that would let one reach into this process."""
+
+import traceback
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, strategies as st
+
+from registry.errors import InvalidInput
+from registry.inputs import (
+    MAX_CONCURRENT_REQUESTS,
+    MAX_POOL_SIZE,
+    Limits,
+    Registration,
+    check_host,
+    check_ssl,
+    from_dsn,
+    from_fields,
+)
+from registry.secrets import Secret
+
+CANARY: Final = "s3cr3t-canary"
+"""Stands in every password below; no message may hold it."""
+
+passwords = st.text(st.characters(codec="utf-8"), min_size=1, max_size=80).filter(lambda text: "\x00" not in text)
+printable = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=15
+)  # at most 60 bytes, as Postgres allows 63
+labels = st.from_regex(r"\A[a-z0-9]([a-z0-9_-]{0,10}[a-z0-9])?\Z")
+host_names = st.lists(labels, min_size=1, max_size=4).map(lambda parts: ".".join([*parts, "example"]))
+
+
+def register(
+    *,
+    host: str | None = "db",
+    database: str | None = "app",
+    user: str | None = "u",
+    password: str | None = CANARY,
+    port: int | None = None,
+    ssl: str | bool | None = None,
+    limits: Limits | None = None,
+) -> Registration:
+    secret = None if password is None else Secret(password)
+    return from_fields(host=host, database=database, user=user, password=secret, port=port, ssl=ssl, limits=limits)
+
+
+def password_of(registration: Registration) -> str | None:
+    return registration.password.reveal() if registration.password else None
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        pytest.param("/app?options=-c%20default_transaction_read_only%3Doff", id="switches read-only off"),
+        pytest.param("/app?options=-c%20statement_timeout%3D0", id="switches the time limit off"),
+        pytest.param("/app?options=-csession_preload_libraries%3Dx", id="loads code in the backend"),
+        pytest.param("/app?sslkey=/home/mcp/.ssh/id_rsa&sslcert=/x", id="logs in with the server's own keys"),
+        pytest.param("/app?sslrootcert=/etc/passwd", id="reads a file of the server"),
+        pytest.param("/app?passfile=/root/.pgpass", id="borrows the operator's passwords"),
+        pytest.param("/app?service=prod", id="borrows the operator's settings"),
+        pytest.param("/app?host=/var/run/postgresql", id="a second host as a parameter"),
+        pytest.param("/app?hostaddr=127.0.0.1", id="an address beside the name"),
+        pytest.param("/app?application_name=x%0aINFO%20forged", id="a log line"),
+        pytest.param("/app?sslmode=require&target_session_attrs=any", id="one good parameter and one other"),
+        pytest.param("/app?sslmode=disable&sslmode=verify-full", id="one parameter twice: which one counts?"),
+        pytest.param("/app?sslmode=sure", id="no word of libpq's"),
+        pytest.param("/app?sslmode", id="no word at all"),
+        pytest.param("/app#fragment", id="a fragment"),
+        pytest.param(",127.0.0.1:6379/app", id="a second host"),
+        pytest.param(":5432,other:5432/app", id="a second host with a port"),
+        pytest.param(":postgres/app", id="a port by name"),
+        pytest.param(":65536/app", id="a port too high"),
+        pytest.param(":0/app", id="port zero"),
+        pytest.param("/app\n", id="a line break"),
+        pytest.param("/a b", id="a space in clear"),
+        pytest.param("/a%00b", id="a NUL"),
+        pytest.param("/a%ffb", id="bytes that are no UTF-8"),
+        pytest.param("/", id="no database: libpq would take the user's name or PGDATABASE"),
+        pytest.param("", id="no path"),
+        pytest.param(f"/{'d' * 64}", id="a database name that Postgres would cut off"),
+    ],
+)
+def test_a_dsn_that_reaches_beyond_one_database_is_refused_without_its_password(dsn: str) -> None:
+    _refused(f"postgresql://u:{CANARY}@db{dsn}")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        pytest.param(f"postgresql://u:{CANARY}@2130706433/app", id="127.0.0.1 as one number"),
+        pytest.param(f"postgresql://u:{CANARY}@0x7f000001/app", id="127.0.0.1 in hex"),
+        pytest.param(f"postgresql://u:{CANARY}@0x7f.1/app", id="127.0.0.1 in two parts"),
+        pytest.param(f"postgresql://u:{CANARY}@0177.0.0.1/app", id="127.0.0.1 in octal"),
+        pytest.param(f"postgresql://u:{CANARY}@127.1/app", id="127.0.0.1 in short"),
+        pytest.param(f"postgresql://u:{CANARY}@%2Fvar%2Frun%2Fpostgresql/app", id="a unix socket"),
+        pytest.param(f"postgresql://u:{CANARY}@/app", id="no host: libpq would take PGHOST or a socket"),
+        pytest.param(f"postgresql://:{CANARY}@db/app", id="no user: libpq would take PGUSER"),
+        pytest.param(f"postgresql://%ff:{CANARY}@db/app", id="a user that is no UTF-8"),
+        pytest.param(f"postgresql://u:{CANARY}%ff@db/app", id="a password that is no UTF-8"),
+        pytest.param(f"postgresql://u:{CANARY}%4@db/app", id="a percent sign in clear"),
+        pytest.param(f"postgresql://u:{CANARY}%@db/app", id="a percent sign in clear at the end"),
+        pytest.param(f"postgresql://u:{CANARY}%00@db/app", id="a NUL in the password"),
+        pytest.param(f"postgresql://u:{CANARY}@ss:w/o#rd?@db/app", id="every special character in clear"),
+        pytest.param(f"postgresql://u:{CANARY}@x@db/app", id="@ in clear"),
+        pytest.param(f"postgresql://u:{CANARY}/x@db/app", id="/ in clear"),
+        pytest.param(f"postgresql://u:1/{CANARY}@db/app", id="/ in clear after what looks like a port"),
+        pytest.param(f"postgresql://u:{CANARY}#x@db/app", id="# in clear"),
+        pytest.param(f"postgresql://u:{CANARY}?x@db/app", id="? in clear"),
+        pytest.param(f"postgresql://u:1?{CANARY}@db/app", id="? in clear after what looks like a port"),
+        pytest.param(f"postgresql://u:{CANARY}[x@db/app", id="[ in clear"),
+        pytest.param(f"postgresql://u:{CANARY}]x@db/app", id="] in clear"),
+        pytest.param(f"postgresql://u:{CANARY} x@db/app", id="a space in clear"),
+        pytest.param(f"postgresql://u:{CANARY}\n@db/app", id="a line break in clear"),
+        pytest.param(f"postgresql://u:{CANARY}\ud800@db/app", id="half a surrogate pair"),
+        pytest.param(f"host=db user=u password={CANARY} dbname=app", id="key=value, which is not a URL"),
+        pytest.param(f"mysql://u:{CANARY}@db/app", id="another system's URL"),
+        pytest.param(f"POSTGRESQL://u:{CANARY}@db/app", id="a scheme that libpq does not know"),
+        pytest.param(f"file:///{CANARY}", id="a file"),
+        pytest.param("", id="nothing"),
+    ],
+)
+def test_a_dsn_that_would_have_to_be_guessed_at_is_refused_without_its_password(dsn: str) -> None:
+    _refused(dsn)
+
+
+def test_ssl_in_two_places_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="Both ssl and the dsn's sslmode"):
+        from_dsn(Secret("postgresql://u@db/app?sslmode=require"), ssl=True)
+
+
+def test_ssl_beside_a_dsn_without_sslmode_counts() -> None:
+    assert from_dsn(Secret("postgresql://u@db/app"), ssl="verify-full").config.ssl == "verify-full"
+
+
+def test_a_dsn_means_what_its_parts_mean() -> None:
+    dsn = Secret("postgres://u:p%40ss%3Aw%2Fo%23rd%3F@[2001:DB8::1]:6432/a%20b?sslmode=verify-ca")
+
+    registration = from_dsn(dsn, limits=Limits(max_pool_size=3))
+
+    assert registration == register(
+        host="2001:db8::1",
+        port=6432,
+        database="a b",
+        password="p@ss:w/o#rd?",
+        ssl="verify-ca",
+        limits=Limits(max_pool_size=3),
+    )
+
+
+def test_nothing_that_is_missing_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGPASSWORD", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGSSLMODE", "PGOPTIONS"):
+        monkeypatch.setenv(name, "1")
+
+    registration = from_dsn(Secret("postgresql://u@db/app"))
+
+    assert (registration.password, registration.config.port, registration.config.ssl) == (None, 5432, "prefer")
+    with pytest.raises(InvalidInput, match="host, database, user missing"):
+        register(host=None, database=None, user=None)
+
+
+@given(user=printable, password=passwords, database=printable)
+def test_any_encoded_login_comes_out_of_a_dsn_as_it_went_in(user: str, password: str, database: str) -> None:
+    dsn = f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@db:5433/{quote(database, safe='')}"
+
+    registration = from_dsn(Secret(dsn))
+
+    assert (registration.config.user, registration.config.database) == (user, database)
+    assert password_of(registration) == password
+
+
+@given(passwords)
+def test_as_a_field_a_password_may_hold_any_character(password: str) -> None:
+    assert password_of(register(password=password)) == password
+
+
+@pytest.mark.parametrize("password", [None, ""])
+def test_no_password_is_not_an_empty_one(password: str | None) -> None:
+    assert register(password=password).password is None
+
+
+@pytest.mark.parametrize("password", [f"{CANARY}\x00", f"{CANARY}\ud800", CANARY * 100])
+def test_a_password_that_cannot_be_sent_is_refused_without_being_shown(password: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        register(password=password)
+    assert refusal.value.facts == {"field": "password"}
+    assert CANARY not in "".join(traceback.format_exception(refusal.value))
+
+
+def test_names_may_hold_whatever_postgres_lets_them_hold() -> None:
+    config = register(database="a b'\"\\;--", user="ü" * 31).config
+
+    assert (config.database, config.user) == ("a b'\"\\;--", "ü" * 31)
+
+
+@pytest.mark.parametrize("field", ["database", "user"])
+@pytest.mark.parametrize("name", ["a\nb", "a\x00", "a\x7f", "ü" * 32, "a\ud800"])
+def test_a_name_that_postgres_cannot_have_is_refused(field: str, name: str) -> None:
+    with pytest.raises(InvalidInput, match=field) as refusal:
+        register(**{field: name})  # type: ignore[arg-type]  # both fields are texts
+    assert refusal.value.facts == {"field": field}
+
+
+@pytest.mark.parametrize("field", ["host", "database", "user"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_what_is_missing_is_named(field: str, value: str | None) -> None:
+    with pytest.raises(InvalidInput, match=f"^{field} missing"):
+        register(**{field: value})  # type: ignore[arg-type]  # all three fields are texts
+
+
+@given(host_names)
+def test_a_dns_name_is_kept_as_it_is(host: str) -> None:
+    assert check_host(host) == host
+
+
+@given(st.ip_addresses())
+def test_an_ip_address_is_kept_in_its_usual_form(address: object) -> None:
+    assert ip_address(check_host(str(address))) == address
+
+
+@pytest.mark.parametrize(
+    ("host", "usual"),
+    [("[::1]", "::1"), ("2001:DB8:0::1", "2001:db8::1"), ("db.example.", "db.example."), ("my_db", "my_db")],
+)
+def test_a_host_is_written_in_one_way(host: str, usual: str) -> None:
+    assert check_host(host) == usual
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param("/var/run/postgresql", id="a unix socket"),
+        pytest.param("@abstract", id="an abstract socket"),
+        pytest.param("C:\\pipe", id="a path of Windows"),
+        pytest.param("a,b", id="two hosts"),
+        pytest.param("db' options='-c x", id="a quote that ends a key=value"),
+        pytest.param("db options=x", id="a space that ends a key=value"),
+        pytest.param("db:5432", id="a port"),
+        pytest.param("db\n", id="a line break"),
+        pytest.param("db\x00.evil", id="a NUL that cuts the name for C"),
+        pytest.param("d\u0131b", id="a letter that is not ASCII"),
+        pytest.param("-db", id="an option of some command"),
+        pytest.param("a..b", id="an empty label"),
+        pytest.param(".", id="the root"),
+        pytest.param("a" * 64, id="a label too long"),
+        pytest.param(".".join(["a" * 50] * 6), id="a name too long"),
+        pytest.param("[db]", id="brackets around a name"),
+        pytest.param("[::1", id="half a pair of brackets"),
+        pytest.param("127.0.0.1]", id="the other half"),
+        pytest.param("127.0.0.1.", id="an address with the root's dot"),
+        pytest.param("0x7F", id="a hexadecimal address"),
+        pytest.param("1", id="an address as one number"),
+        pytest.param("fe80::1%eth0", id="an interface of this machine"),
+        pytest.param("fe80::1%\nINFO forged", id="a log line in place of an interface"),
+        pytest.param("[fe80::1%' options='-c x]", id="a quote in place of an interface"),
+    ],
+)
+def test_a_host_that_is_not_one_name_or_address_is_refused(host: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        check_host(host)
+    assert refusal.value.facts == {"field": "host"}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (True, "require"),
+        (False, "disable"),
+        *((word, word) for word in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
+    ],
+)
+def test_ssl_is_a_word_of_libpq_or_the_earlier_systems_boolean(said: str | bool, meant: str) -> None:  # noqa: FBT001 - the earlier system's field is a boolean
+    assert register(ssl=said).config.ssl == meant
+
+
+@pytest.mark.parametrize("word", ["", "REQUIRE", "true", "yes", "on"])
+def test_an_unknown_word_for_ssl_is_refused_with_the_words_there_are(word: str) -> None:
+    with pytest.raises(InvalidInput, match="disable, allow, prefer, require, verify-ca, verify-full"):
+        check_ssl(word)
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+def test_the_first_and_the_last_port_are_taken(port: int) -> None:
+    assert register(port=port).config.port == port
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_tcp_does_not_have_is_refused(port: int) -> None:
+    with pytest.raises(InvalidInput, match="port must be between 1 and 65535"):
+        register(port=port)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(min_pool_size=0, max_pool_size=1, max_concurrent_requests=1),
+        Limits(
+            min_pool_size=MAX_POOL_SIZE, max_pool_size=MAX_POOL_SIZE, max_concurrent_requests=MAX_CONCURRENT_REQUESTS
+        ),
+    ],
+)
+def test_the_smallest_and_the_greatest_limits_are_taken(limits: Limits) -> None:
+    config = register(limits=limits).config
+
+    assert (
+        Limits(
+            min_pool_size=config.min_pool_size,
+            max_pool_size=config.max_pool_size,
+            max_concurrent_requests=config.max_concurrent_requests,
+        )
+        == limits
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "field"),
+    [
+        (Limits(max_pool_size=0), "max_pool_size"),
+        (Limits(max_pool_size=MAX_POOL_SIZE + 1), "max_pool_size"),
+        (Limits(min_pool_size=-1), "min_pool_size"),
+        (Limits(min_pool_size=6, max_pool_size=5), "min_pool_size"),
+        (Limits(max_concurrent_requests=0), "max_concurrent_requests"),
+        (Limits(max_concurrent_requests=MAX_CONCURRENT_REQUESTS + 1), "max_concurrent_requests"),
+    ],
+)
+def test_a_limit_out_of_bounds_is_named(limits: Limits, field: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        register(limits=limits)
+    assert refusal.value.facts == {"field": field}
+
+
+def _refused(dsn: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        from_dsn(Secret(dsn))
+    assert CANARY not in "".join(traceback.format_exception(refusal.value))
+    assert "\n" not in refusal.value.message

@@ -1,0 +1,42 @@
+"""What a failed Redis command means for the caller."""
+
+import pytest
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError as RedisConnectionError,
+    InvalidResponse,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from registry.redis_client import unavailable
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (AuthenticationError("invalid username-password pair"), "check REDIS_URL"),
+        (NoPermissionError("no permission for 'xadd'"), "no permission for 'xadd'"),
+        (RedisTimeoutError("Timeout reading from redis.internal:6379"), "did not answer in time"),
+        (RedisConnectionError("Error 111 connecting to redis.internal:6379"), "cannot be reached"),
+        (BusyLoadingError("loading the dataset in memory"), "cannot be reached"),
+        (ConnectionResetError("reset"), "cannot be reached"),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), "maxmemory"),
+        (ReadOnlyError("You can't write against a read only replica."), "read only replica"),
+        (InvalidResponse("protocol error"), "InvalidResponse"),
+    ],
+)
+def test_every_failure_of_redis_is_retryable_and_says_what_happened(error: Exception, says: str) -> None:
+    told = unavailable(error)
+
+    assert says in told.message
+    assert told.retryable
+
+
+def test_where_redis_is_stands_in_no_message() -> None:
+    told = unavailable(RedisConnectionError("Error 111 connecting to redis.internal:6379"))
+
+    assert "redis.internal" not in told.message

@@ -1,0 +1,262 @@
+"""Secrets: what is sealed opens for its own tenant, version and purpose alone, and shows itself nowhere."""
+
+import base64
+import copy
+import pickle
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import pytest
+from hypothesis import given, strategies as st
+
+from registry.errors import InvalidInput, SecretUnreadable
+from registry.events import SealedSecret
+from registry.secrets import DataKey, MasterKeys, Secret, new_master_key
+
+PASSWORD: Final = Secret("s3cr3t-canary")
+CANARY: Final = PASSWORD.reveal()
+ONE: Final = new_master_key("one")
+TWO: Final = new_master_key("two")
+MASTER: Final = MasterKeys.parse(ONE)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=60)
+
+
+@pytest.fixture
+def key() -> DataKey:
+    """Tenant acme's data key."""
+    return MASTER.new_data_key("acme")[0]
+
+
+@given(texts)
+def test_what_is_sealed_opens_again(password: str) -> None:
+    key, wrapped = MASTER.new_data_key("acme")
+    sealed = key.seal("acme", 3, Secret(password))
+
+    assert MASTER.unwrap("acme", wrapped).open("acme", sealed) == Secret(password)
+
+
+def test_a_sealed_secret_says_which_key_and_version_it_is_of(key: DataKey) -> None:
+    sealed = key.seal("acme", 3, PASSWORD)
+
+    assert (sealed.key, sealed.version) == (key.id, 3)
+
+
+def test_equal_passwords_do_not_look_alike(key: DataKey) -> None:
+    assert key.seal("acme", 3, PASSWORD).sealed != key.seal("acme", 3, PASSWORD).sealed
+
+
+def test_no_password_stands_in_what_is_stored(key: DataKey) -> None:
+    stored = msgspec.json.encode(key.seal("acme", 3, PASSWORD))
+
+    assert CANARY.encode() not in stored
+    assert base64.b64encode(CANARY.encode()).rstrip(b"=")[:-1] not in stored
+
+
+def test_a_secret_pasted_into_another_tenants_record_does_not_open(key: DataKey) -> None:
+    with pytest.raises(SecretUnreadable, match="'other'"):
+        key.open("other", key.seal("acme", 3, PASSWORD))
+
+
+def test_an_old_secret_pasted_over_a_newer_one_does_not_open(key: DataKey) -> None:
+    old = key.seal("acme", 3, PASSWORD)
+
+    with pytest.raises(SecretUnreadable):
+        key.open("acme", msgspec.structs.replace(old, version=4))
+
+
+def test_a_secret_of_a_key_that_was_destroyed_does_not_open_with_the_next_one(key: DataKey) -> None:
+    after, _ = MASTER.new_data_key("acme")
+
+    with pytest.raises(SecretUnreadable, match="register the tenant again"):
+        after.open("acme", key.seal("acme", 3, PASSWORD))
+
+
+def test_a_secret_that_claims_another_key_does_not_open(key: DataKey) -> None:
+    after, _ = MASTER.new_data_key("acme")
+    forged = msgspec.structs.replace(key.seal("acme", 3, PASSWORD), key=after.id)
+
+    with pytest.raises(SecretUnreadable, match="changed or copied from elsewhere"):
+        after.open("acme", forged)
+
+
+@pytest.mark.parametrize("sealed", ["", "AAAA", "not base64", "\u00e9", "A" * 60])
+def test_a_damaged_secret_does_not_open(sealed: str, key: DataKey) -> None:
+    with pytest.raises(SecretUnreadable, match="cannot be opened"):
+        key.open("acme", SealedSecret(key=key.id, version=3, sealed=sealed))
+
+
+def test_a_data_key_pasted_to_another_tenant_does_not_unwrap() -> None:
+    _, wrapped = MASTER.new_data_key("acme")
+
+    with pytest.raises(SecretUnreadable, match="'other'"):
+        MASTER.unwrap("other", wrapped)
+
+
+def test_a_password_is_no_data_key_though_its_ciphertext_is_pasted_there(key: DataKey) -> None:
+    _, wrapped = MASTER.new_data_key("acme")
+    sealed = key.seal("acme", 3, Secret("x" * 32)).sealed
+    form, _, master, _ = wrapped.split("|")
+
+    with pytest.raises(SecretUnreadable, match="cannot be opened"):
+        MASTER.unwrap("acme", f"{form}|{key.id}|{master}|{sealed}")
+
+
+def test_a_data_key_that_claims_another_name_does_not_unwrap() -> None:
+    _, wrapped = MASTER.new_data_key("acme")
+    form, _, master, sealed = wrapped.split("|")
+
+    with pytest.raises(SecretUnreadable, match="cannot be opened"):
+        MASTER.unwrap("acme", f"{form}|00000000|{master}|{sealed}")
+
+
+@pytest.mark.parametrize("wrapped", ["", "v1", "v2|k|one|AAAA", "v1|k|one|AAAA|more"])
+def test_a_data_key_in_an_unknown_form_does_not_unwrap(wrapped: str) -> None:
+    with pytest.raises(SecretUnreadable, match="form this version does not know"):
+        MASTER.unwrap("acme", wrapped)
+
+
+def test_a_missing_master_key_is_named_and_so_are_those_there_are() -> None:
+    _, wrapped = MasterKeys.parse(TWO).new_data_key("acme")
+
+    with pytest.raises(SecretUnreadable, match=r"master key 'two'.*it has one") as refusal:
+        MASTER.unwrap("acme", wrapped)
+    assert refusal.value.facts == {"master_key": "two"}
+
+
+def test_another_master_key_of_the_same_name_does_not_unwrap() -> None:
+    _, wrapped = MasterKeys.parse(new_master_key("one")).new_data_key("acme")
+
+    with pytest.raises(SecretUnreadable, match="another one of the same name"):
+        MASTER.unwrap("acme", wrapped)
+
+
+def test_the_first_master_key_wraps_and_every_one_opens() -> None:
+    rotated = MasterKeys.parse(f"{TWO}\n{ONE}")
+    old_key, old = MASTER.new_data_key("acme")
+    new_key, new = rotated.new_data_key("acme")
+
+    assert rotated.unwrap("acme", old).id == old_key.id
+    assert MasterKeys.parse(TWO).unwrap("acme", new).id == new_key.id
+
+
+def test_a_key_file_may_hold_comments_empty_lines_and_spaces_around() -> None:
+    text = f"# made in November\n\n  {ONE}  \r\n# the one before\n{TWO}\n"
+
+    key, wrapped = MASTER.new_data_key("acme")
+    assert MasterKeys.parse(text).unwrap("acme", wrapped).id == key.id
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
+def test_a_key_file_without_a_key_says_how_to_make_one(text: str) -> None:
+    with pytest.raises(InvalidInput, match="mcp-postgres keys new"):
+        MasterKeys.parse(text)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda line: line[:-4], id="cut short"),
+        pytest.param(lambda line: line.partition(":")[2], id="no name"),
+        pytest.param(lambda line: f"-{line}", id="no good name"),
+        pytest.param(lambda line: f"{'n' * 40}{line}", id="name too long"),
+        pytest.param(lambda line: line + "AAAA", id="too long"),
+        pytest.param(lambda line: line.replace("=", "!"), id="no base64"),
+        pytest.param(lambda line: line.replace(":", ":="), id="padding in front"),
+        pytest.param(lambda line: line.replace(":", " : "), id="spaces within"),
+        pytest.param(lambda line: f"{line} # current", id="a comment behind"),
+    ],
+)
+def test_a_bad_line_of_a_key_file_is_told_by_its_number_and_not_shown(damage: Callable[[str], str]) -> None:
+    with pytest.raises(InvalidInput, match="Line 3 of the key file") as refusal:
+        MasterKeys.parse(f"# comment\n{TWO}\n{damage(ONE)}\n")
+    _shows_nothing_of(ONE, refusal.value)
+
+
+def test_two_keys_of_one_name_are_told_by_the_line_and_not_shown() -> None:
+    with pytest.raises(InvalidInput, match="Line 3 of the key file") as refusal:
+        MasterKeys.parse(f"{ONE}\n{TWO}\n{new_master_key('one')}")
+    _shows_nothing_of(ONE, refusal.value)
+
+
+def test_a_new_master_key_is_a_line_of_a_key_file_and_never_the_same() -> None:
+    _, wrapped = MasterKeys.parse(new_master_key("prod-2026.1")).new_data_key("acme")
+
+    assert "|prod-2026.1|" in wrapped
+    assert new_master_key("a") != new_master_key("a")
+
+
+def test_a_digest_is_equal_for_equal_commands_and_differs_otherwise(key: DataKey) -> None:
+    assert key.digest(b"a") == key.digest(b"a")
+    assert key.digest(b"a") != key.digest(b"b")
+
+
+def test_without_the_data_key_a_digest_confirms_no_guess(key: DataKey) -> None:
+    other, _ = MASTER.new_data_key("acme")
+
+    assert key.digest(CANARY.encode()) != other.digest(CANARY.encode())
+
+
+@pytest.mark.parametrize(
+    "show",
+    [repr, str, "{}".format, "{!r}".format, "%s".__mod__, lambda secret: f"{[secret]}"],
+    ids=["repr", "str", "format", "format as repr", "percent", "in a list"],
+)
+def test_a_secret_shows_nothing(show: Callable[[Secret], str]) -> None:
+    assert show(PASSWORD).strip("[]") == "Secret(***)"
+
+
+@pytest.mark.parametrize("copier", [pickle.dumps, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
+def test_a_secret_does_not_leave_the_process_or_multiply(copier: Callable[[Secret], object]) -> None:
+    with pytest.raises(TypeError, match="a secret is not pickled"):
+        copier(PASSWORD)
+
+
+def test_a_secret_is_not_encoded_by_accident() -> None:
+    with pytest.raises(TypeError) as refusal:
+        msgspec.json.encode({"password": PASSWORD})
+    assert CANARY not in str(refusal.value)
+
+
+def test_a_secret_is_not_taken_for_a_text() -> None:
+    assert PASSWORD != CANARY
+    assert not hasattr(PASSWORD, "__dict__")
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(PASSWORD)
+
+
+def test_secrets_compare_by_what_they_hold() -> None:
+    assert Secret("a\u00e9") == Secret("a\u00e9")
+    assert Secret("a") != Secret("b")
+
+
+def test_a_data_key_shows_and_pickles_nothing(key: DataKey) -> None:
+    assert repr(key) == f"DataKey({key.id}, ***)"
+    with pytest.raises(TypeError):
+        pickle.dumps(key)
+
+
+def test_the_master_keys_show_and_pickle_nothing() -> None:
+    _, _, line = ONE.partition(":")
+
+    assert line not in repr(MASTER)
+    with pytest.raises(TypeError):
+        pickle.dumps(MASTER)
+
+
+def test_a_traceback_of_a_failed_opening_shows_neither_key_nor_password(key: DataKey) -> None:
+    with pytest.raises(SecretUnreadable) as refusal:
+        key.open("other", key.seal("acme", 3, PASSWORD))
+    text = "".join(traceback.format_exception(refusal.value))
+
+    assert CANARY not in text
+    assert "InvalidTag" not in text
+
+
+def _shows_nothing_of(line: str, error: InvalidInput) -> None:
+    """Check that no eight characters of the key stand in what is logged of the error."""
+    text = "".join(traceback.format_exception(error)) + repr(error.facts)
+    _, _, key = line.partition(":")
+    assert not any(key[start : start + 8] in text for start in range(len(key) - 8))

@@ -1,0 +1,52 @@
+"""What a failed read is called, whatever language the server speaks."""
+
+import asyncpg
+import pytest
+from asyncpg.exceptions import InternalClientError
+
+from registry.errors import ConnectionLost, QueryFailed, QueryRefused, QueryTimeout, TenancyError
+from server.sqlstates import DRIVER_ERRORS, read_error, too_large
+
+
+def postgres(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
+    return asyncpg.PostgresError.new({"S": "FEHLER", "C": sqlstate, "M": "Nachricht", **fields})
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (postgres("57014"), QueryTimeout),
+        (postgres("25006"), QueryRefused),
+        (postgres("42601", R="exec_parse_message"), QueryRefused),
+        (postgres("42601", R="scanner_yyerror"), QueryFailed),
+        (postgres("42P01"), QueryFailed),
+        (postgres("55P03"), QueryFailed),
+        (postgres("08006"), ConnectionLost),
+        (postgres("57P01"), ConnectionLost),
+        (postgres("57P02"), ConnectionLost),
+        (postgres("57P03"), ConnectionLost),
+        (postgres("25P03"), ConnectionLost),
+        (asyncpg.InterfaceError("connection is closed"), ConnectionLost),
+        (ConnectionResetError(), ConnectionLost),
+        (TimeoutError(), ConnectionLost),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), QueryFailed),
+        (InternalClientError("unknown type"), QueryFailed),
+    ],
+)
+def test_an_error_of_the_driver_is_one_of_the_family(error: Exception, told: type[TenancyError]) -> None:
+    assert isinstance(error, DRIVER_ERRORS)
+    assert type(read_error(error, 5)) is told
+
+
+def test_a_failure_carries_what_postgres_said_of_it() -> None:
+    told = read_error(postgres("42703", H="Perhaps you meant x.", P="8", D="More."), 5)
+    assert told.message == "Postgres reports: Nachricht. More. Perhaps you meant x."
+    assert told.facts == {"sqlstate": "42703", "hint": "Perhaps you meant x.", "position": 8}
+
+
+def test_a_timeout_names_the_limit() -> None:
+    assert "0.25 s" in read_error(postgres("57014"), 0.25).message
+
+
+def test_rows_that_are_too_large_come_with_a_way_out() -> None:
+    assert "substring" in too_large().message
