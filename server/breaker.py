@@ -1,8 +1,8 @@
 """Keeps a database that is down from being asked again and again, and its callers from waiting for it in turn.
 
 Until a first attempt has succeeded, attempts go one at a time; those who waited behind a failure share its answer.
-After a failure nobody tries for a while, and everybody is told why at once. It outlives pools, so that a change of
-registration does not forget that a server is down.
+After a failure nobody tries for a while, and everybody is told why at once. Attempts that were under way together and
+fail together are one failure. It lasts as long as the login it is about; another one has a breaker of its own.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Breaker:
         return self._error
 
     def forget(self) -> None:
-        """Allow an attempt at once: the registration has changed, or a login has just been seen to work."""
+        """Allow an attempt at once: a login has just been seen to work."""
         self._failures, self._closed_until, self._error = 0, 0.0, None
 
     async def attempt(self, connect: Callable[[], Awaitable[T]]) -> T:
@@ -46,10 +46,12 @@ class Breaker:
 
     async def _try(self, connect: Callable[[], Awaitable[T]]) -> T:
         self._refuse_while_closed()
+        failures = self._failures
         try:
             made = await connect()
         except (TenantUnreachable, LoginRefused) as error:
-            self._note(error)
+            if failures == self._failures:
+                self._note(error)
             raise
         self._proven = True
         self.forget()

@@ -2,9 +2,9 @@
 
 Rules: each statement runs with the search path below, so that no table, function or operator of a tenant's comes in
 between (written-out schemas would leave the operators open), and so that types and views are told with their schemas.
-Nothing takes a lock on a table: one that is being rewritten must not hold up the list of tables, so sizes are the
-planner's (`relpages`), not the disk's. A login is shown what it may read. Partitions are part of their table: they are
-not listed, though they can be described.
+The lists take no lock on a table: one that is being rewritten must not hold them up, so sizes are the planner's
+(`relpages`), not the disk's. A description waits for its table, for Postgres writes out defaults under a lock.
+A login is shown what it may read. Partitions are part of their table: they are not listed, but can be described.
 """
 
 from typing import Final

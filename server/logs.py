@@ -7,13 +7,14 @@ that looks like a URL is blanked, in our own lines and in those of libraries ali
 import logging
 import re
 import sys
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SECRET_FIELDS: Final = frozenset({"password", "dsn", "secret", "token", "authorization", "redis_url", "data", "key"})
-_URL_PASSWORD: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@]+@", re.IGNORECASE)
+_URL_PASSWORD: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*):\S+@", re.IGNORECASE)
 
 
 def configure(level: str, style: str) -> None:
@@ -24,7 +25,12 @@ def configure(level: str, style: str) -> None:
         style: json, console, or auto for console on a terminal and json elsewhere.
     """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
-    render: Processor = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    render: Processor = (
+        # Its own tracebacks show local variables, and those may hold a password.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
+    )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -54,12 +60,22 @@ def configure(level: str, style: str) -> None:
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Drop the fields that may hold a secret, and blank passwords in URLs. A structlog processor."""
-    return {
-        name: "***" if name in _SECRET_FIELDS else _blanked(value) if isinstance(value, str) else value
-        for name, value in event.items()
-    }
+    """Blank the fields that may hold a secret, and passwords in URLs, however deep. A structlog processor."""
+    # What begins with an underscore is structlog's own, and goes before the line is written.
+    return {name: value if name.startswith("_") else _blanked(value, name) for name, value in event.items()}
 
 
-def _blanked(text: str) -> str:
-    return _URL_PASSWORD.sub(r"\g<scheme>:***@", text)
+def _blanked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever a line was given
+    if name.lower() in _SECRET_FIELDS:
+        return "***"
+    match value:
+        case str():
+            return _URL_PASSWORD.sub(r"\g<scheme>:***@", value)
+        case bool() | int() | float() | None:
+            return value
+        case Mapping():
+            return {str(key): _blanked(each, str(key)) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_blanked(each) for each in value]
+        case _:
+            return _blanked(repr(value))

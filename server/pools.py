@@ -75,6 +75,7 @@ class Pools:
         self._everyone = Gate(max_connections, max_connections * 8)
         self._seats: OrderedDict[str, _Seat] = OrderedDict()
         self._drains: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._logger = structlog.get_logger("pools")
 
     def __len__(self) -> int:
@@ -103,9 +104,10 @@ class Pools:
             ):
                 yield connection
         except Full:
-            raise TenantBusy(
-                f"Tenant {tenant_id!r} has {gate.running} calls running and too many waiting; try again shortly."
-            ) from None
+            crowded = self._everyone.running >= self._max_connections
+            who = "This replica" if crowded else f"Tenant {tenant_id!r}"
+            running = self._everyone.running if crowded else gate.running
+            raise TenantBusy(f"{who} has {running} calls running and too many waiting; try again shortly.") from None
 
     def react(self, tenants: Sequence[Tenant]) -> None:
         """Bring the pools in line with tenants that changed. Does not wait: what is replaced drains by itself."""
@@ -117,14 +119,16 @@ class Pools:
                 self._drop(tenant.tenant, "removed")
             elif tenant.fingerprint != seat.pool.fingerprint:
                 self._drain(seat.pool, "registered anew")
-                seat.breaker.forget()
+                # A breaker of its own: a login still under way for the old registration says nothing about this one.
+                seat.breaker = Breaker(asyncio.get_running_loop().time)
                 seat.pool = self._pool(tenant, seat.breaker)
-                seat.gate.resize(*_sizes(tenant))
+                seat.gate.resize(*_sizes(tenant, seat.pool))
             else:
-                seat.gate.resize(*_sizes(tenant))
+                seat.gate.resize(*_sizes(tenant, seat.pool))
 
     async def close(self) -> None:
-        """Drain everything; at most about the drain time."""
+        """Refuse new calls and drain everything; at most about the drain time."""
+        self._closed = True
         for tenant_id in tuple(self._seats):
             self._drop(tenant_id, "shutting down")
         if self._drains:
@@ -132,12 +136,15 @@ class Pools:
 
     def _seat(self, tenant_id: str) -> _Seat:
         # Invariant: no await between the directory and the pool, so no pool is made for a tenant that is gone.
+        if self._closed:
+            raise TenantBusy("This replica is shutting down; try again.")
         tenant = self._lookup(tenant_id)
         seat = self._seats.get(tenant_id)
         if seat is None:
             self._make_room()
             breaker = Breaker(asyncio.get_running_loop().time)
-            seat = _Seat(self._pool(tenant, breaker), Gate(*_sizes(tenant)), breaker)
+            pool = self._pool(tenant, breaker)
+            seat = _Seat(pool, Gate(*_sizes(tenant, pool)), breaker)
             self._seats[tenant_id] = seat
         self._seats.move_to_end(tenant_id)
         return seat
@@ -179,5 +186,6 @@ class Pools:
         task.add_done_callback(self._drains.discard)
 
 
-def _sizes(tenant: Live) -> tuple[int, int]:
-    return tenant.config.max_pool_size, tenant.config.max_concurrent_requests
+def _sizes(tenant: Live, pool: TenantPool) -> tuple[int, int]:
+    """Return places and places with queue: no more places than `pool` has connections, or calls would wait in there."""
+    return min(tenant.config.max_pool_size, pool.max_size), tenant.config.max_concurrent_requests

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, Typ
 
 import asyncpg
 import msgspec
+from asyncpg.exceptions import InternalClientError
 
 from registry.errors import InvalidInput, QueryRefused
 from server.binding import bind, misfit
@@ -43,8 +44,8 @@ READS: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "SHOW"
 _FIRST_STEP: Final = 64
 """Rows of the first fetch: most results are smaller, and rows may be large."""
 _STEP_BYTES: Final = 16 << 20
-_STEP_RESULTS: Final = 32
-"""A step that brings more than so many bytes, and more than so many times the limit of bytes, is cut off."""
+_STEP_RESULTS: Final = _FIRST_STEP + 1
+"""A step that brings more than so many bytes, and more than so many results of the largest size, is cut off."""
 _LESSONS_AT_MOST: Final = 16
 _GRACE_SECONDS: Final = 1.0
 """How much later than Postgres this side gives up: Postgres counts each step anew."""
@@ -132,8 +133,10 @@ async def read(
     except DRIVER_ERRORS as error:
         if meter.tripped:
             raise too_large() from None
-        if isinstance(error, TimeoutError) and scope.expired():
+        if scope.expired():
             raise timed_out(limits.statement_timeout) from None
+        if isinstance(error, InternalClientError) and _is_gone(connection):  # its answer came before it was asked
+            raise lost() from None
         raise read_error(error, limits.statement_timeout) from None
     finally:
         meter.allow(math.inf)
@@ -215,8 +218,8 @@ async def _run(connection: "Connection", query: str, params: Sequence[object], b
                 if len(lessons) > _LESSONS_AT_MOST or not await learn(connection, lesson):
                     raise
     finally:
-        if any(isinstance(lesson, UnknownElement) for lesson in lessons):
-            await forget_records(connection)
+        if any(isinstance(lesson, UnknownElement) for lesson in lessons) and not _is_gone(connection):
+            forget_records(connection)
 
 
 async def _fetch(connection: "Connection", query: str, params: Sequence[object], budget: "_Budget") -> Rows:

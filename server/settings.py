@@ -3,6 +3,7 @@
 `SETTINGS` is the one table of what can be set; the help text, the environment and the documentation follow it.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -119,7 +120,7 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str]) -> Set
         given = arguments.get(setting.field)
         raw = given if given is not None else environment.get(setting.variable, "").strip() or None
         if raw is not None:
-            values[setting.field] = raw.split(",") if setting.field == "allowed_hosts" and isinstance(raw, str) else raw
+            values[setting.field] = _words(raw) if setting.field == "allowed_hosts" else raw
     if values.get("redis_url") is None:
         values["redis_url"] = _redis_url_from_parts(environment, problems)
     checked = _convert(values, problems)
@@ -151,7 +152,7 @@ def _rules(settings: Settings) -> list[str]:
     problems = [
         f"{_named(field)} must be at least {low}, not {getattr(settings, field)}."
         for field, low in _AT_LEAST.items()
-        if getattr(settings, field) < low
+        if not low <= getattr(settings, field) < math.inf  # what is no number is not below anything either
     ]
     problems += [
         f"{_named(field)} must be one of {', '.join(words)}, not {getattr(settings, field)!r}."
@@ -171,8 +172,11 @@ def _redis_rules(settings: Settings) -> list[str]:
     if settings.redis_url is None:
         return []
     problems = []
-    if urlsplit(settings.redis_url).scheme not in _REDIS_SCHEMES:
-        problems.append(f"{_named('redis_url')} must begin with redis://, rediss:// or unix://.")
+    if not _is_redis_url(settings.redis_url):
+        problems.append(
+            f"{_named('redis_url')} must be redis://host:port/0, rediss://host:port/0 or unix:///path, with special "
+            "characters in its password percent-encoded."
+        )
     if settings.key_file is None:
         problems.append(
             "MCP_POSTGRES_KEY_FILE is not set: with a Redis of your own, passwords are sealed with a key of your own. "
@@ -184,6 +188,15 @@ def _redis_rules(settings: Settings) -> list[str]:
             f"make one with: mcp-postgres keys new --out {settings.key_file}"
         )
     return problems
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        return False
+    return url.scheme in _REDIS_SCHEMES
 
 
 def _listening_rules(settings: Settings) -> list[str]:
@@ -215,7 +228,12 @@ def _redis_url_from_parts(environment: Mapping[str, str], problems: list[str]) -
         problems.append(f"REDIS_DB is {database!r}, which is no number.")
     password = environment.get("REDIS_PASSWORD")
     login = f":{quote(password, safe='')}@" if password else ""
+    host = f"[{host}]" if ":" in host else host
     return f"redis://{login}{host}:{port}/{database}"
+
+
+def _words(raw: object) -> list[str]:
+    return [word.strip() for word in str(raw).split(",") if word.strip()]
 
 
 def _named(field: str) -> str:

@@ -40,6 +40,7 @@ class TenantPool:
     def __init__(self, tenant: Live, open_connection: Open, prepare: OnConnection, reset: OnConnection) -> None:
         self.fingerprint = tenant.fingerprint
         self.tenant_id = tenant.tenant
+        self.max_size = tenant.config.max_pool_size
         self._scopes: set[asyncio.Timeout] = set()
         self._draining = False
         self._drained = asyncio.Event()
@@ -49,14 +50,18 @@ class TenantPool:
         async def connect(*_: Any, **__: Any) -> asyncpg.Connection:  # noqa: ANN401 - what the driver hands in is unused
             return await open_connection()
 
-        self._pool = asyncpg.create_pool(
-            connect=connect,
-            min_size=min(tenant.config.min_pool_size, tenant.config.max_pool_size),
-            max_size=tenant.config.max_pool_size,
-            max_inactive_connection_lifetime=IDLE_SECONDS,
-            init=prepare,
-            reset=reset,
-        )
+        def make() -> "asyncpg.Pool[asyncpg.Record]":
+            return asyncpg.create_pool(
+                connect=connect,
+                min_size=min(tenant.config.min_pool_size, tenant.config.max_pool_size),
+                max_size=tenant.config.max_pool_size,
+                max_inactive_connection_lifetime=IDLE_SECONDS,
+                init=prepare,
+                reset=reset,
+            )
+
+        self._make = make
+        self._pool = make()
 
     @property
     def leased(self) -> int:
@@ -84,7 +89,7 @@ class TenantPool:
             if scope.expired():
                 raise self._changed() from None
             raise
-        except asyncpg.InterfaceError as error:
+        except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
             # The pool says so when it is closed under a waiter; anything else is a connection that broke.
             if self._draining:
                 raise self._changed() from None
@@ -100,7 +105,8 @@ class TenantPool:
         if self._scopes:
             await self._wait_drained(grace)
         for scope in tuple(self._scopes):
-            scope.reschedule(asyncio.get_running_loop().time())
+            if not scope.expired():  # by an earlier drain
+                scope.reschedule(asyncio.get_running_loop().time())
         if self._scopes:
             await self._wait_drained(_CLOSE_SECONDS)
         await self._close()
@@ -115,11 +121,19 @@ class TenantPool:
     async def _initialise(self) -> None:
         """Make the pool usable; it opens `min_size` connections now and the rest when they are wanted."""
         async with self._initialising:
-            if not self._initialised:
+            if self._initialised:
+                return
+            try:
                 _ = await self._pool
-                self._initialised = True
+            except BaseException:
+                # The driver closes its pool for good when the first connections fail or their caller is cancelled.
+                self._pool = self._make()
+                raise
+            self._initialised = True
 
     async def _close(self) -> None:
+        if not self._initialised:
+            return  # nothing was opened, and the driver takes closing that for a mistake
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()

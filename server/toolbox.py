@@ -98,7 +98,12 @@ class Toolbox:
         tenant = arguments.get("tenant_id")
         spent = round((time.perf_counter() - begun) * 1000, 2)
         _logger.info(
-            "tool call", tool=name, tenant=str(tenant)[:80], outcome=outcome, ms=spent, bytes=len(answer.payload)
+            "tool call",
+            tool=name,
+            tenant=tenant[:80] if isinstance(tenant, str) else None,
+            outcome=outcome,
+            ms=spent,
+            bytes=len(answer.payload),
         )
         return answer
 

@@ -53,7 +53,9 @@ Row: TypeAlias = list[Any]
 LESSONS: Final = (UnsupportedClientFeatureError, InternalClientError, OutdatedSchemaCacheError, UnknownElement)
 """What the driver raises about types that it does not know yet, or no longer; see `learn`."""
 
-_READY: Final = frozenset({16, 19, 21, 23, 25, 26, 28, 705, 1042, 1043, *CODECS} - {2249})
+_RECORD: Final = 2249
+_ANYARRAY: Final = 2277
+_READY: Final = frozenset({16, 19, 21, 23, 25, 26, 28, 705, 1042, 1043, *CODECS} - {_RECORD})
 _UNREADABLE: Final = re.compile(r'cannot decode type "(.+)"\."(.+)": text encoding of ', re.DOTALL)
 _UNHANDLED: Final = re.compile(r"(?:unhandled standard data type .* \(OID |missing field types for composite )(\d+)")
 _TYPE: Final = """
@@ -70,12 +72,10 @@ async def prepare_connection(connection: "Connection") -> None:
 
     No round trip: only types of pg_catalog are declared here, and the driver knows their oids.
     """
-    for codec in CODECS.values():
-        await connection.set_type_codec(
-            codec.name, schema="pg_catalog", format="binary", decoder=codec.decode, encoder=_encoder(codec.encode)
-        )
+    for oid, codec in CODECS.items():
+        _declare(connection, oid, codec.name, _encoder(codec.encode), codec.decode)
     # The type of pg_stats' most_common_vals and the like, which the driver would look up for ever.
-    await connection.set_type_codec("anyarray", schema="pg_catalog", format="text", decoder=str, encoder=str)
+    _declare(connection, _ANYARRAY, "anyarray", str, str, form="text")
 
 
 async def learn(connection: "Connection", lesson: BaseException) -> bool:
@@ -93,9 +93,7 @@ async def learn(connection: "Connection", lesson: BaseException) -> bool:
         await connection.reload_schema_state()
         return True
     if isinstance(lesson, UnknownElement):
-        await connection.set_type_codec(
-            "record", schema="pg_catalog", format="text", decoder=composite_texts, encoder=str
-        )
+        _declare(connection, _RECORD, "record", str, composite_texts, form="text")
         return True
     named, numbered = _UNREADABLE.search(str(lesson)), _UNHANDLED.search(str(lesson))
     found = await connection.fetchrow(
@@ -103,16 +101,16 @@ async def learn(connection: "Connection", lesson: BaseException) -> bool:
     )
     if found is None:
         return False
-    _declare_text(connection, found)
+    attributes = msgspec.json.decode(found["attributes"], type=list[str])
+    decode = partial(_composite_of_texts, attributes) if attributes else str
+    _declare(connection, found["oid"], found["typname"], str, decode, form="text", schema=found["nspname"])
     return True
 
 
-async def forget_records(connection: "Connection") -> None:
+def forget_records(connection: "Connection") -> None:
     """Read anonymous records by their elements' types again: what one statement held says nothing about the next."""
-    codec = CODECS[2249]
-    await connection.set_type_codec(
-        codec.name, schema="pg_catalog", format="binary", decoder=codec.decode, encoder=codec.encode
-    )
+    codec = CODECS[_RECORD]
+    _declare(connection, _RECORD, codec.name, codec.encode, codec.decode)
 
 
 def row_reader(types: Sequence[asyncpg.Type]) -> Callable[[asyncpg.Record], Row]:
@@ -134,13 +132,24 @@ def value_of(value: Any) -> Any:  # noqa: ANN401 - in: what the driver read; out
     return value if convert is None else convert(value)
 
 
-def _declare_text(connection: "Connection", found: asyncpg.Record) -> None:
-    attributes = msgspec.json.decode(found["attributes"], type=list[str])
+def _declare(
+    connection: "Connection",
+    oid: int,
+    name: str,
+    encode: Callable[[Any], str | bytes],
+    decode: Callable[[Any], Any],
+    *,
+    form: str = "binary",
+    schema: str = "pg_catalog",
+) -> None:
+    """Tell the driver how a type crosses the wire.
+
+    Its public call takes a name, and "char" means another type to it; and it refuses composites and ranges in their
+    text form, though the driver reads them well.
+    """
     driver: Any = connection
-    # The public call refuses composites and ranges in their text form, though the driver reads them well.
-    settings = driver._protocol.get_settings()  # noqa: SLF001 - see the line above
-    decode = partial(_composite_of_texts, attributes) if attributes else str
-    settings.add_python_codec(found["oid"], found["typname"], found["nspname"], (), "scalar", str, decode, "text")
+    settings = driver._protocol.get_settings()  # noqa: SLF001 - as the docstring says
+    settings.add_python_codec(oid, name, schema, (), "scalar", encode, decode, form)
 
 
 def _composite_of_texts(attributes: Sequence[str], text: str) -> dict[str, str | None] | list[str | None]:

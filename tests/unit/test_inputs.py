@@ -58,7 +58,7 @@ def password_of(registration: Registration) -> str | None:
         pytest.param("/app?options=-csession_preload_libraries%3Dx", id="loads code in the backend"),
         pytest.param("/app?sslkey=/home/mcp/.ssh/id_rsa&sslcert=/x", id="logs in with the server's own keys"),
         pytest.param("/app?sslrootcert=/etc/passwd", id="reads a file of the server"),
-        pytest.param("/app?passfile=/root/.pgpass", id="borrows the operator's passwords"),
+        pytest.param("/app?passfile=/home/mcp/.pgpass", id="borrows the operator's passwords"),
         pytest.param("/app?service=prod", id="borrows the operator's settings"),
         pytest.param("/app?host=/var/run/postgresql", id="a second host as a parameter"),
         pytest.param("/app?hostaddr=127.0.0.1", id="an address beside the name"),

@@ -1,0 +1,71 @@
+"""The keyring: passwords open while Redis is away, and a key that was replaced is fetched when it is needed."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import pytest
+
+from projections.keyring import Keyring
+from registry.errors import SecretUnreadable
+from registry.events import TenantRegistered
+from registry.log import Position
+from registry.memory_log import MemoryLog
+from registry.secrets import MasterKeys, Secret, new_master_key
+from registry.state import Live, evolve
+
+MASTER: Final = MasterKeys.parse(new_master_key("one"))
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+def sealed(log: MemoryLog, registered: Callable[[int], TenantRegistered]) -> Callable[[str], Live]:
+    """What gives tenant acme a new data key in the log, and a password sealed with it."""
+
+    def make(password: str) -> Live:
+        key, log._keys["acme"] = MASTER.new_data_key("acme")
+        event = msgspec.structs.replace(registered(1), secret=key.seal("acme", 1, Secret(password)))
+        live = evolve(None, event, Position(2, "2-0"))
+        assert isinstance(live, Live)
+        return live
+
+    return make
+
+
+async def test_a_key_that_was_replaced_is_fetched_when_a_password_needs_it(
+    log: MemoryLog, sealed: Callable[[str], Live]
+) -> None:
+    keyring = Keyring(log, MASTER)
+    await keyring.refresh([sealed("old")])
+
+    assert await keyring.password(sealed("new")) == Secret("new")
+
+
+async def test_a_key_that_was_fetched_once_opens_without_the_log(log: MemoryLog, sealed: Callable[[str], Live]) -> None:
+    keyring, live = Keyring(log, MASTER), sealed("red")
+    await keyring.refresh([live])
+    log._keys.clear()
+
+    assert await keyring.password(live) == Secret("red")
+
+
+async def test_a_key_that_was_destroyed_opens_nothing_after_the_next_refresh(
+    log: MemoryLog, sealed: Callable[[str], Live]
+) -> None:
+    keyring, live = Keyring(log, MASTER), sealed("red")
+    await keyring.refresh([live])
+    log._keys.clear()
+    await keyring.refresh([live])
+
+    with pytest.raises(SecretUnreadable, match="no data key any more"):
+        await keyring.password(live)
+
+
+async def test_a_tenant_without_a_password_needs_no_key(log: MemoryLog, sealed: Callable[[str], Live]) -> None:
+    live = msgspec.structs.replace(sealed("red"), secret=None)
+
+    assert await Keyring(log, MASTER).password(live) is None
