@@ -59,6 +59,11 @@ class Directory:
 
     def _fold(self, entry: Entry) -> Tenant | None:
         event = codec.decode(entry)
+        if isinstance(event, LogCreated) != (self.position == START):
+            raise CorruptEntry(
+                f"Entry {entry.position} is a {entry.type}; a log begins with its own creation, and only there.",
+                entry=entry.position.entry,
+            )
         match event:
             case LogCreated():
                 self.epoch = event.epoch

@@ -44,6 +44,10 @@ class Phase(enum.StrEnum):
     HALTED = "halted"
 
 
+_STUCK: Final = frozenset({Phase.DIVERGED, Phase.HALTED})
+"""Phases in which nothing more is folded: there is nothing to wait for."""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot for health checks. `ready`: the whole fold was in once, and nothing unreadable stopped it since."""
 
@@ -84,7 +88,8 @@ class Follower:
         self._phase = Phase.CONNECTING
         self._reason: str | None = None
         self._complete = asyncio.Event()
-        self._moved = asyncio.Condition()
+        self._moved = asyncio.Event()
+        self._announced = 0
         self._logger = structlog.get_logger("follower")
 
     @property
@@ -155,15 +160,17 @@ class Follower:
         return self._directory.tenant(tenant_id)
 
     async def reached(self, seq: int) -> bool:
-        """Wait up to five seconds until the fold includes entry `seq`; return whether it does. May be cancelled."""
-        if self.position.seq >= seq:
-            return True
+        """Wait up to five seconds until the fold includes entry `seq` and everybody was told; return whether it does.
+
+        May be cancelled.
+        """
         try:
-            async with asyncio.timeout(_CATCH_UP), self._moved:
-                await self._moved.wait_for(lambda: self.position.seq >= seq)
+            async with asyncio.timeout(_CATCH_UP):
+                while self._announced < seq and self._phase not in _STUCK:
+                    await self._moved.wait()
         except TimeoutError:
-            return False
-        return True
+            pass
+        return self._announced >= seq
 
     async def _catch_up(self) -> None:
         """Fold everything up to an end that is fixed before, so that steady writers do not keep us from being ready."""
@@ -222,14 +229,21 @@ class Follower:
                 if tenant is not None:
                     changed[tenant.tenant] = tenant
         finally:
-            if changed:
-                await self._announce(list(changed.values()))
+            await self._announce(list(changed.values()))
         return bool(entries)
 
     async def _announce(self, changed: list[Tenant]) -> None:
-        async with self._moved:
-            self._moved.notify_all()
-        await self._on_change(changed)
+        """Tell who keeps something of these tenants, then who waits for the position: what they find is up to date."""
+        try:
+            if changed:
+                await self._on_change(changed)
+        finally:
+            self._announced = self.position.seq
+            self._wake()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def _first_entry(self) -> tuple[str, bytes]:
         event = LogCreated(event_id=self._new_id(), time=self._now(), actor="registry", epoch=self._new_id())
@@ -251,6 +265,7 @@ class Follower:
         """Change the phase, and say so once."""
         entered = phase is not self._phase
         self._phase, self._reason = phase, reason
+        self._wake()
         if not entered:
             return
         log = self._logger.info if reason is None else self._logger.warning

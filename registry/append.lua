@@ -13,6 +13,8 @@ local tenant = ARGV[3]
 
 local info = redis.pcall('XINFO', 'STREAM', stream)
 if info.err then
+  -- Any other error (a key of another type, a missing permission) is the caller's to see.
+  if not string.find(info.err, 'no such key', 1, true) then return info end
   return {'diverged', '0', '0-0'}
 end
 local seq, entry = 0, '0-0'

@@ -12,6 +12,10 @@ if not info.err then
   end
   return {'end', string.format('%d', seq), entry}
 end
+-- Any other error (a key of another type, a missing permission) is the caller's to see.
+if not string.find(info.err, 'no such key', 1, true) then
+  return info
+end
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return {'gone'}
 end

@@ -148,7 +148,8 @@ class TenantLog(Protocol):
     """An append-only log of tenant events with one head and one data key per tenant.
 
     Every method may be cancelled; a cancelled append may or may not have happened, and the same proposal may be sent
-    again. Every method raises `RegistryUnavailable` when the store does not answer, and nothing else of its own.
+    again. Every method raises `RegistryUnavailable` when the store does not answer; `append` and `head` raise
+    `CorruptEntry` when a head cannot be read; nothing else of their own.
     """
 
     async def create(self, type: str, data: bytes) -> Position | None:  # noqa: A002 - the field's name in the log

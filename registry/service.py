@@ -11,8 +11,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 import msgspec
 
 from registry import codec, decide
-from registry.errors import CommandReused, LogDiverged, RegistryUnavailable, VersionConflict
-from registry.events import SealedSecret, TenantEvent, TenantRegistered
+from registry.errors import CommandReused, CorruptEntry, LogDiverged, RegistryUnavailable, VersionConflict
+from registry.events import SealedSecret, TenantEvent, TenantRegistered, TenantRemoved
 from registry.inputs import Registration
 from registry.log import (
     START,
@@ -20,6 +20,7 @@ from registry.log import (
     Conflict,
     DestroyKey,
     Diverged,
+    Entry,
     Head,
     KeepKey,
     KeyChange,
@@ -33,7 +34,7 @@ from registry.log import (
 )
 from registry.names import check_tenant_id
 from registry.secrets import DataKey, MasterKeys
-from registry.state import Live, Tenant, evolve
+from registry.state import Live, Removed, Tenant, evolve
 
 _ROUNDS: Final = 16
 """How often a decision is made anew when other writers of the same tenant were faster."""
@@ -157,6 +158,9 @@ class TenantRegistry:
         command_id = self._new_id()
         for _ in range(_ROUNDS):
             tenant = await self._view.refresh(tenant_id)
+            if isinstance(tenant, Removed):
+                # The retry of a removal that was cut short after its event: see it through before saying so.
+                await self._materialise(tenant)
             decide.require_live(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
             event = decide.remove(tenant_id, tenant, self._origin(caller, command_id))
@@ -192,7 +196,8 @@ class TenantRegistry:
 
     async def _carry_out(self, tenant: Tenant | None, plan: _Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again."""
-        position = self._position_of(await self._append(self._proposal(tenant, plan)), plan.event)
+        outcome = await self._append(self._proposal(tenant, plan))
+        position = self._position_of(outcome, tenant, plan.event)
         if position is None:
             return None
         await self._materialise(evolve(tenant, plan.event, position))
@@ -223,15 +228,36 @@ class TenantRegistry:
         try:
             return await self._log.append(proposal)
         except RegistryUnavailable:
-            return await self._log.append(proposal)
+            outcome = await self._log.append(proposal)
+        if isinstance(outcome, Conflict) and outcome.head:
+            # The first try may have been appended and overtaken: then the head tells of the other's command alone.
+            return await self._find(proposal, outcome.head) or outcome
+        return outcome
 
-    def _position_of(self, outcome: Outcome, event: TenantEvent) -> Position | None:
+    async def _find(self, proposal: Proposal, head: Head) -> Appended | None:
+        """Look for the proposal's event between the tenant's head and the state that it was decided on."""
+        position, at = head.position, head.position.entry
+        while position.seq > proposal.expected:
+            entry = await self._log.entry(at)
+            event = codec.decode(entry) if isinstance(entry, Entry) else None
+            if not isinstance(entry, Entry) or not isinstance(event, TenantRegistered | TenantRemoved):
+                return None
+            position = entry.position
+            if event.command_id == proposal.head.command_id:
+                return Appended(position)
+            if event.previous is None:
+                return None
+            at = event.previous
+        return None
+
+    def _position_of(self, outcome: Outcome, tenant: Tenant | None, event: TenantEvent) -> Position | None:
         match outcome:
             case Appended(position):
                 return position
             case Repeated(head):
                 return head.position
-            case Conflict():
+            case Conflict(head):
+                _check_head(tenant, head)
                 return None
             case Reused():
                 raise CommandReused(f"Command {event.command_id} was used before with other content; use a fresh id.")
@@ -273,6 +299,15 @@ def _same_secret(tenant: Tenant | None, registration: Registration, key: DataKey
     if tenant.secret.key != key.id:
         return None
     return _Kept(tenant.secret) if key.open(tenant.tenant, tenant.secret) == registration.password else None
+
+
+def _check_head(tenant: Tenant | None, head: Head | None) -> None:
+    """Raise `CorruptEntry` if the head is behind what the log told: then no decision can ever match it."""
+    if tenant and (head is None or head.position.seq < tenant.position.seq):
+        raise CorruptEntry(
+            f"The head of tenant {tenant.tenant!r} is missing or behind the log ({tenant.position}): somebody changed "
+            "the heads by hand. Put it back as the log tells it; nothing was written."
+        )
 
 
 def _seal(tenant_id: str, version: int, registration: Registration, key: DataKey) -> SealedSecret | None:

@@ -5,6 +5,8 @@ plain JSON unless the client can read a stream and has something to gain from on
 where the SDK decides by itself).
 """
 
+import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -43,6 +45,9 @@ class _Peek(msgspec.Struct):
 
 
 _PEEK: Final = msgspec.json.Decoder(_Peek)
+_STRUCTURED: Final = msgspec.json.Decoder()
+_INTEGER_DIGITS: Final = 1000
+"""Beyond that Python refuses to convert, for the time it would take."""
 
 
 def build_server(toolbox: Toolbox) -> "Server[Any]":
@@ -155,8 +160,29 @@ def _result(answer: Answer) -> dict[str, Any]:
         "resultType": "complete",
     }
     if not answer.is_error:
-        result["structuredContent"] = msgspec.json.decode(answer.payload)
+        result["structuredContent"] = _decoded(answer.payload)
     return result
+
+
+def _decoded(payload: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Return the payload as values for the SDK to encode again.
+
+    JSON from a database may hold numbers that no double and no Python integer can be: those become their digits here,
+    while the text beside it has them as they stand.
+    """
+    try:
+        return _STRUCTURED.decode(payload)
+    except msgspec.ValidationError:
+        return json.loads(payload, parse_float=_number, parse_int=_integer)
+
+
+def _number(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS else digits
 
 
 def _security(hosts: tuple[str, ...]) -> TransportSecuritySettings:

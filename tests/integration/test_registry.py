@@ -61,11 +61,15 @@ class LossyLog(RedisLog):
     """A log whose next replies to an append get lost on the way back."""
 
     losing = 0
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+    """What others do between the append and the loss of its reply."""
 
     async def append(self, proposal: Proposal) -> Outcome:
         outcome = await super().append(proposal)
         if self.losing:
             self.losing -= 1
+            if self.meanwhile:
+                await self.meanwhile()
             raise RegistryUnavailable("Redis did not answer in time; try again.")
         return outcome
 
@@ -478,6 +482,47 @@ async def test_a_lost_reply_makes_no_second_event(a: Replica) -> None:
     assert (result.status, result.version) == ("registered", 1)
     assert await a.log.end() == result.position
     assert result.position.seq == 2
+
+
+async def test_a_command_whose_reply_was_lost_and_that_was_overtaken_is_not_carried_out_twice(
+    a: Replica, b: Replica
+) -> None:
+    await a.register(host="old")
+    a.log.losing = 1
+    a.log.meanwhile = lambda: b.register(host="theirs")
+
+    result = await a.register(host="ours", expected=1)
+
+    assert (result.status, result.version) == ("replaced", 2)
+    await eventually(lambda: a.live().version == 3)
+    assert a.live().config.host == "theirs"
+    document = await a.document()
+    assert document == document_of(a.live())
+
+
+async def test_a_head_that_was_deleted_by_hand_is_told_instead_of_a_conflict_without_end(a: Replica) -> None:
+    await a.register()
+    await a.commands.run("HDEL", Names().heads, "acme")
+
+    with pytest.raises(CorruptEntry, match="heads by hand"):
+        await a.register(host="other")
+
+    assert a.live().version == 1
+
+
+async def test_a_removal_that_was_cut_short_before_its_key_is_seen_through_by_its_retry(
+    redis_url: str, start: Start, a: Replica
+) -> None:
+    crashing = await start(redis_url, CrashingKeys())
+    await a.register()
+    with pytest.raises(Crash):
+        await crashing.remove()
+    assert await a.document() is not None
+
+    with pytest.raises(RemovedTenant):
+        await a.remove()
+
+    assert await a.document() is None
 
 
 async def test_when_nobody_knows_whether_it_happened_the_same_call_again_finds_out(a: Replica) -> None:

@@ -143,6 +143,20 @@ def test_an_event_that_may_not_come_now_changes_nothing(
     assert _unchanged(directory)
 
 
+def test_a_log_that_does_not_begin_with_its_creation_is_corrupt(registered: Callable[[int], TenantRegistered]) -> None:
+    directory = Directory()
+    with pytest.raises(CorruptEntry, match="begins with its own creation"):
+        directory.apply(entry_of(1, registered(1)))
+    assert directory.position == START
+
+
+def test_a_second_creation_inside_a_log_is_corrupt(directory: Directory) -> None:
+    with pytest.raises(CorruptEntry, match="only there"):
+        directory.apply(entry_of(3, BIRTH))
+    assert directory.epoch == "first"
+    assert _unchanged(directory)
+
+
 def test_an_entry_of_somebody_elses_is_corrupt_and_changes_nothing(directory: Directory) -> None:
     with pytest.raises(CorruptEntry, match="not written by this system: it has no field 'seq'") as corrupt:
         directory.apply(Foreign("3-0", "it has no field 'seq'"))
