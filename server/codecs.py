@@ -26,6 +26,11 @@ from server import temporal
 SAFE_INTEGER: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps: they may read numbers as doubles (RFC 8259, section 6)."""
 
+DEEPEST_JSON: Final = 200
+"""Levels of JSON that are passed on as JSON: the protocol's own encoder gives up at 255, its envelope included."""
+
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STEP: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _SPECIAL_FLOATS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NUMERIC_SIGN: Final = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
 _NUMERIC_NEGATIVE: Final = 0x4000
@@ -73,12 +78,25 @@ def bytes_value(value: bytes) -> str:
 def json_value(text: bytes) -> msgspec.Raw | str:
     """Return JSON as it stands, without its white space; no number is read, so none loses a digit.
 
-    What JSON readers would refuse (half a surrogate pair, a thousand levels) comes as text.
+    What JSON readers would refuse (half a surrogate pair, hundreds of levels) comes as text.
     """
+    if _is_deep(text):
+        return text.decode()
     try:
         return msgspec.Raw(msgspec.json.format(text, indent=-1))
-    except (msgspec.MsgspecError, RecursionError):
+    except msgspec.MsgspecError:
         return text.decode()
+
+
+def _is_deep(text: bytes) -> bool:
+    """Whether JSON nests deeper than `DEEPEST_JSON`. Few brackets cannot, and counting them is fast."""
+    if text.count(b"[") + text.count(b"{") <= DEEPEST_JSON:
+        return False
+    depth = deepest = 0
+    for mark in _STRING_OR_BRACKET.finditer(text):
+        depth += _STEP.get(mark[0], 0)
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST_JSON
 
 
 def read_integer(value: object, low: int, high: int) -> int:

@@ -247,6 +247,9 @@ def test_a_query_comes_back_as_columns_and_rows_within_its_limits(serve: Start, 
     many = query("SELECT generate_series(1, 1000)")
     assert (many["row_count"], many["truncated"], many["truncated_by"]) == (50, True, "rows")
     assert query("SELECT '[1e400, 1.10]'::jsonb, ('1' || repeat('0', 6000))::jsonb")["rows"][0][0][1] == 1.1
+    for depth, kind in ((200, list), (201, str), (5000, str)):
+        (cell,) = query(f"SELECT (repeat('[', {depth}) || repeat(']', {depth}))::json")["rows"][0]
+        assert isinstance(cell, kind)
     assert query("INSERT INTO books DEFAULT VALUES")["code"] == "query_refused"
     assert query("SELECT 1; SELECT 2")["code"] == "query_refused"
     assert query("SELEC 1")["code"] == "query_refused"

@@ -85,7 +85,12 @@ def test_json_keeps_its_digits_and_its_repeated_keys_and_loses_only_white_space(
     assert bytes(told) == b'{"a":1.50,"a":12345678901234567890.123456789}'
 
 
-@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 5000 + "]" * 5000])
+@pytest.mark.parametrize("text", ["[" * 200 + "]" * 200, '["[[[{{{\\"[", ' + ",".join(["[]"] * 300) + "]"])
+def test_json_of_many_levels_or_many_brackets_stays_json(text: str) -> None:
+    assert isinstance(codecs.json_value(text.encode()), msgspec.Raw)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 201 + "]" * 201, '{"a":' * 5000 + "1" + "}" * 5000])
 def test_json_that_readers_refuse_comes_as_text_instead_of_breaking_the_answer(text: str) -> None:
     assert codecs.json_value(text.encode()) == text
 
