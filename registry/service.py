@@ -11,8 +11,9 @@ from typing import Final, Literal, Protocol, TypeAlias
 import msgspec
 
 from registry import codec, decide
+from registry.appender import Appender
 from registry.errors import CommandReused, CorruptEntry, LogDiverged, RegistryUnavailable, VersionConflict
-from registry.events import SealedSecret, TenantEvent, TenantRegistered, TenantRemoved
+from registry.events import SealedSecret, TenantEvent, TenantRegistered
 from registry.inputs import Registration
 from registry.log import (
     START,
@@ -20,7 +21,6 @@ from registry.log import (
     Conflict,
     DestroyKey,
     Diverged,
-    Entry,
     Head,
     KeepKey,
     KeyChange,
@@ -121,6 +121,7 @@ class TenantRegistry:
         new_id: Callable[[], str],
     ) -> None:
         self._log = log
+        self._appender = Appender(log)
         self._view = view
         self._keys = keys
         self._master = master
@@ -196,7 +197,7 @@ class TenantRegistry:
 
     async def _carry_out(self, tenant: Tenant | None, plan: _Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again."""
-        outcome = await self._append(self._proposal(tenant, plan))
+        outcome = await self._appender.append(self._proposal(tenant, plan))
         position = self._position_of(outcome, tenant, plan.event)
         if position is None:
             return None
@@ -222,33 +223,6 @@ class TenantRegistry:
             ),
             key=plan.key,
         )
-
-    async def _append(self, proposal: Proposal) -> Outcome:
-        """Append; when the reply is lost, send it once more: the command's id keeps that from adding a second event."""
-        try:
-            return await self._log.append(proposal)
-        except RegistryUnavailable:
-            outcome = await self._log.append(proposal)
-        if isinstance(outcome, Conflict) and outcome.head:
-            # The first try may have been appended and overtaken: then the head tells of the other's command alone.
-            return await self._find(proposal, outcome.head) or outcome
-        return outcome
-
-    async def _find(self, proposal: Proposal, head: Head) -> Appended | None:
-        """Look for the proposal's event between the tenant's head and the state that it was decided on."""
-        position, at = head.position, head.position.entry
-        while position.seq > proposal.expected:
-            entry = await self._log.entry(at)
-            event = codec.decode(entry) if isinstance(entry, Entry) else None
-            if not isinstance(entry, Entry) or not isinstance(event, TenantRegistered | TenantRemoved):
-                return None
-            position = entry.position
-            if event.command_id == proposal.head.command_id:
-                return Appended(position)
-            if event.previous is None:
-                return None
-            at = event.previous
-        return None
 
     def _position_of(self, outcome: Outcome, tenant: Tenant | None, event: TenantEvent) -> Position | None:
         match outcome:

@@ -2,8 +2,8 @@
 
 Four layers, none of which relies on another:
 
-1. The statement's first word must be that of a read (`statement_kind`); nothing that ends a transaction or outlives one
-   gets past it.
+1. The statement's first word must be that of a read (`server/statement.py`); nothing that ends a transaction or
+   outlives one gets past it.
 2. It is prepared in the extended protocol, which takes one statement.
 3. It runs in a READ ONLY transaction with timeouts, and is fetched in steps, never further than the limits.
 4. The transaction ends in ROLLBACK and the session is reset in the same round trip: with COMMIT, a setting made by the
@@ -15,7 +15,6 @@ result beyond the first step costs one or two more; a type that the connection h
 
 import asyncio
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
@@ -23,11 +22,11 @@ import asyncpg
 import msgspec
 from asyncpg.exceptions import InternalClientError
 
-from registry.errors import InvalidInput, QueryRefused
 from server.binding import bind, misfit
 from server.codecs import UnknownElement
 from server.meter import Meter, meter_of
 from server.sqlstates import DRIVER_ERRORS, lost, read_error, timed_out, too_large
+from server.statement import require_read
 from server.values import LESSONS, Row, forget_records, learn, prepare_connection, row_reader
 
 if TYPE_CHECKING:
@@ -36,10 +35,7 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
-__all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read", "reset_connection", "statement_kind"]
-
-READS: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "SHOW"})
-"""The first words of statements that may run."""
+__all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read", "reset_connection"]
 
 _FIRST_STEP: Final = 64
 """Rows of the first fetch: most results are smaller, and rows may be large."""
@@ -56,9 +52,6 @@ _RESET: Final = """
 """
 """DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's."""
 
-_SKIPPED: Final = re.compile(r"[\s(]+|--[^\r\n]*", re.ASCII)
-_COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
-_WORD: Final = re.compile(r"[A-Za-z]+", re.ASCII)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -121,7 +114,7 @@ async def read(
     time: the statement is then cancelled in Postgres, too, and the cancellation goes on when the connection is clean,
     at most five seconds later.
     """
-    _require_read(query)
+    require_read(query)
     if _is_gone(connection):
         raise lost()
     meter = meter_of(connection)
@@ -148,49 +141,6 @@ async def reset_connection(_connection: "Connection") -> None:
 
     `read` has reset it already, in the round trip of its ROLLBACK; the driver's own reset would be another.
     """
-
-
-def statement_kind(query: str) -> str | None:
-    """Return the first word of a statement in capitals, past white space, comments and opening parentheses.
-
-    None if there is none. Comments nest, as in Postgres; one without an end hides everything, as in Postgres.
-    """
-    position = 0
-    while True:
-        skipped = _SKIPPED.match(query, position)
-        if skipped:
-            position = skipped.end()
-        elif query.startswith("/*", position):
-            position = _past_comment(query, position)
-        else:
-            word = _WORD.match(query, position)
-            return word[0].upper() if word else None
-
-
-def _past_comment(query: str, position: int) -> int:
-    depth = 0
-    for edge in _COMMENT_EDGE.finditer(query, position):
-        depth += 1 if edge[0] == "/*" else -1
-        if depth == 0:
-            return edge.end()
-    return len(query)
-
-
-def _require_read(query: str) -> None:
-    if "\0" in query or not _is_unicode(query):
-        raise InvalidInput("The query holds a character that no SQL text can hold (NUL or half a surrogate pair).")
-    kind = statement_kind(query)
-    if kind not in READS:
-        begun = f"this one begins with {kind[:40]}" if kind else "this one has no first word"
-        raise QueryRefused(f"Only reads run here, which begin with {', '.join(sorted(READS))}; {begun}.")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _opening(limits: ReadLimits, search_path: str | None) -> str:

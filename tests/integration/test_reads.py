@@ -167,7 +167,7 @@ async def test_what_does_not_read_is_refused_and_changes_nothing(
 async def test_the_transaction_does_not_write_even_if_the_first_word_were_let_through(
     pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    monkeypatch.setattr(reads, "_require_read", lambda _query: None)
+    monkeypatch.setattr(reads, "require_read", lambda _query: None)
     with pytest.raises((QueryRefused, QueryFailed)):
         await run(pool, query)
     assert await admin.fetchval("SELECT count(*) FROM t") == 1000

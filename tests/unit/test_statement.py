@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.reads import READS, statement_kind
+from server.statement import READS, statement_kind
 
 
 @pytest.mark.parametrize(
