@@ -16,7 +16,7 @@ import structlog
 
 from projections.directory import Directory
 from registry import codec
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable
 from registry.events import LogCreated
 from registry.log import START, Position, TenantLog
 from registry.state import Live, Tenant
@@ -31,6 +31,9 @@ _PROGRESS_EVERY: Final = 2.0
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[Directory], Awaitable[None]]
+
+
+_KEEP: Final = "Restore Redis, and do not restart the replicas before: they hold what the log has lost."
 
 
 class Phase(enum.StrEnum):
@@ -65,7 +68,8 @@ class Follower:
         log: What is followed; its blocking reads use a connection of their own.
         directory: What is kept; nobody else may apply to it.
         on_change: Told the tenants that a page of entries changed, after the directory has them; awaited.
-        on_caught_up: Called each time the tail begins after a replay or a lost connection.
+        on_caught_up: Called each time the tail is about to begin, after a replay or a lost connection. May raise
+            `SecretUnreadable`: then this replica is of no use, and halts.
         now, new_id: The clock and fresh ids, for the log's first entry.
     """
 
@@ -120,7 +124,7 @@ class Follower:
                 self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
                 self._enter(Phase.DIVERGED, error.message)
-            except CorruptEntry as error:
+            except (CorruptEntry, SecretUnreadable) as error:
                 self._enter(Phase.HALTED, error.message)
             except Exception:  # the supervising loop: a replica that stopped following must not look ready
                 self._logger.exception("follower broke")
@@ -189,7 +193,13 @@ class Follower:
     async def _find_end(self) -> Position:
         """Return the log's end, making the log if there is none yet; `LogDiverged` if it does not hold our position."""
         if self.position == START:
-            end = await self._log.create(*self._first_entry())
+            first = LogCreated(event_id=self._new_id(), time=self._now(), actor="registry", epoch=self._new_id())
+            end = await self._log.create(codec.type_of(first), codec.encode(first))
+            if end is not None and end.seq == 1:
+                self._logger.warning(
+                    "the log is new and empty; if there were tenants, restore Redis and restart this replica alone: "
+                    "replicas that still run hold what was lost"
+                )
             if end is None:
                 raise LogDiverged(
                     "The log is gone and its heads are still there: Redis lost or evicted the stream. Restore Redis "
@@ -202,7 +212,7 @@ class Follower:
 
     async def _check_holds(self, end: Position | None) -> None:
         if end is None:
-            raise LogDiverged(f"The log is gone; this replica keeps serving what it read up to {self.position}.")
+            raise LogDiverged(f"The log is gone; this replica still serves what it read up to {self.position}. {_KEEP}")
         if end.seq < self.position.seq or (end.seq == self.position.seq and end != self.position):
             raise LogDiverged(
                 f"The log ends at {end}; this replica has read up to {self.position}: the log lost entries."
@@ -245,10 +255,6 @@ class Follower:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    def _first_entry(self) -> tuple[str, bytes]:
-        event = LogCreated(event_id=self._new_id(), time=self._now(), actor="registry", epoch=self._new_id())
-        return codec.type_of(event), codec.encode(event)
-
     def _require_following(self) -> None:
         """Refuse what needs the log while it cannot be followed, with the reason."""
         match self._phase:
@@ -259,16 +265,18 @@ class Follower:
             case Phase.HALTED:
                 raise CorruptEntry(self._reason or "The log has an entry that cannot be read.")
             case Phase.CONNECTING | Phase.REPLAYING:
-                raise RegistryUnavailable("This replica has not read the whole registry yet; try again.")
+                raise RegistryUnavailable(
+                    f"This replica has not read the whole registry yet. {self._reason or 'Try again.'}"
+                )
 
     def _enter(self, phase: Phase, reason: str | None = None) -> None:
-        """Change the phase, and say so once."""
-        entered = phase is not self._phase
+        """Change the phase, and say so once, however often the reason is put anew."""
+        entered = (phase, reason is None) != (self._phase, self._reason is None)
         self._phase, self._reason = phase, reason
         self._wake()
         if not entered:
             return
-        log = self._logger.info if reason is None else self._logger.warning
+        log = self._logger.error if phase in _STUCK else self._logger.info if reason is None else self._logger.warning
         log("registry " + phase.replace("_", " "), phase=phase, reason=reason, position=str(self.position))
 
 

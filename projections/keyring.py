@@ -42,6 +42,27 @@ class Keyring:
             raise SecretUnreadable(f"Tenant {tenant.tenant!r} has no data key any more; register it again.")
         return key.open(tenant.tenant, secret)
 
+    def check(self) -> list[str]:
+        """Try every data key; return the tenants whose key does not open, by id.
+
+        Raises `SecretUnreadable` if there are keys and none opens: then the master key is another installation's, and
+        what it would seal nobody else could open.
+        """
+        unreadable: list[str] = []
+        error: SecretUnreadable | None = None
+        for tenant_id, wrapped in self._wrapped.items():
+            try:
+                self._master.unwrap(tenant_id, wrapped)
+            except SecretUnreadable as cause:
+                error = cause
+                unreadable.append(tenant_id)
+        if error and len(unreadable) == len(self._wrapped):
+            raise SecretUnreadable(
+                f"The key file opens none of the {len(unreadable)} data keys in Redis: it is another one than the "
+                f"tenants were registered with. Name the right one in MCP_POSTGRES_KEY_FILE. ({error.message})"
+            )
+        return sorted(unreadable)
+
     def _known(self, tenant: Live) -> DataKey | None:
         wrapped = self._wrapped.get(tenant.tenant)
         return self._master.unwrap(tenant.tenant, wrapped) if wrapped else None

@@ -4,10 +4,9 @@ A lost reply leaves open whether the event is in the log. The same proposal is s
 log tell a repetition from a second command, and where somebody else has been faster, the tenant's events tell.
 """
 
-from registry import codec
+from registry.chain import Recorded, events_back
 from registry.errors import RegistryUnavailable
-from registry.events import TenantRegistered, TenantRemoved
-from registry.log import Appended, Conflict, Entry, Head, Outcome, Proposal, TenantLog
+from registry.log import Appended, Conflict, Outcome, Position, Proposal, TenantLog
 
 
 class Appender:
@@ -24,21 +23,18 @@ class Appender:
             outcome = await self._log.append(proposal)
         if isinstance(outcome, Conflict) and outcome.head:
             # The first try may have been appended and overtaken: then the head tells of the other's command alone.
-            return await self._find(proposal, outcome.head) or outcome
+            found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected)
+            return Appended(found.position) if found else outcome
         return outcome
 
-    async def _find(self, proposal: Proposal, head: Head) -> Appended | None:
-        """Look for the proposal's event between the tenant's head and the state that it was decided on."""
-        position, at = head.position, head.position.entry
-        while position.seq > proposal.expected:
-            entry = await self._log.entry(at)
-            event = codec.decode(entry) if isinstance(entry, Entry) else None
-            if not isinstance(entry, Entry) or not isinstance(event, TenantRegistered | TenantRemoved):
+    async def find(self, command_id: str, last: Position, after: int) -> Recorded | None:
+        """Look for a command among a tenant's events, from its `last` back to the one behind entry number `after`.
+
+        Raises `RegistryUnavailable`, and `CorruptEntry` if the tenant's events do not link.
+        """
+        async for recorded in events_back(self._log, last.entry):
+            if recorded.position.seq <= after:
                 return None
-            position = entry.position
-            if event.command_id == proposal.head.command_id:
-                return Appended(position)
-            if event.previous is None:
-                return None
-            at = event.previous
+            if recorded.event.command_id == command_id:
+                return recorded
         return None

@@ -14,13 +14,14 @@ from registry.state import Live, Removed, Tenant
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Who commands, when, why, and under which ids."""
+    """Who commands what, when, why, and under which ids; `digest` is of the command's content."""
 
     actor: str
     reason: str | None
     time: datetime
     event_id: str
     command_id: str
+    digest: str
 
 
 class Unchanged(msgspec.Struct, frozen=True):

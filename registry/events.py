@@ -57,6 +57,8 @@ class _TenantFact(_Fact, frozen=True, kw_only=True, gc=False):
     tenant: str
     version: int
     command_id: str
+    digest: str
+    """Of the command's content, keyed where that holds a password: tells a repeated command from another one."""
     previous: str | None = None
     """Entry id of this tenant's event before, or None for its first: its history is a linked list in the log."""
     reason: str | None = None

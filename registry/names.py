@@ -19,6 +19,7 @@ TENANT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 RESERVED_TENANT_IDS = frozenset({"all", "any", "constructor", "default", "global", "none", "null", "prototype"})
 """Words that a person, a model or a script would take for something else than one tenant."""
 
+_COMMAND_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
 _TENANT_ID = re.compile(TENANT_ID_PATTERN.removesuffix("$") + r"\Z")
 
 
@@ -36,6 +37,16 @@ def check_tenant_id(text: str) -> str:
         )
     if text.lower() in RESERVED_TENANT_IDS:
         raise InvalidInput(f"tenant_id {text!r} is a reserved word; choose another one.", field="tenant_id")
+    return text
+
+
+def check_command_id(text: str) -> str:
+    """Return `text` if it can be a command's id; `InvalidInput` otherwise. Heads are split at what it leaves out."""
+    if not _COMMAND_ID.match(text):
+        raise InvalidInput(
+            "command_id must be 1 to 64 ASCII letters, digits, '.', '_', ':' or '-', for example a UUID.",
+            field="command_id",
+        )
     return text
 
 

@@ -71,7 +71,7 @@ class RedisClient:
         try:
             return await self._execute(*words)
         except (RedisError, OSError) as error:
-            raise unavailable(error) from error
+            raise await self._failed(error) from error
 
     async def script(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:  # noqa: ANN401
         """Run a script by its digest, and by its text where Redis does not know it (yet, or after a failover)."""
@@ -82,12 +82,18 @@ class RedisClient:
             except NoScriptError:
                 return await self._execute("EVAL", script.text, *words)
         except (RedisError, OSError) as error:
-            raise unavailable(error) from error
+            raise await self._failed(error) from error
 
     async def close(self) -> None:
         """Close all connections; commands under way fail."""
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
+
+    async def _failed(self, error: Exception) -> RegistryUnavailable:
+        """Say what the error means; where a connection broke, let the idle ones go: they broke with it."""
+        if isinstance(error, (RedisConnectionError, OSError)):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+        return unavailable(error)
 
     async def _execute(self, *words: Word) -> Any:  # noqa: ANN401
         """Run one command; a cancellation that comes while it is sent is not lost.
@@ -107,8 +113,10 @@ class RedisClient:
 def unavailable(error: Exception) -> RegistryUnavailable:
     """Say what a failed command means for the caller. Never repeats what the URL holds."""
     match error:
-        case AuthenticationError() | NoPermissionError():
-            text = f"Redis refuses this server's login or lacks a permission for it ({error}); check REDIS_URL."
+        case AuthenticationError():
+            text = "Redis wants a user and password, or other ones; put them into REDIS_URL."
+        case NoPermissionError():
+            text = f"Redis does not let this server's user do what it needs ({error}); check its ACL."
         case RedisTimeoutError():
             text = "Redis did not answer in time; try again."
         case RedisConnectionError() | OSError():

@@ -61,12 +61,11 @@ class DataKey:
         id: Names the key; it is no secret.
     """
 
-    __slots__ = ("_cipher", "_mac", "id")
+    __slots__ = ("_cipher", "id")
 
     def __init__(self, key_id: str, key: bytes) -> None:
         self.id = key_id
         self._cipher = AESGCM(key)
-        self._mac = hmac.digest(key, b"mcp-postgres command digest", "sha256")
 
     def __repr__(self) -> str:
         return f"DataKey({self.id}, ***)"
@@ -88,16 +87,13 @@ class DataKey:
         bound = _bound("password", tenant, str(secret.version), self.id)
         return Secret(_decrypt(self._cipher, secret.sealed, bound, f"the password of tenant {tenant!r}").decode())
 
-    def digest(self, content: bytes) -> str:
-        """Return a keyed digest of a command: equal for equal commands, and no help in guessing a password."""
-        return hmac.new(self._mac, content, hashlib.sha256).hexdigest()[:32]
-
 
 class MasterKeys:
     """The keys that wrap data keys. The first one wraps; every one opens, so that keys can be rotated."""
 
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
         self._ciphers = {name: AESGCM(key) for name, key in keys}
+        self._digest_keys = {name: hmac.digest(key, b"mcp-postgres command digest", "sha256") for name, key in keys}
         self._first = keys[0][0]
 
     @classmethod
@@ -118,6 +114,18 @@ class MasterKeys:
         if not keys:
             raise InvalidInput("The key file has no key; make one with: mcp-postgres keys new --out FILE")
         return cls(list(keys.items()))
+
+    def digest(self, content: bytes) -> str:
+        """Return a keyed digest of a command: equal for equal commands, and no help in guessing a password in it."""
+        return f"{self._first}:{self._digest(self._first, content)}"
+
+    def is_digest_of(self, digest: str, content: bytes) -> bool | None:
+        """Whether `digest` is of `content`; None if the master key that made it is not here any more."""
+        name, _, told = digest.partition(":")
+        return hmac.compare_digest(told, self._digest(name, content)) if name in self._digest_keys else None
+
+    def _digest(self, name: str, content: bytes) -> str:
+        return hmac.new(self._digest_keys[name], content, hashlib.sha256).hexdigest()[:32]
 
     def new_data_key(self, tenant: str) -> tuple[DataKey, str]:
         """Return a fresh data key for the tenant, and the same wrapped for storage."""

@@ -3,43 +3,38 @@
 A call returns when its event is in the log, the tenant's key is materialised, and this replica serves the new state.
 """
 
-import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import msgspec
 
 from registry import codec, decide
 from registry.appender import Appender
+from registry.chain import events_back
 from registry.errors import CommandReused, CorruptEntry, LogDiverged, RegistryUnavailable, VersionConflict
-from registry.events import SealedSecret, TenantEvent, TenantRegistered
+from registry.events import TenantEvent, TenantRegistered
 from registry.inputs import Registration
 from registry.log import (
     START,
     Appended,
     Conflict,
-    DestroyKey,
     Diverged,
     Head,
-    KeepKey,
-    KeyChange,
     Outcome,
     Position,
     Proposal,
     Repeated,
     Reused,
-    SetKey,
     TenantLog,
 )
-from registry.names import check_tenant_id
-from registry.secrets import DataKey, MasterKeys
-from registry.state import Live, Removed, Tenant, evolve
+from registry.names import check_command_id, check_tenant_id
+from registry.planner import Caller, Plan, Planner, Status
+from registry.secrets import MasterKeys
+from registry.state import Removed, Tenant, evolve
 
 _ROUNDS: Final = 16
 """How often a decision is made anew when other writers of the same tenant were faster."""
-
-Status: TypeAlias = Literal["registered", "replaced", "unchanged", "removed"]
 
 
 class ReadSide(Protocol):
@@ -63,13 +58,6 @@ class Materialiser(Protocol):
         """Write or delete the key; return whether this state was not older than what was there."""
 
 
-class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who commands and why, as the audit history will tell it."""
-
-    actor: str
-    reason: str | None = None
-
-
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a command led to.
 
@@ -84,15 +72,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     position: Position
     served: bool = True
-
-
-class _Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision, ready to be appended."""
-
-    event: TenantEvent
-    status: Status
-    key: KeyChange
-    digest: str
 
 
 class TenantRegistry:
@@ -122,10 +101,9 @@ class TenantRegistry:
     ) -> None:
         self._log = log
         self._appender = Appender(log)
+        self._planner = Planner(log, master, now, new_id)
         self._view = view
         self._keys = keys
-        self._master = master
-        self._now = now
         self._new_id = new_id
 
     async def register(
@@ -137,11 +115,14 @@ class TenantRegistry:
         (0: never registered).
         """
         check_tenant_id(tenant_id)
-        command_id = self._new_id()
+        command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
             tenant = await self._view.refresh(tenant_id)
+            repeated = await self._repeated(tenant, caller, registration)
+            if repeated:
+                return repeated
             decide.check_version(tenant_id, tenant, expected_version)
-            plan = await self._plan_registration(tenant_id, tenant, registration, caller, command_id)
+            plan = await self._planner.registration(tenant_id, tenant, registration, caller, command_id)
             if isinstance(plan, decide.Unchanged):
                 await self._materialise(plan.tenant)
                 return Result(status="unchanged", version=plan.tenant.version, position=plan.tenant.position)
@@ -156,46 +137,50 @@ class TenantRegistry:
         Raises `UnknownTenant`, `RemovedTenant`, and `VersionConflict` as `register` does.
         """
         check_tenant_id(tenant_id)
-        command_id = self._new_id()
+        command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
             tenant = await self._view.refresh(tenant_id)
+            repeated = await self._repeated(tenant, caller, None)
+            if repeated:
+                return repeated
             if isinstance(tenant, Removed):
                 # The retry of a removal that was cut short after its event: see it through before saying so.
                 await self._materialise(tenant)
             decide.require_live(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
-            event = decide.remove(tenant_id, tenant, self._origin(caller, command_id))
-            result = await self._carry_out(
-                tenant, _Plan(event=event, status="removed", key=DestroyKey(), digest=f"remove:{event.version}")
-            )
+            result = await self._carry_out(tenant, self._planner.removal(tenant_id, tenant, caller, command_id))
             if result:
                 return result
         raise _contended(tenant_id)
 
-    async def _plan_registration(
-        self, tenant_id: str, tenant: Tenant | None, registration: Registration, caller: Caller, command_id: str
-    ) -> _Plan | decide.Unchanged:
-        key, change = await self._data_key(tenant_id, tenant)
-        kept = _same_secret(tenant, registration, key)
-        if isinstance(tenant, Live) and decide.is_unchanged(tenant, registration.config, same_secret=kept is not None):
-            return decide.Unchanged(tenant)
-        secret = kept.secret if kept else _seal(tenant_id, decide.next_version(tenant), registration, key)
-        event = decide.register(tenant_id, tenant, registration.config, secret, self._origin(caller, command_id))
-        digest = key.digest(_content(tenant_id, registration))
-        return _Plan(
-            event=event, status="replaced" if isinstance(tenant, Live) else "registered", key=change, digest=digest
-        )
+    async def _repeated(
+        self, tenant: Tenant | None, caller: Caller, registration: Registration | None
+    ) -> Result | None:
+        """Return the first answer if the caller's command was carried out before; `CommandReused` if it was another."""
+        if caller.command_id is None or tenant is None:
+            return None
+        found = await self._appender.find(caller.command_id, tenant.position, 0)
+        if found is None:
+            return None
+        if not self._planner.led_to(found.event, registration):
+            raise _reused(caller.command_id)
+        await self._materialise(tenant)
+        status = await self._status_of(found.event)
+        return Result(status=status, version=found.event.version, position=found.position)
 
-    async def _data_key(self, tenant_id: str, tenant: Tenant | None) -> tuple[DataKey, KeyChange]:
-        """Return the live tenant's own data key, or a new one: a tenant that comes back never gets its old key."""
-        if isinstance(tenant, Live):
-            (wrapped,) = await self._log.data_keys([tenant_id])
-            if wrapped is not None:
-                return self._master.unwrap(tenant_id, wrapped), KeepKey()
-        key, wrapped = self._master.new_data_key(tenant_id)
-        return key, SetKey(wrapped)
+    async def _status_of(self, event: TenantEvent) -> Status:
+        if not isinstance(event, TenantRegistered):
+            return "removed"
+        if event.previous is None:
+            return "registered"
+        async for before in events_back(self._log, event.previous):
+            return "replaced" if isinstance(before.event, TenantRegistered) else "registered"
+        return "registered"
 
-    async def _carry_out(self, tenant: Tenant | None, plan: _Plan) -> Result | None:
+    def _command_id(self, caller: Caller) -> str:
+        return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)
+
+    async def _carry_out(self, tenant: Tenant | None, plan: Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again."""
         outcome = await self._appender.append(self._proposal(tenant, plan))
         position = self._position_of(outcome, tenant, plan.event)
@@ -205,7 +190,7 @@ class TenantRegistry:
         served = await self._view.reached(position.seq)
         return Result(status=plan.status, version=plan.event.version, position=position, served=served)
 
-    def _proposal(self, tenant: Tenant | None, plan: _Plan) -> Proposal:
+    def _proposal(self, tenant: Tenant | None, plan: Plan) -> Proposal:
         event = plan.event
         return Proposal(
             tenant=event.tenant,
@@ -219,7 +204,7 @@ class TenantRegistry:
                 alive=isinstance(event, TenantRegistered),
                 event_id=event.event_id,
                 command_id=event.command_id,
-                digest=plan.digest,
+                digest=event.digest,
             ),
             key=plan.key,
         )
@@ -229,16 +214,18 @@ class TenantRegistry:
             case Appended(position):
                 return position
             case Repeated(head):
-                return head.position
+                # Another call with the same command was faster: its event is not ours, and the next round finds it.
+                return head.position if head.event_id == event.event_id else None
             case Conflict(head):
                 _check_head(tenant, head)
                 return None
             case Reused():
-                raise CommandReused(f"Command {event.command_id} was used before with other content; use a fresh id.")
+                raise _reused(event.command_id)
             case Diverged(end):
                 raise LogDiverged(
                     f"The log ends at {end or 'nothing'} and does not hold {self._view.position}, up to which this "
-                    "replica has read it; nothing was written. Restore the log, or restart this replica on the new one."
+                    "replica has read it; nothing was written. Restore Redis; a replica that is restarted "
+                    "before forgets what the log has lost."
                 )
 
     async def _materialise(self, tenant: Tenant) -> None:
@@ -247,32 +234,6 @@ class TenantRegistry:
             await self._keys.materialise(tenant)
         except RegistryUnavailable:
             await self._keys.materialise(tenant)
-
-    def _origin(self, caller: Caller, command_id: str) -> decide.Origin:
-        return decide.Origin(
-            actor=caller.actor,
-            reason=caller.reason,
-            time=self._now(),
-            event_id=self._new_id(),
-            command_id=command_id,
-        )
-
-
-class _Kept(msgspec.Struct, frozen=True):
-    """The tenant's present secret goes on, whatever it is."""
-
-    secret: SealedSecret | None
-
-
-def _same_secret(tenant: Tenant | None, registration: Registration, key: DataKey) -> _Kept | None:
-    """Return the tenant's secret if it is what `registration` brings: an unchanged password recycles no connection."""
-    if not isinstance(tenant, Live):
-        return None
-    if tenant.secret is None or registration.password is None:
-        return _Kept(None) if tenant.secret is None and registration.password is None else None
-    if tenant.secret.key != key.id:
-        return None
-    return _Kept(tenant.secret) if key.open(tenant.tenant, tenant.secret) == registration.password else None
 
 
 def _check_head(tenant: Tenant | None, head: Head | None) -> None:
@@ -284,13 +245,8 @@ def _check_head(tenant: Tenant | None, head: Head | None) -> None:
         )
 
 
-def _seal(tenant_id: str, version: int, registration: Registration, key: DataKey) -> SealedSecret | None:
-    return key.seal(tenant_id, version, registration.password) if registration.password else None
-
-
-def _content(tenant_id: str, registration: Registration) -> bytes:
-    password = registration.password.reveal() if registration.password else None
-    return json.dumps([tenant_id, msgspec.to_builtins(registration.config), password]).encode()
+def _reused(command_id: str) -> CommandReused:
+    return CommandReused(f"Command {command_id} was used before with other content; use a fresh id.")
 
 
 def _contended(tenant_id: str) -> VersionConflict:

@@ -7,8 +7,9 @@ old one drains.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
@@ -74,7 +75,8 @@ class Pools:
         self._max_connections = max_connections
         self._everyone = Gate(max_connections, max_connections * 8)
         self._seats: OrderedDict[str, _Seat] = OrderedDict()
-        self._drains: set[asyncio.Task[None]] = set()
+        self._drains: dict[asyncio.Task[None], TenantPool] = {}
+        self._connecting = 0
         self._closed = False
         self._logger = structlog.get_logger("pools")
 
@@ -152,10 +154,14 @@ class Pools:
     def _pool(self, tenant: Live, breaker: Breaker) -> TenantPool:
         async def log_in() -> asyncpg.Connection:
             password = await self._password(tenant)
-            return await connect(tenant.tenant, tenant.config, password, within=self._connect_timeout)
+            await self._make_way()
+            self._connecting += 1
+            try:
+                return await connect(tenant.tenant, tenant.config, password, within=self._connect_timeout)
+            finally:
+                self._connecting -= 1
 
         async def open_connection() -> asyncpg.Connection:
-            self._close_idle_if_crowded()
             return await breaker.attempt(log_in)
 
         return TenantPool(tenant, open_connection, self._prepare, self._reset)
@@ -169,12 +175,27 @@ class Pools:
             raise TenantBusy("All pools of this replica are in use; try again shortly.")
         self._drop(idle, "least recently used")
 
-    def _close_idle_if_crowded(self) -> None:
-        if sum(seat.pool.size for seat in self._seats.values()) < self._max_connections:
-            return
-        idle = next((known for known, seat in self._seats.items() if seat.pool.size and not seat.pool.leased), None)
-        if idle is not None:
-            self._drop(idle, "least recently used")
+    async def _make_way(self) -> None:
+        """Close idle connections, the least recently used tenants' first, until one more may be opened.
+
+        Calls are fewer than connections, so that is always possible, unless tenants in use want some kept open.
+        """
+        while self._connections() >= self._max_connections:
+            spare = next((pool for pool in self._all_pools() if pool.spare), None)
+            idle = next((known for known, seat in self._seats.items() if seat.pool.size and not seat.pool.leased), None)
+            if spare is not None:
+                await spare.close_spare()
+            elif idle is not None:
+                self._drop(idle, "least recently used")
+            else:
+                return
+
+    def _connections(self) -> int:
+        return self._connecting + sum(pool.size for pool in self._all_pools())
+
+    def _all_pools(self) -> Iterator[TenantPool]:
+        """Return the pools that drain, then the others, the least recently used first."""
+        return chain(self._drains.values(), (seat.pool for seat in self._seats.values()))
 
     def _drop(self, tenant_id: str, why: str) -> None:
         self._drain(self._seats.pop(tenant_id).pool, why)
@@ -182,8 +203,8 @@ class Pools:
     def _drain(self, pool: TenantPool, why: str) -> None:
         self._logger.info("draining pool", tenant=pool.tenant_id, why=why, leased=pool.leased)
         task = asyncio.get_running_loop().create_task(pool.drain(self._drain_seconds), name=f"drain {pool.tenant_id}")
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
+        self._drains[task] = pool
+        task.add_done_callback(self._drains.pop)
 
 
 def _sizes(tenant: Live, pool: TenantPool) -> tuple[int, int]:

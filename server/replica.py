@@ -61,6 +61,10 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
         await keyring.refresh(tenants)
 
     async def on_caught_up(known: Directory) -> None:
+        if not follower.status.ready:
+            unreadable = keyring.check()
+            if unreadable:
+                logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:20])
         mended = await keys.repair(tuple(known.all()))
         if mended:
             logger.warning("tenant keys repaired", count=len(mended), tenants=mended[:20])

@@ -70,8 +70,20 @@ class TenantPool:
 
     @property
     def size(self) -> int:
-        """How many connections are open."""
-        return int(self._pool.get_size())
+        """How many connections are open, those of a pool that is just closing left out."""
+        return 0 if self._pool.is_closing() else int(self._pool.get_size())
+
+    @property
+    def spare(self) -> int:
+        """How many connections are idle beyond those that are to be kept open."""
+        if not self._initialised or self._pool.is_closing():
+            return 0
+        return min(self._pool.get_idle_size(), self.size - self._pool.get_min_size())
+
+    async def close_spare(self) -> None:
+        """Close one of the spare connections; there must be one."""
+        async with self._pool.acquire() as connection:  # does not wait: idle ones are handed out first
+            connection.terminate()
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator["Connection"]:

@@ -8,15 +8,17 @@ from msgspec import Meta
 
 from projections.directory import Directory
 from projections.follower import Follower
-from projections.history import Recorded, history_of
+from projections.history import history_of
+from registry.chain import Recorded
 from registry.decide import require_live
 from registry.errors import InvalidInput, UnknownTenant
 from registry.events import SslMode, TenantConfig, TenantRegistered
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import TenantLog
 from registry.names import check_tenant_id
+from registry.planner import Caller, Status
 from registry.secrets import Secret
-from registry.service import Caller, Result, Status, TenantRegistry
+from registry.service import Result, TenantRegistry
 from registry.state import Live
 from server.connect import Login, try_login
 from server.pools import Pools
@@ -28,6 +30,10 @@ TenantId: TypeAlias = Annotated[
 Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
 ExpectedVersion: TypeAlias = Annotated[
     int, Meta(ge=0, description="Refuse unless the tenant is at this version; 0: new")
+]
+
+CommandId: TypeAlias = Annotated[
+    str, Meta(description="Any unique id; a retry with the same one changes nothing twice")
 ]
 
 _FIELDS = ("host", "port", "database", "user", "password")
@@ -58,6 +64,7 @@ class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     verify: Annotated[bool, Meta(description="Log in first; false registers unseen")] = True
     expected_version: ExpectedVersion | None = None
     reason: Reason | None = None
+    command_id: CommandId | None = None
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,6 +84,7 @@ class RemoveTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tenant_id: TenantId
     expected_version: ExpectedVersion | None = None
     reason: Reason | None = None
+    command_id: CommandId | None = None
 
 
 class ListTenants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,7 +208,7 @@ class TenantTools:
             login = await try_login(
                 args.tenant_id, registration.config, registration.password, within=self._connect_timeout
             )
-        caller = Caller(actor=call.actor, reason=args.reason)
+        caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
         result = await self._registry.register(
             args.tenant_id, registration, caller, expected_version=args.expected_version
         )
@@ -209,7 +217,7 @@ class TenantTools:
     @tool("Remove a tenant", Hints(read_only=False, destructive=True))
     async def remove_tenant(self, args: RemoveTenant, call: Call) -> Registered:
         """End a tenant: its queries are drained, its password destroyed; its history stays."""
-        caller = Caller(actor=call.actor, reason=args.reason)
+        caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
         result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
         return _registered(args.tenant_id, result, None)
 

@@ -17,6 +17,7 @@ from projections.history import history_of
 from projections.keyring import Keyring
 from projections.tenant_keys import TenantKeys, document_of
 from registry.errors import (
+    CommandReused,
     CorruptEntry,
     LogDiverged,
     RegistryUnavailable,
@@ -28,10 +29,11 @@ from registry.errors import (
 from registry.inputs import Limits, Registration, from_fields
 from registry.log import Outcome, Proposal
 from registry.names import Names
+from registry.planner import Caller
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys, Secret, new_master_key
-from registry.service import Caller, Materialiser, Result, TenantRegistry
+from registry.service import Materialiser, Result, TenantRegistry
 from registry.state import Live, Removed, Tenant
 from server.embedded.valkey import EmbeddedValkey
 
@@ -498,6 +500,54 @@ async def test_a_command_whose_reply_was_lost_and_that_was_overtaken_is_not_carr
     assert a.live().config.host == "theirs"
     document = await a.document()
     assert document == document_of(a.live())
+
+
+def command(command_id: str) -> Caller:
+    return Caller(actor="ann", command_id=command_id)
+
+
+async def test_the_retry_of_a_command_gets_the_first_answer_on_any_replica_and_however_late(
+    a: Replica, b: Replica
+) -> None:
+    first = await a.registry.register("acme", login(), command("c1"))
+    second = await a.registry.register("acme", login(host="other"), command("c2"))
+    removed = await b.registry.remove("acme", command("c3"))
+    end = await a.log.end()
+
+    for replica in (a, b):
+        assert await replica.registry.register("acme", login(), command("c1")) == first
+        assert await replica.registry.register("acme", login(host="other"), command("c2")) == second
+        assert await replica.registry.remove("acme", command("c3")) == removed
+
+    assert [first.status, second.status, removed.status] == ["registered", "replaced", "removed"]
+    assert await a.log.end() == end
+
+
+async def test_a_command_id_with_another_content_is_refused(a: Replica, b: Replica) -> None:
+    await a.registry.register("acme", login(), command("c1"))
+    end = await a.log.end()
+
+    for again in (
+        b.registry.register("acme", login(host="other"), command("c1")),
+        b.registry.register("acme", login(password="another"), command("c1")),
+        b.registry.remove("acme", command("c1")),
+    ):
+        with pytest.raises(CommandReused, match="c1"):
+            await again
+    assert await a.log.end() == end
+
+
+async def test_the_same_command_at_the_same_moment_on_two_replicas_is_carried_out_once(a: Replica, b: Replica) -> None:
+    results = await asyncio.gather(
+        *(replica.registry.register("acme", login(), command("c1")) for replica in (a, b, a, b))
+    )
+
+    assert {(result.status, result.version) for result in results} == {("registered", 1)}
+    end = await a.log.end()
+    assert end is not None
+    assert end.seq == 2
+    assert await a.document() == document_of(a.live())
+    assert await a.password() == PASSWORD
 
 
 async def test_a_head_that_was_deleted_by_hand_is_told_instead_of_a_conflict_without_end(a: Replica) -> None:

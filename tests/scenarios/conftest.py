@@ -24,8 +24,9 @@ from registry.events import LogCreated
 from registry.inputs import Limits, from_fields
 from registry.log import Entry, Foreign, Head, Outcome, Position, Proposal
 from registry.memory_log import MemoryLog
+from registry.planner import Caller
 from registry.secrets import MasterKeys, Secret, new_master_key
-from registry.service import Caller, Result, TenantRegistry
+from registry.service import Result, TenantRegistry
 from registry.state import Live, Tenant
 
 _A_WHILE: Final = 30.0

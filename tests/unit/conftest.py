@@ -33,6 +33,7 @@ def registered(config: TenantConfig) -> Callable[[int], TenantRegistered]:
             tenant="acme",
             version=version,
             command_id=f"command-{version}",
+            digest="one:0d",
             config=config,
         )
 
@@ -51,6 +52,7 @@ def removed() -> Callable[[int], TenantRemoved]:
             tenant="acme",
             version=version,
             command_id=f"command-{version}",
+            digest="one:0d",
         )
 
     return make

@@ -33,6 +33,7 @@ VALUES: Final[dict[str, Event]] = {
         tenant="fedfina",
         version=3,
         command_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e12",
+        digest="k20261122:8b1a9953c4611296a827abf8c47804d7",
         previous="1763805600000-0",
         reason="moved to the new cluster",
         config=TenantConfig(
@@ -54,6 +55,7 @@ VALUES: Final[dict[str, Event]] = {
         tenant="fedfina",
         version=4,
         command_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e14",
+        digest="k20261122:cdd5b0e1f6f24c8f9a9f0a1b2c3d4e5f",
         previous="1763805601250-0",
     ),
 }
@@ -97,7 +99,7 @@ def test_a_field_that_a_later_version_adds_is_ignored() -> None:
 def test_a_registration_without_optional_fields_is_read_with_their_defaults() -> None:
     data = (
         b'{"type":"tenant_registered.v1","event_id":"e","time":"2026-11-22T10:00:00Z","actor":"a","tenant":"t",'
-        b'"version":1,"command_id":"c","config":{"host":"h","database":"d","user":"u"}}'
+        b'"version":1,"command_id":"c","digest":"d","config":{"host":"h","database":"d","user":"u"}}'
     )
     event = codec.decode(Entry(PLACE, "1-0", "tenant_registered.v1", data))
 

@@ -14,7 +14,12 @@ from registry.log import Position
 from registry.state import Live, Tenant, evolve
 
 ORIGIN: Final = decide.Origin(
-    actor="cleo", reason="asked to", time=datetime(2026, 11, 22, tzinfo=UTC), event_id="event", command_id="command"
+    actor="cleo",
+    reason="asked to",
+    time=datetime(2026, 11, 22, tzinfo=UTC),
+    event_id="event",
+    command_id="command",
+    digest="one:0d",
 )
 SECRET: Final = SealedSecret(key="k", version=1, sealed="AAAA")
 
@@ -39,6 +44,7 @@ def test_a_first_registration_is_version_one_with_nothing_before_it(config: Tena
         tenant="acme",
         version=1,
         command_id="command",
+        digest="one:0d",
         previous=None,
         reason="asked to",
         config=config,

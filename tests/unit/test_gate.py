@@ -101,10 +101,13 @@ async def _random_life(limit: int, queue: int, steps: list[tuple[str, int]], cha
     for step, number in steps:
         match step:
             case "come":
+                # A newcomer that finds room beside one who is just being woken overtakes nobody: let those wake first.
+                await settle()
                 callers.append(Caller(gate, len(callers), entered))
             case "leave" | "cancel" if callers:
                 getattr(chance.choice(callers), step)()
             case "resize":
+                await settle()
                 limit = number % 4 + 1
                 most = max(limit, gate.running)
                 gate.resize(limit, limit + queue)

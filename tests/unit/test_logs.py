@@ -40,10 +40,11 @@ def lines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.mark.parametrize("url", URLS)
 def test_a_password_in_a_url_is_blanked_in_our_lines_wherever_it_stands(lines: Lines, url: str) -> None:
     logger = structlog.get_logger("ours")
-    logger.info(f"connecting to {url} now")
+    logger.info("connecting to %s now", url)
+    logger.info(f"connecting to {url} now")  # noqa: G004 - what a library of ours may do, too
     logger.warning("failed", reason=f"({url})", tried=[url], detail={"where": {"url": url}}, error=OSError(url))
     told = lines()
-    assert told.count("connecting to") == told.count("failed") == 1
+    assert (told.count("connecting to"), told.count("failed")) == (2, 1)
     assert CANARY not in told
     assert "***@" in told
 
@@ -55,11 +56,9 @@ def test_a_password_in_a_url_is_blanked_in_the_lines_of_libraries(lines: Lines, 
     assert CANARY not in lines()
 
 
-@pytest.mark.parametrize(
-    "log", [structlog.get_logger("ours").exception, logging.getLogger("theirs").exception], ids=["ours", "theirs"]
-)
+@pytest.mark.parametrize("logger", [structlog.get_logger, logging.getLogger], ids=["ours", "theirs"])
 def test_a_password_is_blanked_in_tracebacks_and_no_local_variable_is_shown(
-    lines: Lines, log: Callable[[str], object]
+    lines: Lines, logger: Callable[[str], Any]
 ) -> None:
     def connect(password: str) -> None:
         raise ConnectionError(f"no answer from {URLS[0]}") from ValueError(f"at {URLS[1]}, {len(password)}")
@@ -67,7 +66,7 @@ def test_a_password_is_blanked_in_tracebacks_and_no_local_variable_is_shown(
     try:
         connect(CANARY)
     except ConnectionError:
-        log("broke")
+        logger("somebody").exception("broke")
     assert "Traceback" in lines()
     assert "ConnectionError" in lines()
     assert "ValueError" in lines()

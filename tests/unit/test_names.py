@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from registry.errors import InvalidInput
-from registry.names import MAX_TENANT_ID, RESERVED_TENANT_IDS, TENANT_ID_PATTERN, Names, check_tenant_id
+from registry.names import (
+    MAX_TENANT_ID,
+    RESERVED_TENANT_IDS,
+    TENANT_ID_PATTERN,
+    Names,
+    check_command_id,
+    check_tenant_id,
+)
 
 tenant_ids = st.from_regex(TENANT_ID_PATTERN.removesuffix("$") + r"\Z").filter(
     lambda text: text.lower() not in RESERVED_TENANT_IDS
@@ -105,3 +112,14 @@ def _hashed(key: str) -> str:
     """Return the part of a key that decides on its cluster slot."""
     tag = re.search(r"\{([^}]+)\}", key)
     return tag[1] if tag else key
+
+
+@pytest.mark.parametrize("text", ["a", "0192f0c1-a7b8", "a.b_c:d", "x" * 64])
+def test_an_id_that_callers_use_can_be_a_commands(text: str) -> None:
+    assert check_command_id(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "a|b", "a b", "é", "x" * 65, "a\n", "a/b"])
+def test_a_command_id_that_would_break_a_head_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="command_id"):
+        check_command_id(text)

@@ -18,7 +18,7 @@ from registry.redis_client import unavailable
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (AuthenticationError("invalid username-password pair"), "check REDIS_URL"),
+        (AuthenticationError("invalid username-password pair"), "into REDIS_URL"),
         (NoPermissionError("no permission for 'xadd'"), "no permission for 'xadd'"),
         (RedisTimeoutError("Timeout reading from redis.internal:6379"), "did not answer in time"),
         (RedisConnectionError("Error 111 connecting to redis.internal:6379"), "cannot be reached"),

@@ -188,15 +188,24 @@ def test_a_new_master_key_is_a_line_of_a_key_file_and_never_the_same() -> None:
     assert new_master_key("a") != new_master_key("a")
 
 
-def test_a_digest_is_equal_for_equal_commands_and_differs_otherwise(key: DataKey) -> None:
-    assert key.digest(b"a") == key.digest(b"a")
-    assert key.digest(b"a") != key.digest(b"b")
+def test_a_digest_is_of_its_own_content_alone() -> None:
+    master = MasterKeys.parse(new_master_key("one"))
+    digest = master.digest(b"a")
+    assert master.digest(b"a") == digest
+    assert master.is_digest_of(digest, b"a") is True
+    assert master.is_digest_of(digest, b"b") is False
 
 
-def test_without_the_data_key_a_digest_confirms_no_guess(key: DataKey) -> None:
-    other, _ = MASTER.new_data_key("acme")
+def test_a_digest_made_before_a_rotation_is_still_told() -> None:
+    old, new = new_master_key("old"), new_master_key("new")
+    digest = MasterKeys.parse(old).digest(b"a")
+    assert MasterKeys.parse(f"{new}\n{old}").is_digest_of(digest, b"a") is True
 
-    assert key.digest(CANARY.encode()) != other.digest(CANARY.encode())
+
+def test_without_the_master_key_a_digest_confirms_no_guess() -> None:
+    digest = MasterKeys.parse(new_master_key("one")).digest(CANARY.encode())
+    assert MasterKeys.parse(new_master_key("one")).is_digest_of(digest, CANARY.encode()) is False
+    assert MasterKeys.parse(new_master_key("other")).is_digest_of(digest, CANARY.encode()) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""One tenant's events, from the last one back: each names the entry of the one before it.
+
+Costs as many look-ups as there are events, however long the log is.
+"""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from registry import codec
+from registry.errors import CorruptEntry
+from registry.events import TenantEvent, TenantRegistered, TenantRemoved
+from registry.log import Entry, Position, TenantLog
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event and where it stands."""
+
+    position: Position
+    event: TenantEvent
+
+
+async def events_back(log: TenantLog, last: str) -> AsyncIterator[Recorded]:
+    """Yield a tenant's events from the entry `last` back to its first. Raises `RegistryUnavailable`, `CorruptEntry`."""
+    at: str | None = last
+    while at is not None:
+        recorded = await _recorded(log, at)
+        yield recorded
+        at = recorded.event.previous
+
+
+async def _recorded(log: TenantLog, at: str) -> Recorded:
+    entry = await log.entry(at)
+    if not isinstance(entry, Entry):
+        raise CorruptEntry(f"Entry {at} is missing from the log or is not this system's.", entry=at)
+    event = codec.decode(entry)
+    if not isinstance(event, TenantRegistered | TenantRemoved):
+        raise CorruptEntry(f"Entry {at} is no tenant's.", entry=at)
+    return Recorded(entry.position, event)

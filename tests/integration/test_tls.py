@@ -1,0 +1,159 @@
+"""Logins with TLS, on a Postgres that has it: encrypted where asked for, verified where asked for, told when not."""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from registry.errors import LoginRefused, TenancyError
+from registry.events import SslMode, TenantConfig
+from registry.secrets import Secret
+from server.connect import connect
+from server.embedded.binaries import POSTGRES_VARIABLE
+from server.embedded.postgres import EmbeddedPostgres
+
+PASSWORD: Final = "canary-s3cr3t"
+ROLES: Final = {"anybody": "host", "only_tls": "hostssl", "only_clear": "hostnossl"}
+"""Each role, and the kind of connection that the server takes from it."""
+
+
+def certificate() -> tuple[bytes, bytes]:
+    """Return a self-made certificate for the address 127.0.0.1 alone, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return made.public_bytes(encoding), key.private_bytes(encoding, form, serialization.NoEncryption())
+
+
+def other_postgres() -> Path | None:
+    """Return a Postgres of this machine; the one that the wheel carries is built without TLS."""
+    on_path = shutil.which("postgres")
+    found = [Path(on_path).resolve()] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    return next((each for each in reversed(found) if each.with_name("initdb").is_file()), None)
+
+
+async def switch_tls_on(server: EmbeddedPostgres) -> None:
+    """Give the running server its certificate, and the roles their rules."""
+    cluster = server.home / "cluster"
+    owner = cluster.stat()
+    for name, content in zip(("server.crt", "server.key"), certificate(), strict=True):
+        (cluster / name).touch(mode=0o600)
+        (cluster / name).write_bytes(content)
+        os.chown(cluster / name, owner.st_uid, owner.st_gid)
+    rules = "".join(f"{kind} all {role} 127.0.0.1/32 scram-sha-256\n" for role, kind in ROLES.items())
+    superuser = "host all postgres 127.0.0.1/32 scram-sha-256\n"
+    (cluster / "pg_hba.conf").write_text(rules + superuser)
+    admin = await asyncpg.connect(server.dsn("postgres"))
+    try:
+        for role in ROLES:
+            await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+        await admin.execute("ALTER SYSTEM SET ssl = on")
+        await admin.execute("SELECT pg_reload_conf()")
+    except asyncpg.PostgresError as error:
+        pytest.skip(f"the Postgres of this machine has no TLS either: {error}")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture(scope="module")
+def tls_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    program = other_postgres()
+    if program is None:
+        pytest.skip("no Postgres with TLS on this machine: install one (Debian: postgresql)")
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("tls"), durable=False)
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
+        patch.setenv(POSTGRES_VARIABLE, str(program))
+        thread.submit(asyncio.run, server.start()).result()
+        try:
+            thread.submit(asyncio.run, switch_tls_on(server)).result()
+            yield server
+        finally:
+            thread.submit(asyncio.run, server.stop()).result()
+
+
+async def encrypted(
+    server: EmbeddedPostgres, ssl: SslMode, *, user: str = "anybody", host: str = "127.0.0.1", password: str = PASSWORD
+) -> bool:
+    """Log in; return whether the connection is TLS, as Postgres sees it."""
+    config = TenantConfig(host=host, port=server.port, database="postgres", user=user, ssl=ssl)
+    connection = await connect("acme", config, Secret(password), within=10)
+    try:
+        return bool(await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("ssl", "expected"), [("disable", False), ("allow", False), ("prefer", True), ("require", True)]
+)
+async def test_a_connection_is_encrypted_when_its_mode_prefers_that(
+    tls_postgres: EmbeddedPostgres, ssl: SslMode, *, expected: bool
+) -> None:
+    assert await encrypted(tls_postgres, ssl) is expected
+
+
+@pytest.mark.parametrize(("ssl", "user", "expected"), [("allow", "only_tls", True), ("prefer", "only_clear", False)])
+async def test_a_mode_that_has_two_ways_takes_the_one_that_the_server_lets_in(
+    tls_postgres: EmbeddedPostgres, ssl: SslMode, user: str, *, expected: bool
+) -> None:
+    assert await encrypted(tls_postgres, ssl, user=user) is expected
+
+
+@pytest.mark.parametrize(("ssl", "user"), [("disable", "only_tls"), ("require", "only_clear")])
+async def test_a_mode_that_has_one_way_is_refused_where_the_server_wants_the_other(
+    tls_postgres: EmbeddedPostgres, ssl: SslMode, user: str
+) -> None:
+    with pytest.raises(LoginRefused, match=r"pg_hba\.conf"):
+        await encrypted(tls_postgres, ssl, user=user)
+
+
+@pytest.mark.parametrize("ssl", ["verify-ca", "verify-full"])
+async def test_a_certificate_that_nobody_vouches_for_is_refused_where_it_is_verified(
+    tls_postgres: EmbeddedPostgres, ssl: SslMode
+) -> None:
+    with pytest.raises(LoginRefused, match=f"CERTIFICATE_VERIFY_FAILED.*ssl={ssl}"):
+        await encrypted(tls_postgres, ssl)
+
+
+async def test_a_certificate_that_is_vouched_for_is_taken_for_its_own_name_alone(
+    tls_postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls_postgres.home / "cluster" / "server.crt"))
+    assert await encrypted(tls_postgres, "verify-full")
+    assert await encrypted(tls_postgres, "verify-ca", host="localhost")
+    with pytest.raises(LoginRefused, match="CERTIFICATE_VERIFY_FAILED"):
+        await encrypted(tls_postgres, "verify-full", host="localhost")
+
+
+@pytest.mark.parametrize("ssl", ["allow", "prefer", "require"])
+async def test_a_wrong_password_is_not_tried_again_the_other_way(tls_postgres: EmbeddedPostgres, ssl: SslMode) -> None:
+    log = tls_postgres.home / "postgres.log"
+    before = log.read_text().count("password authentication failed")
+    with pytest.raises(TenancyError, match="password"):
+        await encrypted(tls_postgres, ssl, password="wrong")
+    assert log.read_text().count("password authentication failed") == before + 1
