@@ -18,9 +18,10 @@ from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from server import __version__
+from server.departure import ClientLeft, Departure, again, read_ahead
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
 
 INSTRUCTIONS: Final = (
@@ -57,12 +58,15 @@ def build_server(toolbox: Toolbox) -> "Server[Any]":
     async def list_tools(_context: object, _params: object) -> mcp_types.ListToolsResult:
         return listed
 
-    async def call_tool(_context: object, params: mcp_types.CallToolRequestParams) -> Any:  # noqa: ANN401 - as below
+    async def call_tool(context: Any, params: mcp_types.CallToolRequestParams) -> Any:  # noqa: ANN401 - as below
+        departure = Departure.of(context.request.scope if context.request else None)
+        work = toolbox.call(params.name, params.arguments or {}, Call())
         try:
-            answer = await toolbox.call(params.name, params.arguments or {}, Call())
+            return _result(await (departure.unless_left(work) if departure else work))
         except UnknownTool as error:
             raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
-        return _result(answer)
+        except ClientLeft:
+            raise MCPError(mcp_types.INTERNAL_ERROR, "The client left.") from None
 
     return Server(
         "mcp-postgres",
@@ -125,15 +129,14 @@ class StreamableHttp:
             # No Accept header means anything (RFC 9110, 12.5.1); the SDK takes it to mean nothing.
             others = [(name, value) for name, value in scope["headers"] if name != b"accept"]
             scope = {**scope, "headers": [*others, (b"accept", b"*/*")]}
-        manager = self._json
-        if b"text/event-stream" in accept:
-            revision = headers.get(b"mcp-protocol-version")
-            if revision is not None and revision not in _HANDSHAKE_REVISIONS:
-                manager = self._stream
-            else:
-                body, receive = await _read_ahead(receive, self._max_body)
-                manager = self._stream if _wants_progress(body) else self._json
-        await manager.handle_request(scope, receive, send)
+        body, told, whole = await read_ahead(receive, self._max_body)
+        if not whole:
+            await self._json.handle_request(scope, again(told, receive), send)
+            return
+        manager = self._stream if b"text/event-stream" in accept and _may_stream(headers, body) else self._json
+        departure = Departure(told, receive)
+        async with departure.watched(scope) as watched:
+            await manager.handle_request(watched, departure.receive, send)
 
 
 def _described(tool: Tool) -> mcp_types.Tool:
@@ -192,30 +195,16 @@ def _security(hosts: tuple[str, ...]) -> TransportSecuritySettings:
     return TransportSecuritySettings(allowed_hosts=list(hosts), allowed_origins=origins)
 
 
-def _wants_progress(body: bytes) -> bool:
+def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
+    """Whether a stream has something to carry: the SDK decides for 2026-07-28, a wish for progress for those before."""
+    revision = headers.get(b"mcp-protocol-version")
+    if revision is not None and revision not in _HANDSHAKE_REVISIONS:
+        return True
     try:
         peek = _PEEK.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return bool(peek.params and peek.params.meta and peek.params.meta.progress_token is not None)
-
-
-async def _read_ahead(receive: Receive, limit: int) -> tuple[bytes, Receive]:
-    """Read the body, up to a little over `limit`, and return it with a `receive` that tells it again."""
-    told: list[Message] = []
-    body = b""
-    while len(body) <= limit:
-        message = await receive()
-        told.append(message)
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    again = iter(told)
-
-    async def replay() -> Message:
-        return next(again, None) or await receive()
-
-    return body, replay
 
 
 async def _refuse_method(send: Send) -> None:

@@ -38,10 +38,19 @@ class Process:
         return status, json.loads(body)
 
     def request(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        patience: float = 30.0,
     ) -> tuple[int, bytes]:
-        """Send exactly these headers; http.client adds Host and Content-Length, and no Accept."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        """Send exactly these headers; http.client adds Host and Content-Length, and no Accept.
+
+        Leaves with a `TimeoutError` when nothing comes for `patience` seconds.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=patience)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()

@@ -1,12 +1,16 @@
 """The HTTP endpoint as curl sees it."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import asyncpg
 import pytest
 
+from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
-from tests.processes import Fields, Start, fields_of
+from tests.processes import Fields, Start, eventually, fields_of
 
 LIST_TABLES = {
     "jsonrpc": "2.0",
@@ -254,3 +258,34 @@ def test_a_query_comes_back_as_columns_and_rows_within_its_limits(serve: Start, 
     assert query("SELECT 1; SELECT 2")["code"] == "query_refused"
     assert query("SELEC 1")["code"] == "query_refused"
     assert query("SELECT no_such_column FROM books")["sqlstate"] == "42703"
+
+
+def test_the_query_of_a_client_that_left_is_cancelled_in_postgres(
+    serve: Start, fedfina: Fields, postgres: EmbeddedPostgres
+) -> None:
+    server = serve(MCP_POSTGRES_STATEMENT_TIMEOUT="100")
+    server.call("register_tenant", **fedfina)
+    params = {"name": "execute_query", "arguments": {"tenant_id": "fedfina", "query": SLEEP}}
+    body = json.dumps({**LIST_TABLES, "params": params}).encode()
+    json_only = {"Content-Type": "application/json"}
+    with ThreadPoolExecutor(1) as thread:
+        leaving = thread.submit(server.request, "POST", "/mcp", body, json_only, patience=3.0)
+        eventually(lambda: _sleeping(postgres) == 1, "the query never began")
+        with pytest.raises(TimeoutError):
+            leaving.result()
+    eventually(lambda: _sleeping(postgres) == 0, "the query ran on for nobody")
+
+
+SLEEP = "SELECT pg_sleep(90) /* left behind */"
+
+
+def _sleeping(postgres: EmbeddedPostgres) -> int:
+    async def count() -> int:
+        connection = await asyncpg.connect(postgres.dsn("postgres"))
+        try:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
+            return int(await connection.fetchval(query, SLEEP))
+        finally:
+            await connection.close()
+
+    return asyncio.run(count())
