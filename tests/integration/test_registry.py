@@ -780,3 +780,29 @@ def _ways_to_write(password: str) -> list[bytes]:
     """Return the password in clear, and what its base64 and hex have in common wherever it begins."""
     raw = password.encode()
     return [raw, raw.hex().encode(), *(base64.b64encode(raw[shift:])[:12] for shift in range(3))]
+
+
+COPY: Final = """
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', ARGV[1])) do
+  redis.call('XADD', KEYS[2], entry[1], unpack(entry[2]))
+end
+return redis.call('XLEN', KEYS[2])
+"""
+
+
+async def test_the_operators_way_to_remove_a_foreign_entry_brings_the_log_back(
+    a: Replica, redis_url: str, start: Start
+) -> None:
+    await a.register()
+    last = a.follower.position.entry
+    await a.commands.run("XADD", STREAM, "*", "hello", "world")
+    await a.reaches(Phase.HALTED)
+    assert COPY.strip() in (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+
+    copy = f"{{{STREAM}}}:copy"
+    await a.commands.run("EVAL", COPY, 2, STREAM, copy, last)
+    await a.commands.run("RENAME", copy, STREAM)
+
+    restarted = await start(redis_url)
+    assert restarted.live().version == 1
+    assert (await restarted.register(host="other")).version == 2
