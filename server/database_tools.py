@@ -13,7 +13,7 @@ from registry.names import check_tenant_id
 from server import catalogue
 from server.pools import Pools
 from server.reads import ReadLimits, Rows, read
-from server.tenant_tools import TenantId
+from server.tenant_messages import TenantId
 from server.toolbox import Call, Hints, tool
 
 if TYPE_CHECKING:

@@ -1,10 +1,8 @@
 """The tools that manage tenants."""
 
-from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from projections.directory import Directory
 from projections.follower import Follower
@@ -12,160 +10,31 @@ from projections.history import history_of
 from registry.chain import Recorded
 from registry.decide import require_live
 from registry.errors import InvalidInput, UnknownTenant
-from registry.events import SslMode, TenantConfig, TenantRegistered
+from registry.events import TenantConfig, TenantRegistered
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import TenantLog
 from registry.names import check_tenant_id
-from registry.planner import Caller, Status
-from registry.secrets import Secret
+from registry.planner import Caller
 from registry.service import Result, TenantRegistry
 from registry.state import Live
 from server.connect import Login, try_login
 from server.pools import Pools
+from server.tenant_messages import (
+    Change,
+    GetTenant,
+    History,
+    ListTenants,
+    Registered,
+    RegisterTenant,
+    RemoveTenant,
+    TenantDetails,
+    TenantHistory,
+    TenantLine,
+    Tenants,
+)
 from server.toolbox import Call, Hints, tool
 
-TenantId: TypeAlias = Annotated[
-    str, Meta(description="Tenant, as list_tenants shows it", extra_json_schema={"x-mcp-header": "Tenant-Id"})
-]
-Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
-ExpectedVersion: TypeAlias = Annotated[
-    int, Meta(ge=0, description="Refuse unless the tenant is at this version; 0: new")
-]
-
-CommandId: TypeAlias = Annotated[
-    str, Meta(description="Any unique id; a retry with the same one changes nothing twice")
-]
-
 _FIELDS = ("host", "port", "database", "user", "password")
-
-
-class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `register_tenant`."""
-
-    tenant_id: Annotated[
-        str,
-        Meta(
-            description="1-63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
-            extra_json_schema={"x-mcp-header": "Tenant-Id"},
-        ),
-    ]
-    dsn: (
-        Annotated[Secret, Meta(description="postgresql://user:password@host:port/database, instead of fields")] | None
-    ) = None
-    host: str | None = None
-    port: Annotated[int, Meta(description="Default 5432")] | None = None
-    database: str | None = None
-    user: str | None = None
-    password: Annotated[Secret, Meta(description="Any characters, nothing encoded")] | None = None
-    ssl: Annotated[bool | SslMode, Meta(description="A libpq sslmode; true: require, false: disable")] | None = None
-    min_pool_size: int = 0
-    max_pool_size: int = 10
-    max_concurrent_requests: Annotated[int, Meta(description="Calls running and waiting")] = 20
-    verify: Annotated[bool, Meta(description="Log in first; false registers unseen")] = True
-    expected_version: ExpectedVersion | None = None
-    reason: Reason | None = None
-    command_id: CommandId | None = None
-
-
-class Registered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a registration or removal led to."""
-
-    tenant_id: str
-    status: Status
-    version: int
-    position: Annotated[str, Meta(description="Where in the log")]
-    served: Annotated[bool, Meta(description="False: this replica is late and serves it in a moment")] = True
-    login: Login | None = None
-
-
-class RemoveTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `remove_tenant`."""
-
-    tenant_id: TenantId
-    expected_version: ExpectedVersion | None = None
-    reason: Reason | None = None
-    command_id: CommandId | None = None
-
-
-class ListTenants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `list_tenants`."""
-
-    after: Annotated[str, Meta(description="Go on after this tenant (an answer's `next`)")] | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-
-
-class TenantLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant in a list."""
-
-    tenant_id: str
-    host: str
-    port: int
-    database: str
-    version: int
-    error: Annotated[str, Meta(description="Why the last login failed")] | None = None
-
-
-class Tenants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A page of tenants, by id."""
-
-    tenants: list[TenantLine]
-    total: int
-    next: str | None = None
-
-
-class GetTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `get_tenant`."""
-
-    tenant_id: TenantId
-
-
-class TenantDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant, without its password."""
-
-    tenant_id: str
-    version: int
-    position: str
-    host: str
-    port: int
-    database: str
-    user: str
-    ssl: str
-    has_password: bool
-    min_pool_size: int
-    max_pool_size: int
-    max_concurrent_requests: int
-    changed_at: datetime
-    changed_by: str
-    error: str | None = None
-
-
-class TenantHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `tenant_history`."""
-
-    tenant_id: TenantId
-    limit: Annotated[int, Meta(ge=1, le=500)] = 20
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event of a tenant's history."""
-
-    version: int
-    what: str
-    at: datetime
-    by: str
-    position: str
-    reason: str | None = None
-    fields: Annotated[dict[str, Any], Meta(description="New values of what changed")] = msgspec.field(
-        default_factory=dict
-    )
-    password_changed: bool = False
-
-
-class History(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's history, newest first."""
-
-    tenant_id: str
-    changes: list[Change]
 
 
 class TenantTools:
