@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from registry import codec
+from registry.decide import next_version
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import LogCreated, TenantRegistered, TenantRemoved
 from registry.log import START, Entry, Foreign, Position
-from registry.state import Live, Tenant, evolve
+from registry.state import Live, Quarantined, Tenant, evolve
 
 
 class Directory:
@@ -27,7 +28,8 @@ class Directory:
         """Fold one entry; return the tenant it changed, or None if it was not about one.
 
         Raises `LogDiverged` if the entry does not link to the position, and `CorruptEntry` if it cannot be read or may
-        not come now. Nothing is changed then.
+        not come now. Nothing is changed then. A body that cannot be read and still says whose it is takes that tenant
+        out, and the rest goes on.
         """
         if isinstance(entry, Foreign):
             raise CorruptEntry(f"Entry {entry.entry} was not written by this system: {entry.why}.", entry=entry.entry)
@@ -58,7 +60,10 @@ class Directory:
         return self._live
 
     def _fold(self, entry: Entry) -> Tenant | None:
-        event = codec.decode(entry)
+        try:
+            event = codec.decode(entry)
+        except CorruptEntry as error:
+            return self._quarantine(entry, error)
         if isinstance(event, LogCreated) != (self.position == START):
             raise CorruptEntry(
                 f"Entry {entry.position} is a {entry.type}; a log begins with its own creation, and only there.",
@@ -69,10 +74,19 @@ class Directory:
                 self.epoch = event.epoch
                 return None
             case TenantRegistered() | TenantRemoved():
-                before = self._tenants.get(event.tenant)
-                after = evolve(before, event, entry.position)
-                self._tenants[event.tenant] = after
-                self._live += isinstance(after, Live) - isinstance(before, Live)
-                return after
+                return self._put(evolve(self._tenants.get(event.tenant), event, entry.position))
             case _:
                 assert_never(event)
+
+    def _quarantine(self, entry: Entry, error: CorruptEntry) -> Tenant:
+        """Set the tenant aside that an unreadable body concerns; `error` if not even that much can be believed."""
+        tenant, version = codec.unreadable(entry) or ("", 0)
+        if version != next_version(self._tenants.get(tenant)) or self.position == START:
+            raise error
+        return self._put(Quarantined(tenant=tenant, version=version, position=entry.position, reason=error.message))
+
+    def _put(self, after: Tenant) -> Tenant:
+        before = self._tenants.get(after.tenant)
+        self._tenants[after.tenant] = after
+        self._live += isinstance(after, Live) - isinstance(before, Live)
+        return after

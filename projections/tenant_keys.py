@@ -12,7 +12,7 @@ import msgspec
 
 from registry.names import Names
 from registry.redis_client import RedisClient, Script
-from registry.state import Live, Tenant
+from registry.state import Live, Quarantined, Tenant
 
 FENCE_AFTER_REMOVAL: Final = timedelta(days=1)
 """How long a removal's fence stays: far longer than any replica can be frozen and still come back with an old state."""
@@ -29,7 +29,12 @@ class TenantKeys:
         self._names = names
 
     async def materialise(self, tenant: Tenant) -> bool:
-        """Write the live tenant's document, or delete the removed one's; return False if a later state is there."""
+        """Write the live tenant's document, or delete the removed one's; return False if a later state is there.
+
+        A quarantined tenant's key is left as it is: what should stand there is what cannot be read.
+        """
+        if isinstance(tenant, Quarantined):
+            return False
         written = await self._redis.script(
             _MATERIALISE,
             [self._names.tenant(tenant.tenant), self._names.fence(tenant.tenant)],
@@ -40,8 +45,9 @@ class TenantKeys:
     async def repair(self, tenants: Sequence[Tenant]) -> list[str]:
         """Compare the keys with `tenants` and write those that differ; return the ids of the tenants mended."""
         mended = []
-        for start in range(0, len(tenants), _PAGE):
-            page = tenants[start : start + _PAGE]
+        known = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]
+        for start in range(0, len(known), _PAGE):
+            page = known[start : start + _PAGE]
             found = await self._redis.run("MGET", *(self._names.tenant(tenant.tenant) for tenant in page))
             for tenant, document in zip(page, found, strict=True):
                 if document != (document_of(tenant) or None) and await self.materialise(tenant):

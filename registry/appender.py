@@ -4,9 +4,15 @@ A lost reply leaves open whether the event is in the log. The same proposal is s
 log tell a repetition from a second command, and where somebody else has been faster, the tenant's events tell.
 """
 
+import contextlib
+from typing import Final
+
 from registry.chain import Recorded, events_back
-from registry.errors import RegistryUnavailable
+from registry.errors import CorruptEntry, RegistryUnavailable
 from registry.log import Appended, Conflict, Outcome, Position, Proposal, TenantLog
+
+REMEMBERED: Final = 32
+"""How many of a tenant's last commands are known again when they are repeated."""
 
 
 class Appender:
@@ -30,11 +36,14 @@ class Appender:
     async def find(self, command_id: str, last: Position, after: int) -> Recorded | None:
         """Look for a command among a tenant's events, from its `last` back to the one behind entry number `after`.
 
-        Raises `RegistryUnavailable`, and `CorruptEntry` if the tenant's events do not link.
+        Looks at no more than `REMEMBERED` of them, and not past one that cannot be read. Raises `RegistryUnavailable`.
         """
-        async for recorded in events_back(self._log, last.entry):
-            if recorded.position.seq <= after:
-                return None
-            if recorded.event.command_id == command_id:
-                return recorded
+        looked_at = 0
+        with contextlib.suppress(CorruptEntry):
+            async for recorded in events_back(self._log, last.entry):
+                if recorded.position.seq <= after or looked_at == REMEMBERED:
+                    return None
+                if recorded.event.command_id == command_id:
+                    return recorded
+                looked_at += 1
         return None

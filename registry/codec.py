@@ -15,10 +15,21 @@ from registry.log import Entry, Foreign, Head, Position
 _EVENT_TYPES: Final[dict[str, type[Event]]] = {
     str(kind.__struct_config__.tag): kind for kind in (LogCreated, TenantRegistered, TenantRemoved)
 }
+_TENANT_TYPES: Final = frozenset(name for name, kind in _EVENT_TYPES.items() if kind is not LogCreated)
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     name: msgspec.json.Decoder(kind) for name, kind in _EVENT_TYPES.items()
 }
+
+
+class _Named(msgspec.Struct):
+    """As much of a tenant's event as says whom it concerns."""
+
+    tenant: str
+    version: int
+
+
+_NAMED: Final = msgspec.json.Decoder(_Named)
 
 
 class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +81,21 @@ def decode(entry: Entry) -> Event:
         raise CorruptEntry(
             f"Entry {entry.position.entry} ({entry.type}) cannot be read: {error}", entry=entry.position.entry
         ) from None
+
+
+def unreadable(entry: Entry) -> tuple[str, int] | None:
+    """Return whose entry it is and which version, where its body cannot be decoded and still tells that much.
+
+    None for a type of an unknown name or major, and for a body that does not even name a tenant: what it means for
+    others cannot be known then.
+    """
+    if entry.type not in _TENANT_TYPES:
+        return None
+    try:
+        body = _NAMED.decode(entry.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return body.tenant, body.version
 
 
 def read_envelope(entry_id: bytes, fields: Fields) -> Entry | Foreign:

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import msgspec
 
-from registry.errors import RemovedTenant, UnknownTenant, VersionConflict
+from registry.errors import QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
 from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
-from registry.state import Live, Removed, Tenant
+from registry.state import Live, Quarantined, Removed, Tenant
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,9 +62,12 @@ def register(
 
 def remove(tenant_id: str, tenant: Tenant | None, origin: Origin) -> TenantRemoved:
     """Return the event that ends the tenant; `UnknownTenant` or `RemovedTenant` if there is none to end."""
-    live = require_live(tenant_id, tenant)
+    present = tenant if isinstance(tenant, Quarantined) else require_live(tenant_id, tenant)
     return TenantRemoved(
-        tenant=tenant_id, version=next_version(live), previous=live.position.entry, **msgspec.structs.asdict(origin)
+        tenant=tenant_id,
+        version=next_version(present),
+        previous=present.position.entry,
+        **msgspec.structs.asdict(origin),
     )
 
 
@@ -74,7 +77,7 @@ def next_version(tenant: Tenant | None) -> int:
 
 
 def require_live(tenant_id: str, tenant: Tenant | None) -> Live:
-    """Return the tenant if it may be used; `UnknownTenant` or `RemovedTenant` otherwise."""
+    """Return the tenant if it may be used; `UnknownTenant`, `RemovedTenant` or `QuarantinedTenant` otherwise."""
     match tenant:
         case Live():
             return tenant
@@ -82,6 +85,12 @@ def require_live(tenant_id: str, tenant: Tenant | None) -> Live:
             raise RemovedTenant(
                 f"Tenant {tenant_id!r} was removed at {tenant.changed_at:%Y-%m-%d %H:%M:%S} UTC (version "
                 f"{tenant.version}); register it again to use it.",
+                version=tenant.version,
+            )
+        case Quarantined():
+            raise QuarantinedTenant(
+                f"The last event of tenant {tenant_id!r} cannot be read here ({tenant.reason}); upgrade this "
+                "replica if a newer one wrote it, or register the tenant again.",
                 version=tenant.version,
             )
         case None:

@@ -43,6 +43,12 @@ class RemovedTenant(TenancyError):
     code = "removed_tenant"
 
 
+class QuarantinedTenant(TenancyError):
+    """The tenant's last event cannot be read by this replica; the others are not concerned."""
+
+    code = "quarantined_tenant"
+
+
 class VersionConflict(TenancyError):
     """Somebody else changed the tenant; `facts` has the current version."""
 

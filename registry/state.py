@@ -61,7 +61,19 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     changed_by: str
 
 
-Tenant: TypeAlias = Live | Removed
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A tenant whose last event this replica cannot read, so that it does not know what the tenant is now.
+
+    It is not used until an event that can be read states it anew.
+    """
+
+    tenant: str
+    version: int
+    position: Position
+    reason: str
+
+
+Tenant: TypeAlias = Live | Removed | Quarantined
 
 _Transition: TypeAlias = Callable[[Any, Position], Tenant]
 
@@ -93,7 +105,9 @@ TRANSITIONS: Final[dict[tuple[type[Tenant] | None, type[TenantEvent]], _Transiti
     (None, TenantRegistered): _register,
     (Live, TenantRegistered): _register,
     (Removed, TenantRegistered): _register,
+    (Quarantined, TenantRegistered): _register,
     (Live, TenantRemoved): _remove,
+    (Quarantined, TenantRemoved): _remove,
 }
 
 

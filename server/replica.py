@@ -19,7 +19,7 @@ from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
-from registry.state import Live, Tenant
+from registry.state import Live, Quarantined, Tenant
 from server.database_tools import DatabaseTools
 from server.pools import Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
@@ -58,6 +58,9 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
+        for tenant in tenants:
+            if isinstance(tenant, Quarantined):
+                logger.error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
         await keyring.refresh(tenants)
 
     async def on_caught_up(known: Directory) -> None:

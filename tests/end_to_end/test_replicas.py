@@ -12,7 +12,7 @@ import redis
 
 from server.embedded.sample import SampleLogin
 from server.embedded.valkey import EmbeddedValkey
-from tests.processes import Fields, Process, Start, eventually, fields_of
+from tests.processes import Fields, Process, Start, eventually, fields_of, run_command
 
 
 @pytest.fixture
@@ -129,3 +129,24 @@ def _valkey(data: Path, port: int) -> Iterator[None]:
         yield
     finally:
         asyncio.run(server.stop())
+
+
+def test_a_replica_with_another_key_file_halts_before_it_seals_what_nobody_else_can_open(
+    serve: Start, acme: Fields, tmp_path: Path
+) -> None:
+    serve().call("register_tenant", **acme)
+    other_key = tmp_path / "other.key"
+    assert run_command("keys", "new", "--out", str(other_key)).returncode == 0
+
+    stranger = serve(ready=False, MCP_POSTGRES_KEY_FILE=str(other_key))
+
+    eventually(
+        lambda: _answers(stranger, "/readyz") == 503 and stranger.get("/readyz")[1]["phase"] == "halted", "ready"
+    )
+    assert "MCP_POSTGRES_KEY_FILE" in stranger.get("/readyz")[1]["reason"]
+    assert "MCP_POSTGRES_KEY_FILE" in stranger.call("register_tenant", **{**acme, "tenant_id": "new"})["message"]
+
+
+def test_a_replica_says_in_its_log_why_it_cannot_reach_redis(serve: Start, free_port: Callable[[], int]) -> None:
+    replica = serve(ready=False, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    eventually(lambda: "Redis cannot be reached" in replica.log.read_text(), "it waits and does not say why")

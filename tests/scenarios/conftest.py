@@ -27,7 +27,7 @@ from registry.memory_log import MemoryLog
 from registry.planner import Caller
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.service import Result, TenantRegistry
-from registry.state import Live, Tenant
+from registry.state import Live, Quarantined, Tenant
 
 _A_WHILE: Final = 30.0
 """Seconds of the skipping clock after each step: more than any time-out of the packages."""
@@ -288,6 +288,8 @@ def _result(result: Result) -> list[str]:
 
 
 def _tenant_line(tenant: Tenant) -> str:
+    if isinstance(tenant, Quarantined):
+        return f"quarantined v{tenant.version} @{tenant.position}"
     if not isinstance(tenant, Live):
         return f"removed v{tenant.version} @{tenant.position}"
     secret = f"secret of v{tenant.secret.version}" if tenant.secret else "no secret"

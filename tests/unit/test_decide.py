@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from registry import decide
-from registry.errors import RemovedTenant, UnknownTenant, VersionConflict
+from registry.errors import QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
 from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
 from registry.log import Position
-from registry.state import Live, Tenant, evolve
+from registry.state import Live, Quarantined, Tenant, evolve
 
 ORIGIN: Final = decide.Origin(
     actor="cleo",
@@ -135,3 +135,19 @@ def test_another_limit_is_a_change(live: Live) -> None:
 def test_registering_a_removed_tenant_as_it_was_is_a_change(live: Live, gone: Tenant) -> None:
     assert not decide.is_unchanged(gone, live.config, same_secret=True)
     assert not decide.is_unchanged(None, live.config, same_secret=True)
+
+
+def test_a_quarantined_tenant_is_not_used_and_the_reason_is_told(place: Callable[[int], Position]) -> None:
+    tenant = Quarantined(tenant="acme", version=2, position=place(3), reason="of a newer time")
+
+    with pytest.raises(QuarantinedTenant, match="of a newer time") as refused:
+        decide.require_live("acme", tenant)
+    assert refused.value.facts == {"version": 2}
+
+
+def test_a_quarantined_tenant_can_be_removed(place: Callable[[int], Position]) -> None:
+    tenant = Quarantined(tenant="acme", version=2, position=place(3), reason="of a newer time")
+
+    event = decide.remove("acme", tenant, ORIGIN)
+
+    assert (event.version, event.previous) == (3, place(3).entry)

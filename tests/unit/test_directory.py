@@ -12,7 +12,7 @@ from registry import codec
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import Event, LogCreated, TenantRegistered, TenantRemoved
 from registry.log import START, Entry, Foreign, Position
-from registry.state import Live, Removed
+from registry.state import Live, Quarantined, Removed
 
 BIRTH: Final = LogCreated(event_id="birth", time=datetime(2026, 11, 22, tzinfo=UTC), actor="registry", epoch="first")
 
@@ -121,7 +121,8 @@ def test_an_entry_that_does_not_link_changes_nothing(
     "damage",
     [
         pytest.param({"type": "tenant_renamed.v1"}, id="an unknown type"),
-        pytest.param({"data": b"{}"}, id="a body that does not fit"),
+        pytest.param({"data": b"{}"}, id="a body that names no tenant"),
+        pytest.param({"data": b'{"tenant":"acme","version":7}'}, id="a body of a version that may not come now"),
     ],
 )
 def test_an_entry_that_cannot_be_read_changes_nothing(
@@ -133,6 +134,31 @@ def test_an_entry_that_cannot_be_read_changes_nothing(
         directory.apply(entry)
     assert corrupt.value.facts == {"entry": "3-0"}
     assert _unchanged(directory)
+
+
+def test_a_body_that_cannot_be_read_takes_its_tenant_out_and_the_rest_goes_on(
+    directory: Directory, registered: Callable[[int], TenantRegistered]
+) -> None:
+    directory.apply(msgspec.structs.replace(entry_of(3, registered(2)), data=b'{"tenant":"acme","version":2}'))
+    directory.apply(entry_of(4, msgspec.structs.replace(registered(1), tenant="beta")))
+
+    acme = directory.tenant("acme")
+    assert isinstance(acme, Quarantined)
+    assert (acme.version, acme.position.seq) == (2, 3)
+    assert [tenant.tenant for tenant in directory.live()] == ["beta"]
+    assert len(directory) == 1
+
+    directory.apply(entry_of(5, registered(3)))
+    assert isinstance(directory.tenant("acme"), Live)
+
+
+def test_a_log_that_begins_with_a_body_that_cannot_be_read_is_corrupt(
+    registered: Callable[[int], TenantRegistered],
+) -> None:
+    directory = Directory()
+    with pytest.raises(CorruptEntry):
+        directory.apply(msgspec.structs.replace(entry_of(1, registered(1)), data=b'{"tenant":"acme","version":1}'))
+    assert directory.position == START
 
 
 def test_an_event_that_may_not_come_now_changes_nothing(

@@ -69,3 +69,29 @@ async def test_a_tenant_without_a_password_needs_no_key(log: MemoryLog, sealed: 
     live = msgspec.structs.replace(sealed("red"), secret=None)
 
     assert await Keyring(log, MASTER).password(live) is None
+
+
+async def test_a_key_file_that_opens_none_of_the_keys_is_refused_by_name_of_its_setting(
+    log: MemoryLog, sealed: Callable[[str], Live]
+) -> None:
+    keyring = Keyring(log, MasterKeys.parse(new_master_key("one")))
+    await keyring.refresh([sealed("red")])
+
+    with pytest.raises(SecretUnreadable, match="MCP_POSTGRES_KEY_FILE"):
+        keyring.check()
+
+
+async def test_a_key_file_that_opens_some_of_the_keys_is_told_whose_it_does_not(
+    log: MemoryLog, sealed: Callable[[str], Live]
+) -> None:
+    acme = sealed("red")
+    beta = msgspec.structs.replace(acme, tenant="beta")
+    log._keys["beta"] = MasterKeys.parse(new_master_key("lost")).new_data_key("beta")[1]
+    keyring = Keyring(log, MASTER)
+    await keyring.refresh([acme, beta])
+
+    assert keyring.check() == ["beta"]
+
+
+def test_a_log_without_keys_is_fine_with_any_key_file(log: MemoryLog) -> None:
+    assert Keyring(log, MASTER).check() == []

@@ -11,12 +11,12 @@ import pytest
 from registry.errors import CorruptEntry
 from registry.events import SealedSecret, TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
 from registry.log import Position
-from registry.state import Live, Removed, Tenant, evolve
+from registry.state import Live, Quarantined, Removed, Tenant, evolve
 
 State: TypeAlias = type[Tenant | None]
 Makers: TypeAlias = Mapping[type[TenantEvent], Callable[[int], TenantEvent]]
 
-STATES: Final[list[State]] = [NoneType, Live, Removed]
+STATES: Final[list[State]] = [NoneType, Live, Removed, Quarantined]
 EVENTS: Final[list[type[TenantEvent]]] = [TenantRegistered, TenantRemoved]
 BECOMES: Final[dict[tuple[State, type[TenantEvent]], type[Tenant] | None]] = {
     (NoneType, TenantRegistered): Live,
@@ -25,6 +25,8 @@ BECOMES: Final[dict[tuple[State, type[TenantEvent]], type[Tenant] | None]] = {
     (Live, TenantRemoved): Removed,
     (Removed, TenantRegistered): Live,
     (Removed, TenantRemoved): None,
+    (Quarantined, TenantRegistered): Live,
+    (Quarantined, TenantRemoved): Removed,
 }
 LEGAL: Final = [pair for pair, after in BECOMES.items() if after is not None]
 ILLEGAL: Final = [pair for pair, after in BECOMES.items() if after is None]
@@ -38,7 +40,13 @@ def makers(registered: Callable[[int], TenantRegistered], removed: Callable[[int
 @pytest.fixture
 def states(makers: Makers, place: Callable[[int], Position]) -> dict[State, Tenant | None]:
     live = evolve(None, makers[TenantRegistered](1), place(2))
-    return {NoneType: None, Live: live, Removed: evolve(live, makers[TenantRemoved](2), place(3))}
+    quarantined = Quarantined(tenant="acme", version=2, position=place(3), reason="of a newer time")
+    return {
+        NoneType: None,
+        Live: live,
+        Removed: evolve(live, makers[TenantRemoved](2), place(3)),
+        Quarantined: quarantined,
+    }
 
 
 def _next_version(tenant: Tenant | None) -> int:
@@ -61,6 +69,7 @@ def test_a_legal_event_makes_the_tenant_what_the_table_says(
     after = evolve(before, event, position)
 
     assert type(after) is BECOMES[state, kind]
+    assert not isinstance(after, Quarantined)
     assert (after.tenant, after.version, after.position) == ("acme", event.version, position)
     assert (after.changed_at, after.changed_by) == (event.time, event.actor)
 
