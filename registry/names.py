@@ -70,6 +70,11 @@ class Names(msgspec.Struct, frozen=True):
         """Hash: tenant -> its wrapped data key."""
         return f"{{{self.stream}}}:keys"
 
+    @property
+    def repair(self) -> str:
+        """The lease of the replica that is mending the tenants' keys."""
+        return f"{{{self.stream}}}:repair"
+
     def tenant(self, tenant_id: str) -> str:
         """The tenant's current configuration, materialised."""
         return f"{self.prefix}:tenant:{tenant_id}"

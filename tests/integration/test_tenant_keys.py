@@ -1,13 +1,17 @@
 """The tenants' keys on a real Redis: who wins, what is mended, and what stands in them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 import pytest
 
+from projections.directory import Directory
+from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys, document_of
 from registry.events import SealedSecret, TenantConfig
 from registry.log import Position
@@ -212,3 +216,75 @@ async def test_a_tenant_without_a_password_has_no_secret_in_its_document(keys: T
     await keys.materialise(msgspec.structs.replace(live(2), secret=None))
 
     assert json.loads(await redis.run("GET", KEY))["secret"] is None
+
+
+@asynccontextmanager
+async def reconciling(
+    redis: RedisClient, keys: TenantKeys, *, current: bool = True, owner: str = "a"
+) -> AsyncIterator[Directory]:
+    """A reconciler at work, many times a second, over a directory that knows tenant acme alone."""
+    directory = Directory()
+    directory._put(live(2))
+    reconciler = Reconciler(
+        redis=redis,
+        names=Names(),
+        keys=keys,
+        directory=directory,
+        is_current=lambda: current,
+        owner=owner,
+        every=0.05,
+    )
+    task = asyncio.create_task(reconciler.run())
+    try:
+        yield directory
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def settled(redis: RedisClient, document: bytes | None) -> None:
+    """Wait until the key is `document`."""
+    async with asyncio.timeout(20):
+        while await redis.run("GET", KEY) != document:  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_a_key_that_was_edited_deleted_or_brought_back_by_hand_is_mended_while_nothing_else_happens(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    async with reconciling(redis, keys) as directory:
+        await settled(redis, document_of(live(2)))
+        await redis.run("SET", KEY, "edited")
+        await settled(redis, document_of(live(2)))
+        await redis.run("DEL", KEY, FENCE)
+        await settled(redis, document_of(live(2)))
+        directory._put(removed(3))
+        await settled(redis, None)
+        await redis.run("SET", KEY, "zombie")
+        await settled(redis, None)
+
+
+async def test_what_another_log_says_is_not_overwritten_by_a_replica_that_holds_the_old_one(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    await redis.run("SET", KEY, "of the new log")
+    async with reconciling(redis, keys, current=False):
+        await asyncio.sleep(0.3)
+    assert await redis.run("GET", KEY) == b"of the new log"
+
+
+async def test_one_replica_at_a_time_mends(keys: TenantKeys, redis: RedisClient) -> None:
+    await redis.run("SET", Names().repair, "somebody else", "PX", 60_000)
+    async with reconciling(redis, keys):
+        await asyncio.sleep(0.3)
+        assert await redis.run("GET", KEY) is None
+        await redis.run("DEL", Names().repair)
+        await settled(redis, document_of(live(2)))
+
+
+async def test_a_reconciler_outlives_a_redis_that_went_away(keys: TenantKeys, redis: RedisClient) -> None:
+    async with reconciling(redis, keys):
+        await settled(redis, document_of(live(2)))
+        await redis.run("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await redis.run("DEL", KEY)
+        await settled(redis, document_of(live(2)))
