@@ -9,7 +9,7 @@ import msgspec
 from registry.errors import InvalidInput
 from registry.secrets import MasterKeys
 from server.embedded.errors import EmbeddedUnavailable
-from server.embedded.valkey import EmbeddedValkey, running_valkey_url
+from server.embedded.valkey import EmbeddedValkey, log_of, running_valkey_url
 from server.errors import StartError
 from server.master_keys import ensure_key_file, load_master_keys
 from server.settings import Settings
@@ -33,8 +33,8 @@ async def backing_of(settings: Settings, *, join: bool = False) -> AsyncIterator
     if settings.redis_url is not None and settings.key_file is not None:
         yield Backing(settings.redis_url, master_of(settings.key_file))
         return
-    master = master_of(settings.key_file or ensure_key_file(settings.data_dir / "master.key"))
-    running = running_valkey_url(settings.data_dir) if join else None
+    master = embedded_master(settings)
+    running = _running(settings) if join else None
     if running is not None:
         yield Backing(running, master)
         return
@@ -43,6 +43,25 @@ async def backing_of(settings: Settings, *, join: bool = False) -> AsyncIterator
             yield Backing(valkey.url, master)
     except EmbeddedUnavailable as error:
         raise StartError(str(error)) from None
+
+
+def embedded_master(settings: Settings) -> MasterKeys:
+    """Return the keys for an embedded Valkey; call before it starts. `StartError` if they cannot be had.
+
+    Without a key file of the operator's, one is made beside the data, and never a second one: see `ensure_key_file`.
+    """
+    try:
+        path = settings.key_file or ensure_key_file(settings.data_dir / "master.key", used=log_of(settings.data_dir))
+    except InvalidInput as error:
+        raise StartError(error.message) from None
+    return master_of(path)
+
+
+def _running(settings: Settings) -> str | None:
+    try:
+        return running_valkey_url(settings.data_dir)
+    except OSError as error:
+        raise StartError(f"The folder {settings.data_dir} cannot be used ({error.strerror}).") from None
 
 
 def master_of(path: Path) -> MasterKeys:

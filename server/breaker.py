@@ -66,8 +66,8 @@ class Breaker:
     def _refuse_while_closed(self) -> None:
         left = self._closed_until - self._clock()
         if self._error is not None and left > 0:
+            # When to come again is of use only to who may succeed with the same call.
+            when = {"retry_after_ms": round(left * 1000)} if self._error.retryable else {}
             raise type(self._error)(
-                f"{self._error.message} (Tried a moment ago; not again for {left:.1f} s.)",
-                **self._error.facts,
-                retry_after_ms=round(left * 1000),
+                f"{self._error.message} (Tried a moment ago; not again for {left:.1f} s.)", **self._error.facts, **when
             )

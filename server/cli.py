@@ -10,7 +10,7 @@ from typing import Final
 from registry.errors import TenancyError
 from server import __version__
 from server.errors import StartError
-from server.settings import SETTINGS, Settings, SettingsError
+from server.settings import SETTINGS, Command, Settings, SettingsError
 
 _DESCRIPTION: Final = "A Postgres MCP server for many tenants, whose registry is an event log on Redis Streams."
 _EPILOG: Final = """\
@@ -61,23 +61,23 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     serve = commands.add_parser("serve", help="answer MCP over HTTP, or over stdio", description="Run one replica.")
     serve.add_argument("--stdio", action="store_true", help="answer on standard input and output instead of HTTP")
-    _add_settings(serve, server=True)
+    _add_settings(serve, "serve")
     serve.set_defaults(run="serve")
     run = commands.add_parser(
         "run", help="try it: embedded servers and a sample tenant", description="Run all on this machine."
     )
-    _add_settings(run, server=True)
+    _add_settings(run, "run")
     run.set_defaults(run="run")
-    _add_tenants(commands.add_parser("tenants", help="register, remove and look at tenants"))
+    _add_tenants(commands.add_parser("tenants", help="register, remove and look at tenants", epilog=_tenants_epilog()))
     _add_keys(commands.add_parser("keys", help="make the key that seals the tenants' passwords"))
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser, *, server: bool) -> None:
+def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
     defaults = Settings()
     group = parser.add_argument_group("settings", "each also by the environment variable behind it")
     for setting in SETTINGS:
-        if setting.server_only and not server:
+        if command not in setting.commands:
             continue
         flag = "--" + setting.field.replace("_", "-")
         default = getattr(defaults, setting.field)
@@ -106,8 +106,13 @@ def _add_tenants(parser: argparse.ArgumentParser) -> None:
             "--expected-version", type=int, metavar="N", help="refuse unless the tenant is at version N"
         )
     for action in (listing, get, history, register, remove):
-        _add_settings(action, server=False)
+        _add_settings(action, "tenants")
         action.set_defaults(run="tenants")
+
+
+def _tenants_epilog() -> str:
+    variables = ", ".join(setting.variable for setting in SETTINGS if "tenants" in setting.commands)
+    return f"Settings are honoured from {variables}; each action's --help has their flags."
 
 
 def _add_registration(parser: argparse.ArgumentParser) -> None:

@@ -14,13 +14,13 @@ from server.logs import configure
 from server.master_keys import make_key_file
 from server.replica import open_replica
 from server.serving import serve_http, serve_stdio
-from server.settings import SETTINGS, Settings, load
+from server.settings import OF_REDIS, Command, Settings, load
 from server.tenants_command import run_tenants
 
 
 def serve(options: argparse.Namespace) -> None:
     """Run one replica until a signal, or until the client of `--stdio` leaves."""
-    settings = _settings(vars(options))
+    settings = _settings(vars(options), "serve")
 
     async def run_replica() -> None:
         async with (
@@ -37,14 +37,18 @@ def serve(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run everything on this machine until a signal."""
-    uvloop.run(run_demo(_settings(vars(options))))
+    settings = _settings(vars(options), "run")
+    unused = [variable for variable in OF_REDIS if os.environ.get(variable)]
+    if unused:
+        structlog.get_logger("run").warning(
+            "run keeps its tenants in an embedded Valkey under a key of its own; not used", variables=unused
+        )
+    uvloop.run(run_demo(settings))
 
 
 def tenants(options: argparse.Namespace) -> None:
-    """Run one of the `tenants` commands. A tenant's host or port is not this process's."""
-    shared = {setting.field for setting in SETTINGS if not setting.server_only}
-    settings = _settings({name: value for name, value in vars(options).items() if name in shared}, "warning")
-    uvloop.run(run_tenants(settings, options))
+    """Run one of the `tenants` commands. A tenant's host or port is not this process's, and what fails is one line."""
+    uvloop.run(run_tenants(_settings(vars(options), "tenants", "error"), options))
 
 
 def new_key(options: argparse.Namespace) -> None:
@@ -59,9 +63,9 @@ async def _announce(base: str) -> None:
     structlog.get_logger("server").info("listening", url=base)
 
 
-def _settings(arguments: Mapping[str, object], log_level: str | None = None) -> Settings:
+def _settings(arguments: Mapping[str, object], command: Command, log_level: str | None = None) -> Settings:
     """Check the settings and set up what the process shares: the log, an environment without libpq's words."""
-    settings = load(arguments, os.environ)
+    settings = load(arguments, os.environ, command)
     configure(log_level or settings.log_level, settings.log_format)
     forget_libpq_environment()
     return settings

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import time
-from typing import Final
+from typing import Any, Final, cast
 
 import asyncpg
 import msgspec
@@ -18,6 +18,9 @@ from asyncpg.connect_utils import SessionAttribute
 from registry.errors import LoginRefused, TenancyError, TenantUnreachable
 from registry.events import SslMode, TenantConfig
 from registry.secrets import Secret
+from server.meter import meter_of
+from server.sqlstates import DRIVER_ERRORS, foreign_text, reason_of, sqlstate_of
+from server.wire import NotPostgres, Unencrypted, Wire
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +67,7 @@ async def connect(
     try:
         async with asyncio.timeout(within):
             return await _connect(config, password)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise login_error(tenant_id, config, error) from None
 
 
@@ -74,16 +77,15 @@ async def try_login(tenant_id: str, config: TenantConfig, password: Secret | Non
     connection = await connect(tenant_id, config, password, within=within)
     try:
         async with asyncio.timeout(within):
-            row = await connection.fetchrow(_LOOK_AROUND)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            login = await _look_around(connection)
+        return msgspec.structs.replace(login, milliseconds=round((time.monotonic() - begun) * 1000, 1))
+    except DRIVER_ERRORS as error:
         raise login_error(tenant_id, config, error) from None
     finally:
         connection.terminate()
-    spent = round((time.monotonic() - begun) * 1000, 1)
-    return Login(**dict(row or {}), milliseconds=spent)
 
 
-def login_error(  # noqa: PLR0911 - one return a cause: this is the one place that tells them apart
+def login_error(  # noqa: C901, PLR0911 - one return a cause: this is the one place that tells them apart
     tenant_id: str, config: TenantConfig, error: Exception
 ) -> TenancyError:
     """Say why a login failed and what to do; what the database may get over by itself is worth another try."""
@@ -92,19 +94,23 @@ def login_error(  # noqa: PLR0911 - one return a cause: this is the one place th
     match error:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
             return LoginRefused(
-                f"{where} refuses the login of {whose} as user {config.user!r}: {_text(error)}. "
+                f"{where} refuses the login of {whose} as user {config.user!r}: {reason_of(error)}. "
                 "Check user, password and the server's pg_hba.conf.",
-                sqlstate=error.sqlstate,
+                sqlstate=sqlstate_of(error),
             )
         case asyncpg.InvalidCatalogNameError():
-            return LoginRefused(f"{where} has no database {config.database!r} for {whose}.", sqlstate=error.sqlstate)
+            return LoginRefused(
+                f"{where} has no database {config.database!r} for {whose}.", sqlstate=sqlstate_of(error)
+            )
         case asyncpg.InsufficientPrivilegeError():
             return LoginRefused(
-                f"User {config.user!r} may not connect to {config.database!r} at {where}: {_text(error)}.",
-                sqlstate=error.sqlstate,
+                f"User {config.user!r} may not connect to {config.database!r} at {where}: {reason_of(error)}.",
+                sqlstate=sqlstate_of(error),
             )
         case asyncpg.PostgresError():
-            return TenantUnreachable(f"{where} does not let {whose} in now: {_text(error)}.", sqlstate=error.sqlstate)
+            return TenantUnreachable(
+                f"{where} does not let {whose} in now: {reason_of(error)}.", sqlstate=sqlstate_of(error)
+            )
         case TimeoutError():
             return TenantUnreachable(f"{where} of {whose} did not answer in time; check host, port and firewalls.")
         case socket.gaierror():
@@ -114,7 +120,11 @@ def login_error(  # noqa: PLR0911 - one return a cause: this is the one place th
             return LoginRefused(f"TLS with {where} of {whose} failed ({why}); check ssl={config.ssl}.")
         case ConnectionRefusedError():
             return TenantUnreachable(f"Nothing listens on {where} of {whose}; check host and port, or start it.")
-        case _Unencrypted():
+        case NotPostgres():
+            return TenantUnreachable(
+                f"{where} of {whose} does not speak Postgres's protocol; check host and port, and what is between."
+            )
+        case Unencrypted():
             return LoginRefused(f"{where} of {whose} offers no TLS, and ssl={config.ssl} asks for it.")
         case _:
             why = type(error).__name__
@@ -134,30 +144,28 @@ async def tls_context(mode: SslMode) -> ssl.SSLContext:
     return context
 
 
-class _Unencrypted(ConnectionError):
-    """The server offers no TLS."""
-
-
 async def _connect(config: TenantConfig, password: Secret | None) -> asyncpg.Connection:
-    """Dial as libpq does: `allow` begins in clear, `prefer` falls back to it, the others have one way."""
+    """Dial as libpq does: `allow` begins in clear, `prefer` with TLS, both may end the other way; the rest have one."""
+    first, *other = _WAYS.get(config.ssl, (True,))
     try:
-        return await _dial(config, password, encrypted=config.ssl not in {"disable", "allow"})
-    except _Unencrypted:
-        if config.ssl != "prefer":
-            raise
-        return await _dial(config, password, encrypted=False)
-    except asyncpg.InvalidAuthorizationSpecificationError as refusal:
-        if config.ssl != "allow":
+        return await _dial(config, password, encrypted=first)
+    except asyncpg.InvalidPasswordError:
+        raise  # it would be as wrong the other way
+    except (Unencrypted, asyncpg.InvalidAuthorizationSpecificationError) as refusal:
+        if not other:
             raise
         try:
-            return await _dial(config, password, encrypted=True)
-        except _Unencrypted:
+            return await _dial(config, password, encrypted=other[0])
+        except Unencrypted:
             raise refusal from None
 
 
 async def _dial(config: TenantConfig, password: Secret | None, *, encrypted: bool) -> asyncpg.Connection:
+    loop = asyncio.get_running_loop()
+    wire = Wire(loop)
     try:
-        return await asyncpg.connect(
+        connection: asyncpg.Connection = await asyncpg.connect(
+            loop=cast("asyncio.AbstractEventLoop", wire),
             host=config.host,
             port=config.port,
             user=config.user,
@@ -165,19 +173,40 @@ async def _dial(config: TenantConfig, password: Secret | None, *, encrypted: boo
             # Not None: the driver would look for one in the environment and in the home folder.
             password=password.reveal() if password else "",
             ssl=await tls_context(config.ssl) if encrypted else False,
+            direct_tls=encrypted,
             target_session_attrs=SessionAttribute.any,
             # A statement prepared by one call must not be there for the next, and poolers like pgbouncer lose them.
             statement_cache_size=0,
             server_settings={"application_name": "mcp-postgres"},
         )
-    except ConnectionError as error:
-        if encrypted and "rejected SSL upgrade" in str(error):
-            raise _Unencrypted from None
-        raise
+    except BaseException as error:
+        wire.abort()
+        if wire.meter is None or not isinstance(error, Exception):
+            raise
+        if wire.meter.fault is None and isinstance(error, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+            raise
+        # What else the driver raises, it does over a login that only looks like one.
+        raise NotPostgres from None
+    inside: Any = connection
+    inside._loop = loop  # noqa: SLF001 - it looks its tasks up by their loop, and the wire has done its part
+    return connection
 
 
-def _text(error: asyncpg.PostgresError) -> str:
-    return str(error.args[0] if error.args else error).rstrip(".")
+_WAYS: Final[dict[SslMode, tuple[bool, ...]]] = {"disable": (False,), "allow": (False, True), "prefer": (True, False)}
+"""Whether to encrypt, first and second; a mode that is not here has no way but TLS."""
+
+
+async def _look_around(connection: asyncpg.Connection) -> Login:
+    """Ask the server about itself; `NotPostgres` if what it says is not of the form that was asked for."""
+    meter = meter_of(connection)
+    try:
+        row = await connection.fetchrow(_LOOK_AROUND)
+        login = msgspec.convert({**dict(row or {}), "milliseconds": 0.0}, Login)
+    except Exception as error:
+        if meter.fault is None and isinstance(error, DRIVER_ERRORS):
+            raise
+        raise NotPostgres from None
+    return msgspec.structs.replace(login, server=foreign_text(login.server), user=foreign_text(login.user))
 
 
 _LOOK_AROUND: Final = """

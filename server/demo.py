@@ -5,14 +5,13 @@ import importlib
 import json
 from typing import Any, Final
 
-from server.backing import master_of
+from server.backing import embedded_master
 from server.embedded.base import together
 from server.embedded.errors import EmbeddedUnavailable
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin, ensure_sample
 from server.embedded.valkey import EmbeddedValkey
 from server.errors import StartError
-from server.master_keys import ensure_key_file
 from server.replica import Replica, open_replica
 from server.serving import serve_http
 from server.settings import Settings
@@ -23,13 +22,14 @@ DEMO: Final = "demo"
 
 async def run_demo(settings: Settings) -> None:
     """Run a server over embedded ones until a signal. Raises `StartError`."""
+    # Before Valkey starts: what it leaves behind tells that a key was used.
+    master = embedded_master(settings)
     valkey, postgres = EmbeddedValkey(settings.data_dir), EmbeddedPostgres(settings.data_dir)
     # The SDK takes a second to import: let that pass while the servers start.
     importing = asyncio.create_task(asyncio.to_thread(importlib.import_module, "server.mcp_server"))
     try:
         async with together(valkey, postgres):
             sample = await ensure_sample(postgres)
-            master = master_of(settings.key_file or ensure_key_file(settings.data_dir / "master.key"))
             await importing
             async with open_replica(settings, valkey.url, master) as replica:
                 await replica.follower.complete()

@@ -1,5 +1,6 @@
 """The HTTP shell: where the MCP endpoint and the health checks are, and the context of each request's log lines."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from projections.follower import Status
+from server.departure import again, read_ahead
 
 ALIAS: Final = "/mcp"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
@@ -26,6 +28,7 @@ def build_app(
     path: str,
     status: Callable[[], Status],
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+    arrival: "Arrival",
 ) -> ASGIApp:
     """Return the whole application.
 
@@ -34,6 +37,7 @@ def build_app(
         path: Where, beside `/mcp`.
         status: What the follower is doing now.
         lifespan: Entered before the first request and left after the last.
+        arrival: How long a body may take.
     """
 
     async def livez(_request: Request) -> Response:
@@ -49,7 +53,44 @@ def build_app(
     routes = [Route("/livez", livez), Route("/readyz", readyz)]
     routes += [Route(place, endpoint) for place in dict.fromkeys((path, ALIAS))]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: elsewhere})
-    return RequestLog(app)
+    # A redirect would repeat the Host header of a request that nobody has checked yet.
+    app.router.redirect_slashes = False
+    return RequestLog(BodyDeadline(app, arrival))
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a request's body may be, and how many seconds it may take to arrive."""
+
+    max_body: int
+    seconds: float
+
+
+class BodyDeadline:
+    """Hands a request on when its body has arrived, and answers 408 when that takes too long.
+
+    What is refused for its size is for the application to refuse: of that it gets as much as shows that it is too much.
+    """
+
+    def __init__(self, app: ASGIApp, arrival: Arrival) -> None:
+        self._app = app
+        self._arrival = arrival
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._arrival.seconds):
+                _, told, _ = await read_ahead(receive, self._arrival.max_body)
+        except TimeoutError:
+            answer = _json({"error": f"The body did not arrive within {self._arrival.seconds:g} s."}, 408)
+            answer.headers["connection"] = "close"
+            await answer(scope, receive, send)
+            return
+        if told[-1]["type"] == "http.disconnect":
+            return
+        await self._app(scope, again(told, receive), send)
 
 
 class RequestLog:

@@ -1,12 +1,17 @@
-"""A limit on what one answer of a database may bring into memory.
+"""What stands between a tenant's server and the driver: every message is looked at before the driver believes it.
 
-A portal limits rows, not their size, and the driver reads a whole step before anybody sees a row of it: sixty-four rows
-of a hundred megabytes each would take the process, and with it every other tenant's calls.
+The driver trusts its server. A message of type zero sends it round in circles on the event loop, a length of zero has
+it read what is not there, and it reads a whole step of rows before anybody sees one: sixty-four rows of a hundred
+megabytes each would take the process. All of that would hit every other tenant's calls, so the server is not trusted.
+
+Rules: no I/O but `abort`. What is wrong with a server ends its connection; `fault` then says what it was.
 """
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+import re
+import struct
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 if TYPE_CHECKING:
     import asyncpg
@@ -14,57 +19,183 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
+LOGIN_BYTES: Final = 1 << 20
+"""What a server may send until somebody allows more: a login takes less than a thousandth of it."""
+MESSAGE_BYTES: Final = 1 << 20
+"""The largest message that is not a row of a fetch."""
+ITERATIONS_AT_MOST: Final = 1_000_000
+"""Of a password's hash: the server names a number and the event loop stands still for it, measured: 0.23 s."""
+
+Fault: TypeAlias = Literal["protocol", "size"]
+"""Bytes that are not Postgres's protocol, or too many of them."""
+
+_HEADER: Final = struct.Struct(">Bi")
+_KINDS: Final = tuple(b"123ACDEGHIKNRSTVWZcdnstv")
+_LENGTH_AT_LEAST: Final = 4
+"""It counts itself."""
+_MAY_BE_LARGE: Final = frozenset(b"DENT")
+_LARGEST_OF_ALL: Final = 1 << 30
+"""Postgres makes no larger message."""
+_ENDS_IN_NULL: Final = frozenset(b"ACENS")
+"""The driver looks for the end of their last string without regard to the end of the message."""
+_ROW, _AUTHENTICATION = b"DR"
+_LOOKED_AT: Final = _ENDS_IN_NULL | {_AUTHENTICATION}
+_AUTHENTICATION_BYTES: Final = 1 << 13
+_SASL_CONTINUE: Final = b"\0\0\0\x0b"
+_ITERATIONS: Final = re.compile(rb",i=([0-9]+)")
+_DIGITS_AT_MOST: Final = len(str(ITERATIONS_AT_MOST))
+
 
 class Meter(asyncio.Protocol):
-    """Counts what arrives between a socket and the driver, and cuts the connection when it is too much.
+    """Reads along what a server sends, and cuts the connection when it is not Postgres's protocol or too much.
 
     Attributes:
-        tripped: Whether it did; the driver then reports a lost connection.
+        fault: Why it cut; the driver only reports a lost connection.
+        dropped: Whether rows were left out since `allow`.
+        driver: What it guards.
     """
 
-    def __init__(self, transport: asyncio.Transport, driver: asyncio.Protocol) -> None:
-        self.tripped = False
+    def __init__(self, driver: asyncio.Protocol, transport: asyncio.Transport | None = None) -> None:
+        self.fault: Fault | None = None
+        self.dropped = False
+        self.driver = driver
         self._transport = transport
-        self._left = math.inf
-        self._driver = driver
+        self._left: float = LOGIN_BYTES
+        self._largest = dict.fromkeys(_KINDS, MESSAGE_BYTES) | {_AUTHENTICATION: _AUTHENTICATION_BYTES}
+        self._rows_left: float = math.inf
+        # Where in a message the last piece ended: a header that was cut in two, or a body with so many bytes to come.
+        self._held = b""
+        self._rest = 0
+        self._null_at_end = False
+        self._skipping = False
 
-    def allow(self, size: float) -> None:
-        """Let `size` more bytes in, from now on; `math.inf` is no limit."""
-        self._left = size
+    def allow(self, size: float, *, row: int = MESSAGE_BYTES, rows: float = math.inf) -> None:
+        """Set the limits from now on.
+
+        Args:
+            size: Bytes that may come.
+            row: The largest row; a larger one is a fault, and never decoded.
+            rows: Bytes of rows that reach the driver, which must be waiting for some; what comes beyond is left out.
+        """
+        self._left, self._largest[_ROW], self._rows_left = size, row, rows
+        self.dropped = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand it on."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.driver.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand them on, or cut."""
-        self._left -= len(data)
-        if self._left >= 0:
-            self._driver.data_received(data)
-        elif not self.tripped:
-            self.tripped = True
-            self._transport.abort()
+        """Hand on what is in order, or cut."""
+        if self.fault is not None:
+            return
+        try:
+            self._read(data)
+        except _Refused as refusal:
+            self.fault = refusal.fault
+            if self._transport is not None:
+                self._transport.abort()
 
     def eof_received(self) -> bool | None:
         """Hand it on."""
-        return self._driver.eof_received()
+        return self.driver.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand it on."""
-        self._driver.connection_lost(exc)
+        self.driver.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Hand it on."""
-        self._driver.pause_writing()
+        self.driver.pause_writing()
 
     def resume_writing(self) -> None:
         """Hand it on."""
-        self._driver.resume_writing()
+        self.driver.resume_writing()
+
+    def _read(self, data: bytes) -> None:
+        passed = self._pass(self._held + data)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _Refused("size")
+        if passed:
+            try:
+                self.driver.data_received(passed)
+            except Exception:  # noqa: BLE001 - the driver raises anything over bytes that only look like messages
+                raise _Refused("protocol") from None
+
+    def _pass(  # noqa: C901 - one loop over all messages, with its names at hand: it runs for every row there is
+        self, data: bytes
+    ) -> bytes:
+        """Return what of `data` goes to the driver now, and hold back what is no whole header yet."""
+        kept: list[bytes] = []
+        begin, at, end = 0, self._rest, len(data)
+        if self._null_at_end and 0 < at <= end and data[at - 1]:
+            raise _Refused("protocol")
+        header, largest, row, skipping = _HEADER.unpack_from, self._largest, _ROW, self._skipping
+        last, kind = end - _HEADER.size, 0
+        while at <= last:
+            kind, length = header(data, at)
+            if length < _LENGTH_AT_LEAST or length > largest.get(kind, 0):
+                raise _refusal(kind, length)
+            start, at = at, at + 1 + length
+            if kind == row:
+                self._rows_left -= length
+                if (self._rows_left < 0) is skipping:
+                    continue
+                skipping = not skipping
+                if skipping:
+                    kept.append(data[begin:start])
+                begin = start
+                continue
+            if skipping:
+                skipping, begin = False, start
+            if kind in _LOOKED_AT and at <= end:
+                self._look(kind, data[start:at])
+            elif kind == _AUTHENTICATION:
+                at = start
+                break  # what it asks for is looked at as a whole
+        if at < end and data[at] not in largest:
+            raise _Refused("protocol")
+        if kind:
+            self._null_at_end, self._skipping = kind in _ENDS_IN_NULL, skipping
+        self.dropped = self.dropped or self._rows_left < 0
+        self._held, self._rest = data[at:], max(0, at - end)
+        if not skipping:
+            kept.append(data[begin:at])
+        return kept[0] if len(kept) == 1 else b"".join(kept)
+
+    def _look(self, kind: int, message: bytes) -> None:
+        if kind == _AUTHENTICATION:
+            _require_bearable(message[_HEADER.size :])
+        elif message[-1]:
+            raise _Refused("protocol")
+
+
+class _Refused(Exception):
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 def meter_of(connection: "Connection") -> Meter:
-    """Return the meter of a connection, put there if it has none yet."""
+    """Return the meter of a connection that is idle, put there if it has none yet."""
     driver: Any = connection
     transport: asyncio.Transport = driver._transport  # noqa: SLF001 - the driver has no public way to its socket
     protocol: Any = transport.get_protocol()
     if isinstance(protocol, Meter):
         return protocol
-    meter = Meter(transport, protocol)
+    meter = Meter(protocol, transport)
     transport.set_protocol(meter)
     return meter
+
+
+def _refusal(kind: int, length: int) -> _Refused:
+    may_be_large = kind in _MAY_BE_LARGE and _LENGTH_AT_LEAST <= length <= _LARGEST_OF_ALL
+    return _Refused("size" if may_be_large else "protocol")
+
+
+def _require_bearable(authentication: bytes) -> None:
+    """Refuse a server that asks for more iterations of the password's hash than the event loop can stand."""
+    asked = _ITERATIONS.search(authentication) if authentication.startswith(_SASL_CONTINUE) else None
+    if asked is not None and (len(asked[1]) > _DIGITS_AT_MOST or int(asked[1]) > ITERATIONS_AT_MOST):
+        raise _Refused("protocol")

@@ -93,8 +93,8 @@ class Pools:
         """Hold one of the tenant's connections for one call.
 
         Raises `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `SecretUnreadable`,
-        and `TenantChanged` when the tenant is removed or registered anew meanwhile. May be cancelled: the query is then
-        cancelled in Postgres, too.
+        `RegistryUnavailable` when the password cannot be fetched, and `TenantChanged` when the tenant is removed or
+        registered anew meanwhile. May be cancelled: the query is then cancelled in Postgres, too.
         """
         gate = self._seat(tenant_id).gate
         try:

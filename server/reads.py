@@ -14,7 +14,7 @@ result beyond the first step costs one or two more; a type that the connection h
 """
 
 import asyncio
-import math
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
@@ -25,7 +25,7 @@ from asyncpg.exceptions import InternalClientError
 from server.binding import bind, misfit
 from server.codecs import UnknownElement
 from server.meter import Meter, meter_of
-from server.sqlstates import DRIVER_ERRORS, lost, read_error, timed_out, too_large
+from server.sqlstates import DRIVER_ERRORS, MALFORMED, lost, not_postgres, read_error, timed_out, too_large
 from server.statement import require_read
 from server.values import LESSONS, Row, forget_records, learn, prepare_connection, row_reader
 
@@ -42,6 +42,15 @@ _FIRST_STEP: Final = 64
 _STEP_BYTES: Final = 16 << 20
 _STEP_RESULTS: Final = _FIRST_STEP + 1
 """A step that brings more than so many bytes, and more than so many results of the largest size, is cut off."""
+_ROW_BYTES: Final = 1 << 20
+_ROW_RESULTS: Final = 2
+"""The largest row: so many bytes, or so many results of the largest size, if that is more. A row is decoded in one go,
+while every other call waits; what is larger would hardly be shorter as JSON, and is refused before that."""
+_KEPT_ROWS: Final = 4
+"""So many of the largest rows, in bytes, are kept of a step: the numbers of a result of the largest size may take up to
+some six times as much in Postgres's form. The rows after them are left out before they are decoded."""
+_QUIET_BYTES: Final = 16 << 20
+"""What may come besides: answers without rows, the rest of a fetch that was cancelled, notices."""
 _LESSONS_AT_MOST: Final = 16
 _GRACE_SECONDS: Final = 1.0
 """How much later than Postgres this side gives up: Postgres counts each step anew."""
@@ -117,22 +126,25 @@ async def read(
     require_read(query)
     if _is_gone(connection):
         raise lost()
-    meter = meter_of(connection)
+    meter, begun = meter_of(connection), time.monotonic()
+    meter.allow(_QUIET_BYTES)
     scope = asyncio.timeout(limits.statement_timeout + _GRACE_SECONDS)
     try:
         async with scope:
             await connection.execute(_opening(limits, search_path))
             return await _run(connection, query, params, _Budget(limits, meter))
+    except MALFORMED:
+        raise not_postgres() from None
     except DRIVER_ERRORS as error:
-        if meter.tripped:
-            raise too_large() from None
+        if meter.fault is not None:
+            raise (too_large() if meter.fault == "size" else not_postgres()) from None
         if scope.expired():
             raise timed_out(limits.statement_timeout) from None
         if isinstance(error, InternalClientError) and _is_gone(connection):  # its answer came before it was asked
             raise lost() from None
-        raise read_error(error, limits.statement_timeout) from None
+        raise read_error(error, limits.statement_timeout, time.monotonic() - begun) from None
     finally:
-        meter.allow(math.inf)
+        meter.allow(_QUIET_BYTES)
         await _leave(connection)
 
 
@@ -173,6 +185,7 @@ async def _run(connection: "Connection", query: str, params: Sequence[object], b
 
 
 async def _fetch(connection: "Connection", query: str, params: Sequence[object], budget: "_Budget") -> Rows:
+    budget.meter.allow(_QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types
     statement = await connection.prepare(query)
     attributes = statement.get_attributes()
     result = _Result(budget, row_reader([attribute.type for attribute in attributes]))
@@ -224,7 +237,8 @@ class _Result:
 
     def step(self) -> int:
         """Return how many rows to fetch next: as many as will fit by what rows took so far, and one to see the end."""
-        self._meter.allow(max(_STEP_BYTES, _STEP_RESULTS * self._limits.max_bytes))
+        row = max(_ROW_BYTES, _ROW_RESULTS * self._limits.max_bytes)
+        self._meter.allow(max(_STEP_BYTES, _STEP_RESULTS * self._limits.max_bytes), row=row, rows=_KEPT_ROWS * row)
         left = self._limits.max_rows - len(self.rows) + 1
         if not self.rows:
             return min(left, _FIRST_STEP)
@@ -243,6 +257,8 @@ class _Result:
                 self.truncated_by = "bytes"
                 return
             self.rows.append(row)
+        if self._meter.dropped:
+            self.truncated_by = "bytes"
 
 
 async def _leave(connection: "Connection") -> None:

@@ -10,8 +10,9 @@ from typing import Final
 import structlog
 
 from projections.directory import Directory
-from projections.follower import Follower
+from projections.follower import Follower, Phase
 from projections.keyring import Keyring
+from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
 from registry.decide import require_live
 from registry.names import Names
@@ -63,17 +64,24 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
                 logger.error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
         await keyring.refresh(tenants)
 
-    async def on_caught_up(known: Directory) -> None:
+    async def on_caught_up(_directory: Directory) -> None:
         if not follower.status.ready:
             unreadable = keyring.check()
             if unreadable:
                 logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:20])
-        mended = await keys.repair(tuple(known.all()))
-        if mended:
-            logger.warning("tenant keys repaired", count=len(mended), tenants=mended[:20])
+        await reconciler.mend()
 
     follower = Follower(
         log=log, directory=directory, on_change=on_change, on_caught_up=on_caught_up, now=_now, new_id=_new_id
+    )
+    reconciler = Reconciler(
+        redis=commands,
+        names=names,
+        keys=keys,
+        directory=directory,
+        is_current=lambda: follower.status.phase is Phase.FOLLOWING,
+        owner=_new_id(),
+        every=settings.repair_seconds,
     )
     registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id)
     toolbox = Toolbox.of(
@@ -87,12 +95,16 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
         ),
         DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
     )
-    following = asyncio.create_task(follower.run(), name="follower")
+    loops = [
+        asyncio.create_task(work, name=name)
+        for name, work in (("follower", follower.run()), ("reconciler", reconciler.run()))
+    ]
     try:
         yield Replica(toolbox, follower)
     finally:
-        following.cancel()
-        await asyncio.wait([following])
+        for loop in loops:
+            loop.cancel()
+        await asyncio.wait(loops)
         await pools.close()
         await tail.close()
         await commands.close()

@@ -1,23 +1,35 @@
 """Running a replica in the foreground: over HTTP until a signal, or over stdio until the client leaves."""
 
 import asyncio
+import errno
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 
 from server.errors import StartError
+from server.first_read import first_read
+from server.http_protocol import impatient
 from server.replica import Replica
 from server.settings import Settings
+from server.toolbox import Answer, Call, Toolbox
 
 _GRACE: Final = 5
 """Seconds that answers under way get when the server stops."""
+_PATIENCE: Final = 5.0
+"""Seconds that a call over stdio waits for a Redis from which nothing comes."""
 _BACKLOG: Final = 2048
+_OTHER_HOST: Final = "name an address of this machine with --host"
+_ADVICE: Final = {
+    errno.EADDRINUSE: "choose another port with --port, or end what is using it",
+    errno.EACCES: "choose a port above 1023 with --port",
+}
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 Announce = Callable[[str], Awaitable[None]]
@@ -34,7 +46,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     Raises `StartError` when the port cannot be had.
     """
     from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
-    from server.http import build_app  # noqa: PLC0415 - the same
+    from server.http import Arrival, build_app  # noqa: PLC0415 - the same
 
     listener = _listen(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -48,11 +60,13 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
             await announce(base)
             yield
 
-    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan)
+    arrival = Arrival(max_body=settings.max_body_bytes, seconds=settings.body_timeout)
+    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan, arrival)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=impatient(settings.body_timeout),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -65,10 +79,27 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
 
 
 async def serve_stdio(replica: Replica) -> None:
-    """Answer MCP on standard input and output until the client closes them; waits for the registry to be read first."""
+    """Answer MCP on standard input and output until the client closes them.
+
+    The handshake and the list of tools are answered at once, also while Redis is away: a desktop client gives a server
+    little time to start, and shows its user nothing but that it failed. A call waits until the registry is read.
+    """
     from server import mcp_server  # noqa: PLC0415 - as above
 
-    await mcp_server.serve_stdio(mcp_server.build_server(replica.toolbox))
+    await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica)))
+
+
+class _PatientToolbox(Toolbox):
+    """Calls the tools once the registry is read. One that then still cannot be answered says why by itself."""
+
+    def __init__(self, replica: Replica) -> None:
+        super().__init__(replica.toolbox.tools.values())
+        self._follower = replica.follower
+
+    async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
+        """Wait, and do as every toolbox does."""
+        await first_read(self._follower, _PATIENCE)
+        return await super().call(name, arguments, call)
 
 
 class _Server(uvicorn.Server):
@@ -102,8 +133,14 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise _cannot_listen(settings, error.strerror or "unknown name", _OTHER_HOST) from None
     except OSError as error:
-        raise StartError(
-            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror or error}); "
-            "choose another port with --port, or end what is using it."
-        ) from None
+        number = error.errno or 0
+        raise _cannot_listen(settings, os.strerror(number), _ADVICE.get(number, _OTHER_HOST)) from None
+    except UnicodeError:
+        raise _cannot_listen(settings, "no name of a host", _OTHER_HOST) from None
+
+
+def _cannot_listen(settings: Settings, reason: str, advice: str) -> StartError:
+    return StartError(f"Cannot listen on {settings.host}, port {settings.port} ({reason}); {advice}.")

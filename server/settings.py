@@ -3,16 +3,24 @@
 `SETTINGS` is the one table of what can be set; the help text, the environment and the documentation follow it.
 """
 
-import math
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote, urlsplit
+from typing import Final, Literal, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
-LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-_REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
+from server import redis_url
+
+Command: TypeAlias = Literal["serve", "run", "tenants"]
+_SERVERS: Final[tuple[Command, ...]] = ("serve", "run")
+_NAMED: Final[tuple[Command, ...]] = ("serve", "tenants")
+_ALL: Final[tuple[Command, ...]] = ("serve", "run", "tenants")
+
+
+OF_REDIS: Final = ("REDIS_URL", "REDIS_HOST", "MCP_POSTGRES_KEY_FILE")
+"""Variables that say where the log is and what opens it. `run` has both of its own."""
 
 
 class SettingsError(Exception):
@@ -36,12 +44,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str = "mcp:postgres"
     data_dir: Path = Path(".mcp-postgres")
     max_body_bytes: int = 1 << 20
+    body_timeout: float = 30.0
     statement_timeout: float = 30.0
     lock_timeout: float = 5.0
     max_rows: int = 1000
     max_result_bytes: int = 1 << 20
     connect_timeout: float = 5.0
     drain_seconds: float = 10.0
+    repair_seconds: float = 30.0
     max_pools: int = 200
     max_connections: int = 400
     log_level: str = "info"
@@ -49,12 +59,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One thing that can be set: its field, its environment variable, what it means, who needs it."""
+    """One thing that can be set: its field, its environment variable, what it means, which commands honour it."""
 
     field: str
     variable: str
     meaning: str
-    server_only: bool = True
+    commands: tuple[Command, ...] = _SERVERS
 
 
 SETTINGS: Final = (
@@ -67,14 +77,18 @@ SETTINGS: Final = (
         "redis_url",
         "REDIS_URL",
         "redis://, rediss:// or unix://; without any, an embedded Valkey is started",
-        server_only=False,
+        _NAMED,
     ),
     Setting(
-        "key_file", "MCP_POSTGRES_KEY_FILE", "master keys that seal the tenants' passwords (mcp-postgres keys new)"
+        "key_file",
+        "MCP_POSTGRES_KEY_FILE",
+        "master keys that seal the tenants' passwords (mcp-postgres keys new)",
+        _NAMED,
     ),
-    Setting("prefix", "MCP_POSTGRES_PREFIX", "what all key names in Redis begin with", server_only=False),
-    Setting("data_dir", "MCP_POSTGRES_DATA_DIR", "where the embedded servers keep their data", server_only=False),
+    Setting("prefix", "MCP_POSTGRES_PREFIX", "what all key names in Redis begin with", _ALL),
+    Setting("data_dir", "MCP_POSTGRES_DATA_DIR", "where the embedded servers keep their data", _ALL),
     Setting("max_body_bytes", "MCP_POSTGRES_MAX_BODY_BYTES", "largest request body"),
+    Setting("body_timeout", "MCP_POSTGRES_BODY_TIMEOUT", "longest arrival of a request's headers, and of its body"),
     Setting("statement_timeout", "MCP_POSTGRES_STATEMENT_TIMEOUT", "longest run of one statement, in seconds"),
     Setting("lock_timeout", "MCP_POSTGRES_LOCK_TIMEOUT", "longest wait of a statement for a lock, in seconds"),
     Setting("max_rows", "MCP_POSTGRES_MAX_ROWS", "most rows of one answer"),
@@ -83,45 +97,53 @@ SETTINGS: Final = (
         "connect_timeout",
         "MCP_POSTGRES_CONNECT_TIMEOUT",
         "longest login to a tenant's database, in seconds",
-        server_only=False,
+        _ALL,
     ),
     Setting("drain_seconds", "MCP_POSTGRES_DRAIN_SECONDS", "how long running queries of a removed tenant may go on"),
+    Setting("repair_seconds", "MCP_POSTGRES_REPAIR_SECONDS", "how often the tenants' keys are compared with the log"),
     Setting("max_pools", "MCP_POSTGRES_MAX_POOLS", "most tenants with open connections; the least recently used go"),
     Setting("max_connections", "MCP_POSTGRES_MAX_CONNECTIONS", "most connections of this replica to all tenants"),
-    Setting("log_level", "MCP_POSTGRES_LOG_LEVEL", "debug, info, warning or error", server_only=False),
-    Setting(
-        "log_format", "MCP_POSTGRES_LOG_FORMAT", "json, console, or auto: console on a terminal", server_only=False
-    ),
+    Setting("log_level", "MCP_POSTGRES_LOG_LEVEL", "debug, info, warning or error"),
+    Setting("log_format", "MCP_POSTGRES_LOG_FORMAT", "json, console, or auto: console on a terminal", _ALL),
 )
 
-_AT_LEAST: Final = {
-    "port": 0,
-    "max_body_bytes": 1024,
-    "statement_timeout": 0.001,
-    "lock_timeout": 0.001,
-    "max_rows": 1,
-    "max_result_bytes": 1024,
-    "connect_timeout": 0.1,
-    "drain_seconds": 0,
-    "max_pools": 1,
-    "max_connections": 1,
+_DAY: Final = 86_400
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "port": (0, 65_535),
+    "max_body_bytes": (1024, 64 << 20),
+    "body_timeout": (0.1, 3600),
+    "statement_timeout": (0.001, _DAY),
+    "lock_timeout": (0.001, _DAY),
+    "max_rows": (1, 1_000_000),
+    "max_result_bytes": (1024, 256 << 20),
+    "connect_timeout": (0.1, _DAY),
+    "drain_seconds": (0, _DAY),
+    "repair_seconds": (1, _DAY),
+    "max_pools": (1, 100_000),
+    "max_connections": (1, 100_000),
 }
+"""The least and the most that each number may be. An answer is held in memory, and so is a request."""
 _ONE_OF: Final = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "console"),
 }
 
 
-def load(arguments: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
-    """Return the settings; `SettingsError` lists every problem. Empty variables count as unset."""
+def load(arguments: Mapping[str, object], environment: Mapping[str, str], command: Command = "serve") -> Settings:
+    """Return what `command` honours of the settings; `SettingsError` lists every problem.
+
+    Empty variables count as unset.
+    """
     problems: list[str] = []
     values: dict[str, object] = {}
     for setting in SETTINGS:
+        if command not in setting.commands:
+            continue
         given = arguments.get(setting.field)
         raw = given if given is not None else environment.get(setting.variable, "").strip() or None
         if raw is not None:
             values[setting.field] = _words(raw) if setting.field == "allowed_hosts" else raw
-    if values.get("redis_url") is None:
+    if command in _NAMED and values.get("redis_url") is None:
         values["redis_url"] = _redis_url_from_parts(environment, problems)
     checked = _convert(values, problems)
     problems.extend(_rules(checked))
@@ -131,8 +153,11 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str]) -> Set
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens on `host`."""
-    return host in LOOPBACK or host.startswith("127.")
+    """Whether only this machine reaches a server that listens on `host`. Of names, `localhost` alone is believed."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _convert(values: dict[str, object], problems: list[str]) -> Settings:
@@ -150,17 +175,15 @@ def _convert(values: dict[str, object], problems: list[str]) -> Settings:
 
 def _rules(settings: Settings) -> list[str]:
     problems = [
-        f"{_named(field)} must be at least {low}, not {getattr(settings, field)}."
-        for field, low in _AT_LEAST.items()
-        if not low <= getattr(settings, field) < math.inf  # what is no number is not below anything either
+        f"{_named(field)} must be at least {low} and at most {high}, not {getattr(settings, field)}."
+        for field, (low, high) in BOUNDS.items()
+        if not low <= getattr(settings, field) <= high  # what is no number is neither above nor below anything
     ]
     problems += [
         f"{_named(field)} must be one of {', '.join(words)}, not {getattr(settings, field)!r}."
         for field, words in _ONE_OF.items()
         if getattr(settings, field) not in words
     ]
-    if settings.port > 65535:  # noqa: PLR2004 - the largest TCP port
-        problems.append(f"{_named('port')} must be at most 65535, not {settings.port}.")
     if not settings.path.startswith("/") or settings.path in {"/livez", "/readyz"}:
         problems.append(f"{_named('path')} must begin with '/' and not be a health check's, not {settings.path!r}.")
     if not settings.prefix or set("{}*?[] \n") & set(settings.prefix):
@@ -171,32 +194,25 @@ def _rules(settings: Settings) -> list[str]:
 def _redis_rules(settings: Settings) -> list[str]:
     if settings.redis_url is None:
         return []
-    problems = []
-    if not _is_redis_url(settings.redis_url):
-        problems.append(
-            f"{_named('redis_url')} must be redis://host:port/0, rediss://host:port/0 or unix:///path, with special "
-            "characters in its password percent-encoded."
-        )
+    problems = [f"{_named('redis_url')} {problem}." for problem in redis_url.problems_of(settings.redis_url)]
     if settings.key_file is None:
         problems.append(
             "MCP_POSTGRES_KEY_FILE is not set: with a Redis of your own, passwords are sealed with a key of your own. "
             "Make one with: mcp-postgres keys new --out FILE"
         )
-    elif not settings.key_file.is_file():
-        problems.append(
-            f"MCP_POSTGRES_KEY_FILE names {settings.key_file}, where no file is; "
-            f"make one with: mcp-postgres keys new --out {settings.key_file}"
-        )
-    return problems
+        return problems
+    return problems + _key_file_rules(settings.key_file)
 
 
-def _is_redis_url(text: str) -> bool:
+def _key_file_rules(path: Path) -> list[str]:
     try:
-        url = urlsplit(text)
-        _ = url.port
-    except ValueError:
-        return False
-    return url.scheme in _REDIS_SCHEMES
+        if path.is_dir():
+            return [f"MCP_POSTGRES_KEY_FILE names {path}, which is a folder; name the file in it."]
+        if path.is_file():
+            return []
+    except OSError as error:
+        return [f"MCP_POSTGRES_KEY_FILE names {path}, which cannot be looked at ({error.strerror})."]
+    return [f"MCP_POSTGRES_KEY_FILE names {path}, where no file is; make one with: mcp-postgres keys new --out {path}"]
 
 
 def _listening_rules(settings: Settings) -> list[str]:
@@ -218,18 +234,27 @@ def _listening_rules(settings: Settings) -> list[str]:
 
 
 def _redis_url_from_parts(environment: Mapping[str, str], problems: list[str]) -> str | None:
-    host, port = environment.get("REDIS_HOST"), environment.get("REDIS_PORT") or "6379"
+    """Put the URL together. A part that is wrong is told and not shown, and the rest is checked without it."""
+    host = environment.get("REDIS_HOST", "").strip()
     if not host:
         return None
-    if not port.isdecimal():
-        problems.append(f"REDIS_PORT is {port!r}, which is no number.")
-    database = environment.get("REDIS_DB") or "0"
-    if not database.isdecimal():
-        problems.append(f"REDIS_DB is {database!r}, which is no number.")
+    if not redis_url.is_host(host):
+        problems.append("REDIS_HOST must be the name or address of a host, and nothing else.")
+        host = "localhost"
+    port = _number_of(environment, "REDIS_PORT", "6379", range(1, 65_536), problems)
+    database = _number_of(environment, "REDIS_DB", "0", range(100_000), problems)
     password = environment.get("REDIS_PASSWORD")
     login = f":{quote(password, safe='')}@" if password else ""
     host = f"[{host}]" if ":" in host else host
     return f"redis://{login}{host}:{port}/{database}"
+
+
+def _number_of(environment: Mapping[str, str], variable: str, default: str, allowed: range, problems: list[str]) -> str:
+    text = environment.get(variable, "").strip() or default
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(allowed.stop)) and int(text) in allowed:
+        return text
+    problems.append(f"{variable} must be a whole number from {allowed.start} to {allowed.stop - 1}.")
+    return default
 
 
 def _words(raw: object) -> list[str]:

@@ -4,6 +4,10 @@ Rules: pure. What is told is Postgres's own message with its SQLSTATE, hint and 
 connection was made. Postgres may speak any language, so nothing is decided by its words.
 """
 
+import re
+import struct
+from typing import Final
+
 import asyncpg
 from asyncpg.exceptions import InternalClientError, UnsupportedClientFeatureError
 
@@ -11,6 +15,17 @@ from registry.errors import ConnectionLost, QueryFailed, QueryRefused, QueryTime
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError, UnicodeDecodeError, OSError)
 """What the driver raises while a statement runs."""
+MALFORMED: Final = (BufferError, struct.error)
+"""What the driver and the codecs raise over values that are not as long as they say."""
+
+TEXT_AT_MOST: Final = 1000
+"""Characters of a text that a server sent: it may send a gigabyte, and an answer, a log and a memory would hold it."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SQLSTATE: Final = re.compile(r"[0-9A-Z]{5}")
+_POSITION: Final = re.compile(r"[0-9]{1,9}")
+_EARLY: Final = 0.98
+"""Two clocks may differ by so much over one statement."""
 
 _LOST = (
     asyncpg.PostgresConnectionError,
@@ -22,29 +37,36 @@ _LOST = (
 
 
 def read_error(  # noqa: PLR0911 - one return a cause: this is the one place that tells them apart
-    error: BaseException, timeout: float
+    error: BaseException, timeout: float, elapsed: float
 ) -> TenancyError:
     """Say what went wrong with a read and what to do.
 
     Args:
         error: One of `DRIVER_ERRORS`.
         timeout: The statement's limit in seconds, to name it.
+        elapsed: Seconds since the read began: Postgres tells a limit and somebody's cancellation apart by words alone.
     """
     match error:
-        case asyncpg.QueryCanceledError():
+        case asyncpg.QueryCanceledError() if elapsed >= timeout * _EARLY:
             return timed_out(timeout)
+        case asyncpg.QueryCanceledError():
+            return QueryFailed(
+                f"The statement was cancelled in Postgres, before its limit of {timeout:g} s, by somebody who may "
+                "(pg_cancel_backend) or by a limit of its own; try again.",
+                **_facts(error),
+            )
         case asyncpg.ReadOnlySQLTransactionError():
-            return QueryRefused(f"Only reads run here: {_text(error)}.", **_facts(error))
+            return QueryRefused(f"Only reads run here: {reason_of(error)}.", **_facts(error))
         case asyncpg.PostgresSyntaxError() if _is_several_statements(error):
             return QueryRefused("One statement a call: send each statement in a call of its own.", **_facts(error))
         case asyncpg.LockNotAvailableError():
             return QueryFailed(
-                f"The statement waited too long for a lock ({_text(error)}); somebody is changing the table, "
+                f"The statement waited too long for a lock ({reason_of(error)}); somebody is changing the table, "
                 "try again later.",
                 **_facts(error),
             )
         case asyncpg.PostgresError() if not isinstance(error, _LOST):
-            return QueryFailed(f"Postgres reports: {_text(error)}.{_advice(error)}", **_facts(error))
+            return QueryFailed(f"Postgres reports: {reason_of(error)}.{_advice(error)}", **_facts(error))
         case UnicodeDecodeError():
             return QueryFailed("A text value is not valid UTF-8; read it as bytes: convert_to(column, 'SQL_ASCII').")
         case UnsupportedClientFeatureError() | InternalClientError():
@@ -66,11 +88,37 @@ def lost() -> ConnectionLost:
     return ConnectionLost("The connection to the database was lost before the statement ended; try again.")
 
 
+def not_postgres() -> ConnectionLost:
+    """Say that the connection brought what is not Postgres's protocol."""
+    return ConnectionLost(
+        "The connection to the database brought bytes that are not Postgres's protocol and was closed; try again, and "
+        "if that goes on, look at what is between here and the database."
+    )
+
+
+def foreign_text(text: str) -> str:
+    """Return a text that came from a server, fit to be passed on: short, and without control characters."""
+    # Cut first: what is cut off is not looked at.
+    shown = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text[: TEXT_AT_MOST + 1])
+    return shown if len(shown) <= TEXT_AT_MOST else f"{shown[: TEXT_AT_MOST - 1]}…"
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of the driver says, to stand within a sentence."""
+    return foreign_text(str(error.args[0] if error.args else "")).rstrip(".") or "no reason given"
+
+
+def sqlstate_of(error: asyncpg.PostgresError) -> str | None:
+    """Return the error's SQLSTATE; None if the server sent none, or something else."""
+    state = str(error.sqlstate)
+    return state if _SQLSTATE.fullmatch(state) else None
+
+
 def too_large() -> QueryFailed:
-    """Say that single rows were too large to go on reading."""
+    """Say that a single row or message was too large to go on reading."""
     return QueryFailed(
-        "The rows are too large to read: ask for fewer columns, or for a part of them with left(column, 1000) or "
-        "substring(column, 1, 1000)."
+        "The rows, or an error that quotes a value, are too large to read: ask for fewer columns, or for a part of "
+        "them with left(column, 1000) or substring(column, 1, 1000)."
     )
 
 
@@ -79,20 +127,16 @@ def _is_several_statements(error: asyncpg.PostgresError) -> bool:
     return getattr(error, "server_source_function", None) == "exec_parse_message"
 
 
-def _text(error: asyncpg.PostgresError) -> str:
-    return str(error.args[0] if error.args else error).rstrip(".")
-
-
 def _advice(error: asyncpg.PostgresError) -> str:
     told = (getattr(error, field, None) for field in ("detail", "hint"))
-    return "".join(f" {text.rstrip('.')}." for text in told if text)
+    return "".join(f" {foreign_text(str(text)).rstrip('.')}." for text in told if text)
 
 
-def _facts(error: asyncpg.PostgresError) -> dict[str, str | int]:
-    facts: dict[str, str | int] = {"sqlstate": str(error.sqlstate)}
+def _facts(error: asyncpg.PostgresError) -> dict[str, str | int | None]:
+    facts: dict[str, str | int | None] = {"sqlstate": sqlstate_of(error)}
     hint, position = getattr(error, "hint", None), getattr(error, "position", None)
     if hint:
-        facts["hint"] = str(hint)
-    if position:
+        facts["hint"] = foreign_text(str(hint))
+    if position and _POSITION.fullmatch(position):
         facts["position"] = int(position)
     return facts

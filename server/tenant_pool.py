@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
+from asyncpg.exceptions import InternalClientError
 
 from registry.errors import ConnectionLost, TenantChanged
 from registry.state import Live
+from server.sqlstates import reason_of
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -101,11 +103,12 @@ class TenantPool:
             if scope.expired():
                 raise self._changed() from None
             raise
-        except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+        except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, InternalClientError) as error:
             # The pool says so when it is closed under a waiter; anything else is a connection that broke.
             if self._draining:
                 raise self._changed() from None
-            raise ConnectionLost(f"The connection of tenant {self.tenant_id!r} broke ({error}); try again.") from None
+            why = reason_of(error)
+            raise ConnectionLost(f"The connection of tenant {self.tenant_id!r} broke ({why}); try again.") from None
         finally:
             self._scopes.discard(scope)
             if self._draining and not self._scopes:

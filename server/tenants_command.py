@@ -1,7 +1,6 @@
 """`mcp-postgres tenants …`: the tenant tools from the command line, on the registry itself; no server needs to run."""
 
 import argparse
-import asyncio
 import getpass
 import json
 import sys
@@ -10,12 +9,13 @@ from typing import Any, Final
 
 from server.backing import backing_of
 from server.errors import StartError
+from server.first_read import first_read
 from server.replica import Replica, open_replica
 from server.settings import Settings
 from server.toolbox import Call
 
-_READ_WITHIN: Final = 30.0
-"""Seconds that a command waits for the registry to be read."""
+_PATIENCE: Final = 5.0
+"""Seconds that a command waits for a Redis from which nothing comes."""
 _PAGE: Final = 1000
 _ARGUMENTS: Final = (
     *("tenant_id", "host", "port", "database", "user", "ssl", "min_pool_size", "max_pool_size"),
@@ -29,7 +29,9 @@ async def run_tenants(settings: Settings, options: argparse.Namespace) -> None:
         backing_of(settings, join=True) as backing,
         open_replica(settings, backing.redis_url, backing.master) as replica,
     ):
-        await _read(replica)
+        status = await first_read(replica.follower, _PATIENCE)
+        if not status.ready:
+            raise StartError(f"The registry cannot be read. {status.reason or 'Redis does not answer.'}")
         match options.action:
             case "list":
                 _print_list(await _all_tenants(replica), as_json=options.json)
@@ -41,17 +43,6 @@ async def run_tenants(settings: Settings, options: argparse.Namespace) -> None:
                 _print(await _call(replica, "register_tenant", {**_given(options), **_secrets(options)}))
             case _:
                 _print(await _call(replica, "remove_tenant", _given(options)))
-
-
-async def _read(replica: Replica) -> None:
-    try:
-        async with asyncio.timeout(_READ_WITHIN):
-            await replica.follower.complete()
-    except TimeoutError:
-        status = replica.follower.status
-        raise StartError(
-            f"The registry was not read within {_READ_WITHIN:.0f} s: {status.reason or status.phase}"
-        ) from None
 
 
 async def _call(replica: Replica, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from server.embedded.errors import EmbeddedUnavailable
 from server.embedded.lock import DirectoryLock, lock_directory
-from server.embedded.private import make_private_directory
+from server.embedded.private import make_data_directory, make_private_directory
 from server.embedded.process import LeashedProcess
 from server.embedded.sockets import remove_socket_directory
 
@@ -38,6 +38,7 @@ class EmbeddedServer(ABC):
                 f"the {self.name} of {self.home} is already running in this process: use that one"
             )
         try:
+            make_data_directory(self.home.parent)
             make_private_directory(self.home)
             self._lock = await lock_directory(self.home)
             await self._launch(self._lock.writers)

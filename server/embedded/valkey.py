@@ -74,6 +74,11 @@ class EmbeddedValkey(EmbeddedServer):
         )
 
 
+def log_of(data: Path) -> Path:
+    """Return where the Valkey of this data directory keeps what it was given; it is there once the server ran."""
+    return data / EmbeddedValkey.name / "appendonlydir"
+
+
 def running_valkey_url(data: Path) -> str | None:
     """Return how to reach the Valkey that some process runs on this data directory, or None when none answers.
 

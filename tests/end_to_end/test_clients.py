@@ -1,15 +1,18 @@
 """The official clients against a real server."""
 
+import asyncio
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mcp import Client, StdioServerParameters
 
 from server.embedded.sample import SampleLogin
-from tests.processes import COMMAND, Start, fields_of
+from server.embedded.valkey import EmbeddedValkey
+from tests.processes import COMMAND, Start, clean, fields_of, run_command
 
 HERE = Path(__file__).parent
 TOOLS = {
@@ -52,6 +55,48 @@ async def test_the_official_python_client_works_over_stdio(env: dict[str, str], 
     command = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env=env)
     async with Client(command) as client:
         await converse(client, sample)
+
+
+async def test_over_stdio_the_first_call_waits_for_the_registry_and_the_handshake_does_not(
+    key_file: Path, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    port = free_port()
+    env = {"REDIS_URL": f"redis://127.0.0.1:{port}/0", "MCP_POSTGRES_KEY_FILE": str(key_file)}
+    command = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env=env)
+    async with Client(command) as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
+        calling = asyncio.create_task(client.call_tool("list_tenants", {}))
+        async with EmbeddedValkey(tmp_path, port=port):
+            told = await calling
+    assert not told.is_error, told
+    assert told.structured_content is not None
+    assert told.structured_content["total"] == 0
+
+
+def test_over_stdio_a_server_whose_redis_is_away_says_so_and_ends_with_its_client(
+    key_file: Path, free_port: Callable[[], int]
+) -> None:
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    messages: list[dict[str, object]] = [
+        {"id": 1, "method": "initialize", "params": hello},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": {"name": "list_tenants", "arguments": {}}},
+    ]
+    env = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0", "MCP_POSTGRES_KEY_FILE": str(key_file)}
+    lines = [json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages]
+    left_at_once = run_command("serve", "--stdio", env=env, stdin="".join(lines))
+    assert left_at_once.returncode == 0, left_at_once.stderr
+    with subprocess.Popen(
+        [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write("".join(lines))
+        server.stdin.flush()
+        assert json.loads(server.stdout.readline())["id"] == 1
+        assert "registry_unavailable" in server.stdout.readline()
+        server.stdin.close()
+        assert server.wait(30) == 0
 
 
 @pytest.fixture(scope="session")

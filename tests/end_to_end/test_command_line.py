@@ -1,6 +1,7 @@
 """The command `mcp-postgres` as an operator types it."""
 
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from server.embedded.sample import SampleLogin
 from tests.processes import COMMAND, Start, clean, eventually, run_command
@@ -44,6 +46,65 @@ def test_a_key_file_is_private_and_never_overwritten(tmp_path: Path) -> None:
     assert "exists" in again.stderr
 
 
+@pytest.mark.parametrize("where", ["", "file", "file/master.key", "no-such-folder/master.key", "/proc/master.key"])
+def test_a_place_where_no_key_file_can_be_is_told_in_one_line(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").touch()
+    one_line(run_command("keys", "new", "--out", str(tmp_path / where)), 1)
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("run", "--port", "0"), ("tenants", "list")])
+@pytest.mark.parametrize("where", ["file", "file/data", "/proc/data"])
+def test_a_place_where_no_data_can_be_is_told_in_one_line(tmp_path: Path, command: tuple[str, ...], where: str) -> None:
+    (tmp_path / "file").touch()
+    one_line(run_command(*command, "--data-dir", str(tmp_path / where)), 1)
+
+
+def test_a_folder_as_key_file_is_told_in_one_line(tmp_path: Path) -> None:
+    told = one_line(run_command("tenants", "list", "--data-dir", str(tmp_path), "--key-file", str(tmp_path)), 1)
+    assert str(tmp_path) in told
+
+
+def test_data_whose_key_is_lost_are_left_alone_until_it_is_back(tmp_path: Path) -> None:
+    data = ("--data-dir", str(tmp_path / "data"))
+    assert run_command("tenants", "list", *data).returncode == 0
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == (0o711 if os.geteuid() == 0 else 0o700)
+    key = tmp_path / "data" / "master.key"
+    key.rename(tmp_path / "kept.key")
+    for command in (("serve", "--port", "0"), ("run", "--port", "0"), ("tenants", "list")):
+        told = one_line(run_command(*command, *data), 1)
+        assert str(key) in told
+        assert "put the file back" in told
+    assert not key.exists()
+    (tmp_path / "kept.key").rename(key)
+    assert run_command("tenants", "list", *data).returncode == 0
+
+
+def test_a_redis_url_that_cannot_be_used_is_told_without_its_password(key_file: Path) -> None:
+    told = one_line(
+        run_command("serve", "--key-file", str(key_file), env={"REDIS_URL": "redis://u:hunter/2@127.0.0.1:6379/0"}), 2
+    )
+    assert "REDIS_URL" in told
+    assert "hunter" not in told
+
+
+def test_a_log_that_cannot_be_followed_is_told_with_the_reason(env: dict[str, str], redis_url: str) -> None:
+    assert run_command("tenants", "list", env=env).returncode == 0
+    with redis.Redis.from_url(redis_url) as client:
+        client.delete("mcp:postgres:tenant-events")
+        client.xadd("mcp:postgres:tenant-events", {"what": "nobody knows"})
+    told = run_command("tenants", "list", env=env)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "Traceback" not in told.stderr
+    last = told.stderr.splitlines()[-1]  # the follower's own line is above it
+    assert last.startswith("mcp-postgres: The registry cannot be read. ")
+    assert "try again" not in last
+
+
+def test_a_redis_that_is_away_is_told_in_one_line(env: dict[str, str], free_port: Callable[[], int]) -> None:
+    away = {**env, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    assert "Redis cannot be reached" in one_line(run_command("tenants", "list", env=away), 1)
+
+
 def test_an_operator_registers_looks_at_and_removes_a_tenant_without_a_server(
     env: dict[str, str], sample: SampleLogin
 ) -> None:
@@ -73,9 +134,28 @@ def test_an_operator_registers_looks_at_and_removes_a_tenant_without_a_server(
 def test_a_taken_port_is_told_in_one_line(env: dict[str, str], serve: Start) -> None:
     replica = serve()
     told = run_command("serve", "--port", str(replica.port), env=env)
-    assert told.returncode == 1
-    assert "--port" in told.stderr
-    assert "Traceback" not in told.stderr
+    reason = one_line(told, 1)
+    assert "--port" in reason
+    assert reason.count("Address already in use") == 1
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a..b"])
+def test_a_host_that_cannot_be_listened_on_is_told_with_what_to_change(env: dict[str, str], host: str) -> None:
+    told = run_command(
+        "serve", "--port", "0", "--host", host, "--insecure", "--allowed-hosts", "*", "--log-level", "error", env=env
+    )
+    reason = one_line(told, 1)
+    assert "--host" in reason
+    assert "--port" not in reason
+
+
+def test_run_says_that_it_does_not_use_the_redis_that_is_set(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    running = Run(tmp_path, free_port(), REDIS_URL="redis://redis.invalid", MCP_POSTGRES_KEY_FILE="no-such-file")
+    assert running.call("list_tenants")["total"] == 1
+    assert running.stop(signal.SIGTERM) == 0
+    (told,) = [line for line in running.errors.read_text().splitlines() if "REDIS_URL" in line]
+    assert "MCP_POSTGRES_KEY_FILE" in told
+    assert run_command("run", "--redis-url", "redis://redis").returncode == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -101,13 +181,13 @@ def test_run_answers_its_own_curl_stops_clean_and_finds_everything_again(
 class Run:
     """A `mcp-postgres run`."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, **env: str) -> None:
         self.port = port
         self.errors = folder / "errors.log"
         with self.errors.open("wb") as errors:
             self.popen = subprocess.Popen(
                 [COMMAND, "run", "--port", str(port), "--data-dir", str(folder / "data")],
-                env=clean({}),
+                env=clean(env),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -137,6 +217,14 @@ class Run:
         assert self.popen.stdout is not None
         self.popen.stdout.close()
         return code
+
+
+def one_line(told: "subprocess.CompletedProcess[str]", code: int) -> str:
+    """Return the one line of a command that failed."""
+    assert (told.returncode, told.stdout) == (code, ""), told
+    (line,) = told.stderr.splitlines()
+    assert line.startswith("mcp-postgres: ")
+    return line
 
 
 def processes_of(folder: Path) -> list[str]:

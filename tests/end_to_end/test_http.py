@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ import pytest
 
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
-from tests.processes import Fields, Start, eventually, fields_of
+from tests.processes import Fields, Process, Start, eventually, fields_of
 
 LIST_TABLES = {
     "jsonrpc": "2.0",
@@ -87,6 +88,52 @@ def test_a_body_over_the_limit_is_refused_and_the_server_goes_on(serve: Start) -
     big = json.dumps({**LIST_TABLES, "padding": "x" * 3000}).encode()
     assert server.request("POST", "/mcp", big, {"Content-Type": "application/json"})[0] == 413
     assert server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})[0] == 200
+
+
+def test_a_body_that_does_not_arrive_is_answered_408_and_its_connection_closed(serve: Start) -> None:
+    server = serve(MCP_POSTGRES_BODY_TIMEOUT="0.5")
+    for framing in (b"Content-Length: 100\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"):
+        head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        assert said_to(server, head + framing).startswith(b"HTTP/1.1 408 ")
+    assert server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"POST /mcp HTTP/1.1\r\nHost: lo", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET"]
+)
+def test_a_connection_whose_headers_do_not_arrive_is_closed(serve: Start, begun: bytes) -> None:
+    server = serve(MCP_POSTGRES_BODY_TIMEOUT="0.5")
+    assert said_to(server, begun).count(b"HTTP/1.1") == (1 if b"livez" in begun else 0)
+
+
+def test_a_slash_too_many_is_no_redirect_to_a_host_that_the_caller_names(serve: Start) -> None:
+    server = serve()
+    told = said_to(
+        server, b"POST /mcp/ HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    assert told.startswith(b"HTTP/1.1 404 ")
+    assert b"evil.example" not in told
+
+
+def test_whoever_asks_for_a_websocket_gets_a_plain_answer_and_the_log_no_advice(serve: Start) -> None:
+    server = serve("--log-level", "debug")
+    upgrade = (
+        b"Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\nSec-WebSocket-Version: 13\r\n"
+    )
+    told = said_to(server, b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+    assert told.startswith(b"HTTP/1.1 405 ")
+    assert server.stop() == 0
+    assert "pip install" not in server.log.read_text()
+
+
+def said_to(server: Process, sent: bytes) -> bytes:
+    """Send these bytes and return what comes until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(sent)
+        told = b""
+        while part := connection.recv(65536):
+            told += part
+        return told
 
 
 def test_a_get_is_refused_instead_of_held_open(serve: Start) -> None:

@@ -150,3 +150,15 @@ def test_a_replica_with_another_key_file_halts_before_it_seals_what_nobody_else_
 def test_a_replica_says_in_its_log_why_it_cannot_reach_redis(serve: Start, free_port: Callable[[], int]) -> None:
     replica = serve(ready=False, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     eventually(lambda: "Redis cannot be reached" in replica.log.read_text(), "it waits and does not say why")
+
+
+def test_a_tenants_key_that_was_deleted_by_hand_comes_back_by_itself(
+    serve: Start, acme: Fields, redis_url: str
+) -> None:
+    replica = serve(MCP_POSTGRES_REPAIR_SECONDS="1")
+    replica.call("register_tenant", **acme)
+    with redis.Redis.from_url(redis_url) as client:
+        before = client.get("mcp:postgres:tenant:acme")
+        client.delete("mcp:postgres:tenant:acme")
+        eventually(lambda: client.get("mcp:postgres:tenant:acme") == before, "the key stayed away")
+    eventually(lambda: "tenant keys repaired" in replica.log.read_text(), "nobody said so")

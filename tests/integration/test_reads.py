@@ -311,6 +311,53 @@ async def test_rows_of_a_gigabyte_cost_one_call_and_not_the_process(pool: "Pool[
     assert (await run(pool, "SELECT 1")).rows == [[1]]
 
 
+@pytest.mark.parametrize("value", ["row(g)", "g", "now()", "g::numeric"])
+async def test_a_row_that_would_take_long_to_decode_is_refused_before_that(
+    pool: "Pool[asyncpg.Record]", value: str
+) -> None:
+    with pytest.raises(QueryFailed, match=r"too large.*left\(column, 1000\)"):
+        await run(pool, f"SELECT array_agg({value}) FROM generate_series(1, 400000) AS g")
+    assert (await run(pool, "SELECT 1")).rows == [[1]]
+
+
+async def test_rows_beyond_those_that_fit_are_left_out_and_the_connection_lives(pool: "Pool[asyncpg.Record]") -> None:
+    pid = await backend(pool)
+    rows = await run(pool, "SELECT repeat('x', 300000) FROM t")
+    assert (rows.row_count, rows.truncated_by) == (3, "bytes")
+    assert await backend(pool) == pid
+
+
+async def test_an_error_that_quotes_a_long_value_is_cut(pool: "Pool[asyncpg.Record]") -> None:
+    with pytest.raises(QueryFailed) as caught:
+        await run(pool, "SELECT repeat('x', 500000)::int")
+    assert caught.value.facts["sqlstate"] == "22P02"
+    assert len(caught.value.message) < 1100
+
+
+async def test_an_error_of_many_megabytes_costs_its_call_alone(pool: "Pool[asyncpg.Record]") -> None:
+    with pytest.raises(QueryFailed, match="too large") as caught:
+        await run(pool, "SELECT repeat('x', 30000000)::int")
+    assert len(caught.value.message) < 1100
+    assert (await run(pool, "SELECT 1")).rows == [[1]]
+
+
+async def test_an_error_that_quotes_control_characters_writes_them_out(pool: "Pool[asyncpg.Record]") -> None:
+    with pytest.raises(QueryFailed, match=r"a\\u001b\\u000ab") as caught:
+        await run(pool, r"SELECT E'a\x1b\nb'::int")
+    assert caught.value.message.isprintable()
+
+
+async def test_a_statement_that_somebody_cancels_is_not_said_to_have_met_its_limit(
+    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+) -> None:
+    pid = await backend(pool)
+    call = asyncio.create_task(run(pool, "SELECT pg_sleep(60)"))
+    await until(admin, SLEEPING)
+    await admin.execute(f"SELECT pg_cancel_backend({pid})")
+    with pytest.raises(QueryFailed, match="was cancelled in Postgres"):
+        await call
+
+
 async def test_a_read_may_bring_much_more_than_it_returns(pool: "Pool[asyncpg.Record]") -> None:
     rows = await run(pool, "SELECT repeat('x', 1000000) FROM t")
     assert (rows.row_count, rows.truncated_by) == (1, "bytes")

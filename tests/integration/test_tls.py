@@ -5,19 +5,21 @@ import datetime as dt
 import ipaddress
 import os
 import shutil
-from collections.abc import Iterator
+import ssl as ssl_module
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from registry.errors import LoginRefused, TenancyError
+from registry.errors import LoginRefused, TenancyError, TenantUnreachable
 from registry.events import SslMode, TenantConfig
 from registry.secrets import Secret
 from server.connect import connect
@@ -148,6 +150,39 @@ async def test_a_certificate_that_is_vouched_for_is_taken_for_its_own_name_alone
     assert await encrypted(tls_postgres, "verify-ca", host="localhost")
     with pytest.raises(LoginRefused, match="CERTIFICATE_VERIFY_FAILED"):
         await encrypted(tls_postgres, "verify-full", host="localhost")
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_what_comes_encrypted_is_looked_at_before_it_is_believed(
+    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    for name, content in zip(("server.crt", "server.key"), certificate(), strict=True):
+        (tmp_path / name).write_bytes(content)
+    context = ssl_module.create_default_context(ssl_module.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    left = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"S")
+        await writer.start_tls(context)
+        await reader.read(1)
+        writer.write(b"\0" * 5)
+        await reader.read()
+        writer.close()
+        left.set()
+
+    async def log_in() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        config = TenantConfig(host="127.0.0.1", port=port, database="postgres", user="anybody", ssl="require")
+        with pytest.raises(TenantUnreachable, match="does not speak Postgres's protocol"):
+            await connect("acme", config, Secret(PASSWORD), within=10)
+        server.close()
+        await left.wait()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(log_in())
 
 
 @pytest.mark.parametrize("ssl", ["allow", "prefer", "require"])

@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
+from registry.redis_client import RedisClient
 from server import cli
-from server.settings import SETTINGS, Setting, Settings, SettingsError, load
+from server.settings import BOUNDS, OF_REDIS, SETTINGS, Setting, Settings, SettingsError, is_loopback, load
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
 OTHERS: Final[dict[str, tuple[str, object]]] = {
@@ -20,12 +21,14 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "prefix": ("eu:pg", "eu:pg"),
     "data_dir": ("/var/lib/x", Path("/var/lib/x")),
     "max_body_bytes": ("2048", 2048),
+    "body_timeout": ("12", 12.0),
     "statement_timeout": ("2.5", 2.5),
     "lock_timeout": ("0.5", 0.5),
     "max_rows": ("7", 7),
     "max_result_bytes": ("4096", 4096),
     "connect_timeout": ("1", 1.0),
     "drain_seconds": ("0", 0.0),
+    "repair_seconds": ("2", 2.0),
     "max_pools": ("3", 3),
     "max_connections": ("4", 4),
     "log_level": ("debug", "debug"),
@@ -44,13 +47,20 @@ def key_file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def serve_help() -> str:
     """What `mcp-postgres serve --help` prints, in one line."""
+    return help_of("serve")
+
+
+def help_of(*words: str) -> str:
+    """Return what `mcp-postgres … --help` prints, in one line."""
     patch = pytest.MonkeyPatch()
     patch.setenv("COLUMNS", "1000")
     try:
         parser = cli._parser()
-        (commands,) = (action for action in parser._actions if isinstance(action.choices, dict))
-        assert isinstance(commands.choices, dict)
-        return " ".join(commands.choices["serve"].format_help().split())
+        for word in words:
+            (commands,) = (action for action in parser._actions if isinstance(action.choices, dict))
+            assert isinstance(commands.choices, dict)
+            parser = commands.choices[word]
+        return " ".join(parser.format_help().split())
     finally:
         patch.undo()
 
@@ -103,6 +113,33 @@ def test_every_setting_is_told_in_the_help_and_the_document_with_its_default(set
     assert f"| `{setting.variable}` | `{flag}` | {quoted} | {setting.meaning} |" in DOCUMENT
 
 
+def test_the_document_tells_every_bound() -> None:
+    told = re.findall(r"^- `(\w+)`: (\S+) to (\d+)", DOCUMENT, re.MULTILINE)
+    variables = {setting.field: setting.variable for setting in SETTINGS}
+    assert told == [(variables[field], str(low), str(high)) for field, (low, high) in BOUNDS.items()]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
+@pytest.mark.parametrize("words", [("serve",), ("run",), *(("tenants", action) for action in ("list", "register"))])
+def test_a_command_offers_the_settings_that_it_honours_and_no_others(words: tuple[str, ...], setting: Setting) -> None:
+    offered = f"[{setting.variable}" in help_of(*words)
+    assert offered == (words[0] in setting.commands)
+
+
+def test_the_tenants_commands_take_the_log_and_the_key_and_nothing_that_only_servers_need(key_file: Path) -> None:
+    assert "--redis-url" in help_of("tenants", "get")
+    assert "--key-file" in help_of("tenants", "get")
+    assert "MCP_POSTGRES_KEY_FILE" in help_of("tenants")
+    servers = {"MCP_POSTGRES_HOST": "0.0.0.0", "MCP_POSTGRES_MAX_ROWS": "none"}  # noqa: S104 - the point of the test
+    given = load({}, {"REDIS_URL": "redis://r", "MCP_POSTGRES_KEY_FILE": str(key_file), **servers}, "tenants")
+    assert given == Settings(redis_url="redis://r", key_file=key_file)
+
+
+def test_run_has_a_redis_and_a_key_of_its_own_whatever_is_set() -> None:
+    assert load({}, dict.fromkeys(OF_REDIS, "no://good"), "run") == Settings()
+    assert "--redis-url" not in help_of("run")
+
+
 def test_the_document_tells_of_no_setting_that_is_not_there() -> None:
     told = re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE)
     assert told == [setting.variable for setting in SETTINGS]
@@ -138,6 +175,9 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
         *(("drain_seconds", wrong) for wrong in ("-1", "nan", "inf")),
         *((field, wrong) for field in ("max_rows", "max_pools", "max_connections") for wrong in ("0", "-3", "x")),
         *((field, "1023") for field in ("max_body_bytes", "max_result_bytes")),
+        *((field, f"{high + 1}") for field, (_, high) in BOUNDS.items()),
+        *((field, "1e400") for field in ("statement_timeout", "lock_timeout", "connect_timeout", "drain_seconds")),
+        ("max_rows", "9" * 5000),
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("insecure", "perhaps"),
@@ -152,14 +192,36 @@ def test_a_wrong_value_is_one_problem_that_names_the_variable(field: str, wrong:
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://redis", "redis", "localhost:6379", "redis://[bad", "redis://:hunter2@redis:port/0"),
-        *("redis://:hunter2@redis:99999/0", "redis://:hunter2/x@redis:6379/0"),
+        *("http://hunter2", "hunter2", "localhost:hunter2", "redis://[hunter2", "redis://:hunter2@redis:port/0"),
+        *("redis://:hunter2@redis:70000/0", "redis://:hunter2@redis:0/0", "redis://u:hunter2/x@redis:6379/0"),
+        *("redis://:1/hunter2@redis:6379/0", "redis://:hunter2#x@redis/0", "redis://:1?hunter2@redis/0", "redis://"),
+        *("redis://redis/hunter2", "redis://redis/-1", "redis://redis/0/hunter2", "redis://redis:6379/0?hunter2=1"),
+        *("redis://redis/0?socket_timeout=abc", "redis://redis/0?ssl_cert_reqs=none"),
+        *("redis://:hunter2 @redis/0", "redis://:hunter2\n@redis/0", "redis://:@hunter2$@/0", "redis://[::1/0"),
+        *("rediss://redis/0?ssl_cert_reqs=hunter2", "rediss://redis/0?ssl_ca_certs=/hunter2/ca.pem"),
+        *("rediss://redis/0?ssl_ca_certs=", "rediss://redis/0?ssl_check_hostname=true&ssl_check_hostname=false"),
+        *("unix://hunter2/redis.sock", "unix://", "unix:///run/redis.sock?db=hunter2", "unix:///r?socket_timeout=1"),
     ],
 )
-def test_a_redis_url_that_cannot_be_read_is_told_at_start_without_its_password(url: str, key_file: Path) -> None:
-    (problem,) = problems_of({"redis_url": url, "key_file": str(key_file)})
-    assert problem.startswith("REDIS_URL")
-    assert "hunter2" not in problem
+def test_a_redis_url_that_cannot_be_used_is_told_at_start_without_any_of_it(url: str, key_file: Path) -> None:
+    problems = problems_of({"redis_url": url, "key_file": str(key_file)})
+    assert all(problem.startswith("REDIS_URL") for problem in problems)
+    assert not any("hunter2" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://redis", "redis://redis:6379", "redis://redis:6379/", "redis://user:p%2Fss@redis.example:6379/15"),
+        *("redis://[::1]:6379/0", "redis://[fe80::1%25eth0]/0", "redis://127.0.0.1", "unix:///run/redis.sock"),
+        *("unix://:p@/run/redis.sock?db=2", "rediss://redis?ssl_cert_reqs=none&ssl_check_hostname=false"),
+        *("rediss://redis/0?ssl_ca_certs={ca}", "rediss://redis/0?ssl_certfile={ca}&ssl_keyfile={ca}"),
+    ],
+)
+def test_a_redis_url_that_is_accepted_is_one_that_the_client_takes(url: str, key_file: Path) -> None:
+    url = url.format(ca=key_file)
+    assert load({"redis_url": url, "key_file": str(key_file)}, {}).redis_url == url
+    RedisClient.from_url(url)._redis.connection_pool.make_connection()
 
 
 @pytest.mark.parametrize(
@@ -182,9 +244,12 @@ def test_parts_without_a_host_mean_the_embedded_redis() -> None:
     assert load({}, {"REDIS_PORT": "7000", "REDIS_PASSWORD": "p"}).redis_url is None
 
 
-def test_wrong_parts_of_redis_are_told_together(key_file: Path) -> None:
-    problems = problems_of(REDIS_HOST="redis", REDIS_PORT="no", REDIS_DB="first", MCP_POSTGRES_KEY_FILE=str(key_file))
-    assert [problem.split()[0] for problem in problems[:2]] == ["REDIS_PORT", "REDIS_DB"]
+@pytest.mark.parametrize("port", ["no", "0", "70000", "\N{ARABIC-INDIC DIGIT SIX}", "9" * 5000])
+def test_wrong_parts_of_redis_are_told_together_and_none_is_shown(key_file: Path, port: str) -> None:
+    wrong = {"REDIS_HOST": "redis://:hunter2@redis", "REDIS_PORT": port, "REDIS_DB": "hunter2"}
+    problems = problems_of({}, **wrong, REDIS_PASSWORD="hunter2", MCP_POSTGRES_KEY_FILE=str(key_file))
+    assert [problem.split()[0] for problem in problems] == ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"]
+    assert not any("hunter2" in problem for problem in problems)
 
 
 def test_a_redis_of_ones_own_wants_a_key_file_that_is_there(tmp_path: Path) -> None:
@@ -193,6 +258,10 @@ def test_a_redis_of_ones_own_wants_a_key_file_that_is_there(tmp_path: Path) -> N
     for problem in (unset, missing):
         assert problem.startswith("MCP_POSTGRES_KEY_FILE")
         assert "mcp-postgres keys new" in problem
+    (folder,) = problems_of(REDIS_URL="redis://redis", MCP_POSTGRES_KEY_FILE=str(tmp_path))
+    assert "folder" in folder
+    (long,) = problems_of(REDIS_URL="redis://redis", MCP_POSTGRES_KEY_FILE=str(tmp_path / ("x" * 5000)))
+    assert "cannot be looked at" in long
 
 
 def test_listening_beyond_loopback_takes_a_word_and_host_names() -> None:
@@ -201,6 +270,11 @@ def test_listening_beyond_loopback_takes_a_word_and_host_names() -> None:
     assert len(problems_of({**beyond, "insecure": True})) == 1
     assert len(problems_of({**beyond, "allowed_hosts": "*"})) == 1
     assert load({**beyond, "insecure": True, "allowed_hosts": "*"}, {}).allowed_hosts == ("*",)
+
+
+@pytest.mark.parametrize("host", ["127.evil.com", "127.1", "localhost.evil.com", "::", "10.0.0.1", "", "1270.0.0.1"])
+def test_what_only_looks_like_loopback_is_beyond_it(host: str) -> None:
+    assert not is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

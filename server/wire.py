@@ -1,0 +1,106 @@
+"""How a connection to a tenant's server is made: TLS is agreed upon here, and a meter stands before the driver.
+
+The driver makes its connections by an event loop that it is given, and offers no other place to stand between it and
+the server from the first byte on. So it is given one that is the running loop in all but that.
+"""
+
+import asyncio
+import ssl
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from server.meter import Meter
+
+_SSL_REQUEST: Final = struct.pack(">ii", 8, 80877103)
+
+
+class Unencrypted(ConnectionError):
+    """The server offers no TLS."""
+
+
+class NotPostgres(ConnectionError):
+    """The server answers something that is not Postgres's protocol."""
+
+
+class Wire:
+    """The running event loop, for one login of the driver with `direct_tls`, which leaves asking for TLS to this.
+
+    Attributes:
+        meter: Stands before the driver; None as long as nothing is connected.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.meter: Meter | None = None
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the loop has
+        return getattr(self._loop, name)
+
+    async def create_connection(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        host: str,
+        port: int,
+        *,
+        ssl: ssl.SSLContext | None = None,
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Connect as the loop does, with a meter before the driver's protocol. Raises what that raises.
+
+        And `Unencrypted` or `NotPostgres` where `ssl` is asked for. May be cancelled.
+        """
+        if ssl is not None:
+            return await self._create_encrypted(factory, host, port, ssl)
+        self._transport, meter = await self._loop.create_connection(lambda: self._metered(factory()), host, port)
+        return self._transport, meter.driver
+
+    def abort(self) -> None:
+        """Let go of what was connected: the driver forgets its socket when it stumbles over a login's last message."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _create_encrypted(
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int, context: ssl.SSLContext
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        transport, question = await self._loop.create_connection(lambda: _Question(self._loop), host, port)
+        try:
+            transport.write(_SSL_REQUEST)
+            _require_yes(await question.answer)
+            encrypted = await self._loop.start_tls(transport, question, context, server_hostname=host)
+        except BaseException:
+            transport.abort()
+            raise
+        if encrypted is None:
+            raise ConnectionResetError
+        self._transport = encrypted
+        meter = self._metered(factory())
+        meter.connection_made(encrypted)
+        encrypted.set_protocol(meter)
+        return encrypted, meter.driver
+
+    def _metered(self, driver: asyncio.Protocol) -> Meter:
+        self.meter = Meter(driver)
+        return self.meter
+
+
+class _Question(asyncio.Protocol):
+    """Asks for TLS; the answer is what comes before it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.answer: asyncio.Future[bytes] = loop.create_future()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.answer.done():
+            self.answer.set_result(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(exc or ConnectionResetError())
+
+
+def _require_yes(answer: bytes) -> None:
+    if answer == b"N":
+        raise Unencrypted
+    if answer != b"S":  # nor with a byte more, which would pass for one that came encrypted (CVE-2021-23222)
+        raise NotPostgres
