@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from registry.errors import InvalidInput
-from server.codecs import CODECS, read_bytes, read_float, read_integer, read_numeric, read_uuid
+from server.codecs import CODECS, read_bytes, read_float, read_integer, read_uuid
 
 _INTEGERS: Final = {
     "int2": (-(2**15), 2**15 - 1),
@@ -171,7 +171,6 @@ _SCALARS: Final[Mapping[str, Callable[[Any], Any]]] = {
     **{name: partial(read_integer, low=low, high=high) for name, (low, high) in _INTEGERS.items()},
     **dict.fromkeys(_GEOMETRY, _cast_instead),
     "float8": read_float,
-    "numeric": read_numeric,
     "bool": _bool,
     "bytea": read_bytes,
     "uuid": read_uuid,

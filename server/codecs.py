@@ -34,6 +34,9 @@ _STEP: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _SPECIAL_FLOATS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NUMERIC_SIGN: Final = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
 _NUMERIC_NEGATIVE: Final = 0x4000
+_LARGEST_SCALE: Final = 16_383
+_ZEROS: Final = 200
+"""Zeros that a numeric is padded with at most; a number with more is told with an exponent."""
 _JSONB_VERSION: Final = b"\x01"
 _INET, _INET6 = 2, 3  # address families as Postgres numbers them on the wire, on every platform
 _FLOAT4_DIGITS: Final = 9  # that many always tell two of them apart; fewer often do
@@ -63,11 +66,6 @@ def float_value(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-
-
-def numeric_value(value: Decimal) -> str:
-    """Return every digit, trailing zeros too; never an exponent."""
-    return format(value, "f")
 
 
 def bytes_value(value: bytes) -> str:
@@ -125,7 +123,7 @@ def read_numeric(value: object) -> Decimal:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Decimal(repr(value))
     if isinstance(value, str) and re.fullmatch(
-        r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?|NaN|-?Infinity", value, re.ASCII
+        r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|NaN|-?Infinity", value, re.ASCII
     ):
         return Decimal(value)
     raise ValueError('give a number or a string like "1.50"')
@@ -192,14 +190,52 @@ def _float4_value(data: bytes) -> float | str:
 
 
 def _numeric_text(data: bytes) -> str:
-    """Return every digit; on the wire there are groups of four, and how many digits follow the point."""
+    """Return every digit; on the wire there are groups of four, and how many digits follow the point.
+
+    Ten bytes there can be 131 thousand zeros here: beyond `_ZEROS` of them the number is told with an exponent, as
+    exact, and without the zeros behind its last digit.
+    """
     count, weight, sign, scale = struct.unpack_from(">hhHh", data)
     if sign in _NUMERIC_SIGN:
         return _NUMERIC_SIGN[sign]
     groups = "".join(f"{group:04d}" for group in struct.unpack_from(f">{count}h", data, 8))
-    whole = groups[: max(weight + 1, 0) * 4].ljust((weight + 1) * 4, "0").lstrip("0") or "0"
-    fraction = ("0000" * (-weight - 1) + groups[max(weight + 1, 0) * 4 :]).ljust(scale, "0")[:scale]
-    return f"{'-' if sign == _NUMERIC_NEGATIVE else ''}{whole}{'.' if scale else ''}{fraction}"
+    minus = "-" if sign == _NUMERIC_NEGATIVE else ""
+    point = (weight + 1) * 4
+    if max(point - len(groups), -point, scale - (len(groups) - point)) > _ZEROS:
+        return minus + _with_exponent(groups, point)
+    whole = groups[: max(point, 0)].ljust(point, "0").lstrip("0") or "0"
+    fraction = ("0" * -point + groups[max(point, 0) :]).ljust(scale, "0")[:scale]
+    return f"{minus}{whole}{'.' if scale else ''}{fraction}"
+
+
+def _with_exponent(groups: str, point: int) -> str:
+    digits = groups.lstrip("0")
+    exponent = point - (len(groups) - len(digits)) - 1
+    digits = digits.rstrip("0")
+    if not digits:
+        return "0"
+    return f"{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}E{exponent:+d}"
+
+
+def _numeric_bytes(value: object) -> bytes:
+    number = read_numeric(value)
+    sign, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int):
+        return struct.pack(">hhHh", 0, 0, {"n": 0xC000, "F": 0xF000 if sign else 0xD000}[exponent], 0)
+    scale = max(-exponent, 0)
+    if scale > _LARGEST_SCALE:
+        raise ValueError("this is out of range")
+    text = "".join(map(str, digits)) + "0" * (exponent % 4)
+    text = text.rjust(-(-len(text) // 4) * 4, "0")
+    groups = [int(text[start : start + 4]) for start in range(0, len(text), 4)]
+    weight = len(groups) - 1 + (exponent - exponent % 4) // 4
+    while groups and groups[0] == 0:
+        del groups[0]
+        weight -= 1
+    while groups and groups[-1] == 0:
+        del groups[-1]
+    sign_bits = _NUMERIC_NEGATIVE if sign and groups else 0
+    return _packed(f">hhHh{len(groups)}h", len(groups), weight if groups else 0, sign_bits, scale, *groups)
 
 
 def _json_bytes(value: object) -> bytes:
@@ -348,6 +384,7 @@ CODECS: Final[Mapping[int, Codec]] = {
         lambda data: temporal.timetz_text(*struct.unpack(">qi", data)),
         lambda value: _packed(">qi", *temporal.read_timetz(_text(value))),
     ),
+    1700: Codec("numeric", _numeric_text, _numeric_bytes),
     2249: Codec("record", _record_values, _cast_instead),
     2970: Codec("txid_snapshot", _snapshot_text, _cast_instead),
     3220: Codec("pg_lsn", _lsn_text, _lsn_bytes),
@@ -364,7 +401,6 @@ ELEMENTS: Final[Mapping[int, Callable[[bytes], Any]]] = {
     **dict.fromkeys((20, 21, 23), _signed),
     **dict.fromkeys((26, 28, 5069), _unsigned),
     701: lambda data: float_value(*_float8(data)),
-    1700: _numeric_text,
     2950: lambda data: str(uuid.UUID(bytes=data)),
 }
 """How an anonymous record's elements are read, by the oid that stands before each."""

@@ -23,7 +23,6 @@ SQL's NULL is null, and so is JSON's.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -39,7 +38,6 @@ from server.codecs import (
     composite_texts,
     float_value,
     integer_value,
-    numeric_value,
 )
 
 if TYPE_CHECKING:
@@ -201,7 +199,6 @@ def _path(value: asyncpg.Path) -> str:
 _CONVERT: Final[Mapping[type, Callable[[Any], Any]]] = {
     int: integer_value,
     float: float_value,
-    Decimal: numeric_value,
     bytes: bytes_value,
     UUID: str,
     list: _list,

@@ -38,7 +38,35 @@ def test_floats_that_json_lacks_have_names_and_come_back(value: float, text: str
     "text", ["1.50", "0.000", "NaN", "Infinity", "-Infinity", "0.0000001", "100000000000000000000"]
 )
 def test_a_numeric_keeps_every_digit_and_its_scale(text: str) -> None:
-    assert codecs.numeric_value(codecs.read_numeric(text)) == text
+    assert codecs._numeric_text(codecs._numeric_bytes(text)) == text
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**60), max_value=10**60, places=40))
+def test_a_numeric_is_the_same_number_with_the_same_scale(value: Decimal) -> None:
+    told = codecs._numeric_text(codecs._numeric_bytes(format(value, "f")))
+    assert told == format(value, "f").replace("-0." + "0" * 40, "0." + "0" * 40)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("1e131000", "1E+131000"),
+        ("-1.25e-9000", "-1.25E-9000"),
+        ("1.5e300", "1.5E+300"),
+        ("0e-9000", "0"),
+        ("1e200", "1" + "0" * 200),
+        ("1e-190", "0." + "0" * 189 + "1"),
+    ],
+)
+def test_a_numeric_that_would_be_mostly_zeros_is_told_with_an_exponent_and_is_as_exact(given: str, told: str) -> None:
+    data = codecs._numeric_bytes(given)
+    assert codecs._numeric_text(data) == told
+    assert Decimal(codecs._numeric_text(data)) == Decimal(given)
+
+
+def test_however_many_digits_a_numeric_has_they_are_told() -> None:
+    digits = "7" * 3000 + "." + "3" * 3000
+    assert codecs._numeric_text(codecs._numeric_bytes(digits)) == digits
 
 
 @pytest.mark.parametrize(
