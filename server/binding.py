@@ -13,7 +13,8 @@ from typing import Any, Final
 import asyncpg
 
 from registry.errors import InvalidInput
-from server.codecs import CODECS, read_bytes, read_float, read_integer, read_uuid
+from server.codecs import CODECS, read_bytes, read_uuid
+from server.numerals import read_float, read_integer
 
 _INTEGERS: Final = {
     "int2": (-(2**15), 2**15 - 1),

@@ -11,35 +11,24 @@ elements' types only in its own bytes, and the driver takes some of them for som
 import base64
 import binascii
 import ipaddress
-import math
 import re
 import struct
 import uuid
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from server import temporal
-
-SAFE_INTEGER: Final = 2**53 - 1
-"""The largest integer that every JSON reader keeps: they may read numbers as doubles (RFC 8259, section 6)."""
+from server.numerals import float4_value, float_value, integer_value, numeric_bytes, numeric_text, packed, read_float
 
 DEEPEST_JSON: Final = 200
 """Levels of JSON that are passed on as JSON: the protocol's own encoder gives up at 255, its envelope included."""
 
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _STEP: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
-_SPECIAL_FLOATS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_NUMERIC_SIGN: Final = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
-_NUMERIC_NEGATIVE: Final = 0x4000
-_LARGEST_SCALE: Final = 16_383
-_ZEROS: Final = 200
-"""Zeros that a numeric is padded with at most; a number with more is told with an exponent."""
 _JSONB_VERSION: Final = b"\x01"
 _INET, _INET6 = 2, 3  # address families as Postgres numbers them on the wire, on every platform
-_FLOAT4_DIGITS: Final = 9  # that many always tell two of them apart; fewer often do
 _FIELD: Final = re.compile(r'[(,](?:"((?:[^"\\]|""|\\.)*)"|([^,()"\\]*))(?=[,)])', re.DOTALL)
 _ESCAPED: Final = re.compile(r'["\\](.)', re.DOTALL)
 
@@ -54,18 +43,6 @@ class Codec(NamedTuple):
 
 class UnknownElement(Exception):
     """An anonymous record holds a type that its bytes alone do not explain."""
-
-
-def integer_value(value: int) -> int | str:
-    """Return a number, or its digits where a JSON reader might round it."""
-    return value if -SAFE_INTEGER <= value <= SAFE_INTEGER else str(value)
-
-
-def float_value(value: float) -> float | str:
-    """Return a number, or `NaN`, `Infinity`, `-Infinity`: JSON has none of them."""
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
 def bytes_value(value: bytes) -> str:
@@ -95,38 +72,6 @@ def _is_deep(text: bytes) -> bool:
         depth += _STEP.get(mark[0], 0)
         deepest = max(deepest, depth)
     return deepest > DEEPEST_JSON
-
-
-def read_integer(value: object, low: int, high: int) -> int:
-    """Return an integer given as a number or as digits; raises `ValueError` outside of low to high."""
-    if isinstance(value, str):
-        value = int(value) if re.fullmatch(r"[+-]?\d{1,20}", value, re.ASCII) else value
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"give an integer from {low} to {high}, as a number or as a string of digits")
-    return value
-
-
-def read_float(value: object) -> float:
-    """Return a float given as a number or as `NaN`, `Infinity`, `-Infinity`; raises `ValueError`."""
-    if isinstance(value, str) and value in _SPECIAL_FLOATS:
-        return _SPECIAL_FLOATS[value]
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError('give a number, or "NaN", "Infinity" or "-Infinity"')  # noqa: TRY004 - as in _text
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError("give a number that a float can hold") from None
-
-
-def read_numeric(value: object) -> Decimal:
-    """Return a numeric given as a string, which keeps its scale, or as a number; raises `ValueError`."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Decimal(repr(value))
-    if isinstance(value, str) and re.fullmatch(
-        r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|NaN|-?Infinity", value, re.ASCII
-    ):
-        return Decimal(value)
-    raise ValueError('give a number or a string like "1.50"')
 
 
 def read_bytes(value: object) -> bytes:
@@ -159,13 +104,6 @@ def _text(value: object) -> str:
     return value
 
 
-def _packed(layout: str, *numbers: float) -> bytes:
-    try:
-        return struct.pack(layout, *numbers)
-    except (struct.error, OverflowError):
-        raise ValueError("this is out of range") from None
-
-
 def _char_text(data: bytes) -> str:
     """Return what charout of Postgres 15 and later writes: nothing for NUL, octal beyond ASCII."""
     code = data[0]
@@ -177,65 +115,6 @@ def _char_bytes(value: object) -> bytes:
     if len(text) > 1 or not text.isascii():
         raise ValueError("give one ASCII character")
     return text.encode() or b"\0"
-
-
-def _float4_value(data: bytes) -> float | str:
-    """Return a short number that is this float4: 0.1, not 0.10000000149011612."""
-    value = struct.unpack(">f", data)[0]
-    for digits in range(6, _FLOAT4_DIGITS):
-        short = float(f"{value:.{digits}g}")
-        if math.isfinite(short) and struct.pack(">f", short) == data:
-            return short
-    return float_value(value)
-
-
-def _numeric_text(data: bytes) -> str:
-    """Return every digit; on the wire there are groups of four, and how many digits follow the point.
-
-    Ten bytes there can be 131 thousand zeros here: beyond `_ZEROS` of them the number is told with an exponent, as
-    exact, and without the zeros behind its last digit.
-    """
-    count, weight, sign, scale = struct.unpack_from(">hhHh", data)
-    if sign in _NUMERIC_SIGN:
-        return _NUMERIC_SIGN[sign]
-    groups = "".join(f"{group:04d}" for group in struct.unpack_from(f">{count}h", data, 8))
-    minus = "-" if sign == _NUMERIC_NEGATIVE else ""
-    point = (weight + 1) * 4
-    if max(point - len(groups), -point, scale - (len(groups) - point)) > _ZEROS:
-        return minus + _with_exponent(groups, point)
-    whole = groups[: max(point, 0)].ljust(point, "0").lstrip("0") or "0"
-    fraction = ("0" * -point + groups[max(point, 0) :]).ljust(scale, "0")[:scale]
-    return f"{minus}{whole}{'.' if scale else ''}{fraction}"
-
-
-def _with_exponent(groups: str, point: int) -> str:
-    digits = groups.lstrip("0")
-    exponent = point - (len(groups) - len(digits)) - 1
-    digits = digits.rstrip("0")
-    if not digits:
-        return "0"
-    return f"{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}E{exponent:+d}"
-
-
-def _numeric_bytes(value: object) -> bytes:
-    number = read_numeric(value)
-    sign, digits, exponent = number.as_tuple()
-    if not isinstance(exponent, int):
-        return struct.pack(">hhHh", 0, 0, {"n": 0xC000, "F": 0xF000 if sign else 0xD000}[exponent], 0)
-    scale = max(-exponent, 0)
-    if scale > _LARGEST_SCALE:
-        raise ValueError("this is out of range")
-    text = "".join(map(str, digits)) + "0" * (exponent % 4)
-    text = text.rjust(-(-len(text) // 4) * 4, "0")
-    groups = [int(text[start : start + 4]) for start in range(0, len(text), 4)]
-    weight = len(groups) - 1 + (exponent - exponent % 4) // 4
-    while groups and groups[0] == 0:
-        del groups[0]
-        weight -= 1
-    while groups and groups[-1] == 0:
-        del groups[-1]
-    sign_bits = _NUMERIC_NEGATIVE if sign and groups else 0
-    return _packed(f">hhHh{len(groups)}h", len(groups), weight if groups else 0, sign_bits, scale, *groups)
 
 
 def _json_bytes(value: object) -> bytes:
@@ -284,7 +163,7 @@ def _tid_bytes(value: object) -> bytes:
     found = re.fullmatch(r"\((\d+),(\d+)\)", _text(value), re.ASCII)
     if found is None:
         raise ValueError('give a string like "(0,1)"')
-    return _packed(">IH", int(found[1]), int(found[2]))
+    return packed(">IH", int(found[1]), int(found[2]))
 
 
 def _lsn_text(data: bytes) -> str:
@@ -335,7 +214,7 @@ def _interval_text(data: bytes) -> str:
 
 def _interval_bytes(value: object) -> bytes:
     months, days, us = temporal.read_interval(_text(value))
-    return _packed(">qii", us, days, months)
+    return packed(">qii", us, days, months)
 
 
 def _unsigned(data: bytes) -> int | str:
@@ -356,35 +235,35 @@ CODECS: Final[Mapping[int, Codec]] = {
     27: Codec("tid", _tid_text, _tid_bytes),
     114: Codec("json", json_value, _json_bytes),
     650: Codec("cidr", _inet_text, _cidr_bytes),
-    700: Codec("float4", _float4_value, lambda value: _packed(">f", read_float(value))),
+    700: Codec("float4", float4_value, lambda value: packed(">f", read_float(value))),
     869: Codec("inet", _inet_text, _inet_bytes),
     1082: Codec(
         "date",
         lambda data: temporal.date_text(*_int4(data)),
-        lambda value: _packed(">i", temporal.read_date(_text(value))),
+        lambda value: packed(">i", temporal.read_date(_text(value))),
     ),
     1083: Codec(
         "time",
         lambda data: temporal.time_text(*_int8(data)),
-        lambda value: _packed(">q", temporal.read_time(_text(value))),
+        lambda value: packed(">q", temporal.read_time(_text(value))),
     ),
     1114: Codec(
         "timestamp",
         lambda data: temporal.timestamp_text(*_int8(data)),
-        lambda value: _packed(">q", temporal.read_timestamp(_text(value))),
+        lambda value: packed(">q", temporal.read_timestamp(_text(value))),
     ),
     1184: Codec(
         "timestamptz",
         lambda data: temporal.timestamptz_text(*_int8(data)),
-        lambda value: _packed(">q", temporal.read_timestamptz(_text(value))),
+        lambda value: packed(">q", temporal.read_timestamptz(_text(value))),
     ),
     1186: Codec("interval", _interval_text, _interval_bytes),
     1266: Codec(
         "timetz",
         lambda data: temporal.timetz_text(*struct.unpack(">qi", data)),
-        lambda value: _packed(">qi", *temporal.read_timetz(_text(value))),
+        lambda value: packed(">qi", *temporal.read_timetz(_text(value))),
     ),
-    1700: Codec("numeric", _numeric_text, _numeric_bytes),
+    1700: Codec("numeric", numeric_text, numeric_bytes),
     2249: Codec("record", _record_values, _cast_instead),
     2970: Codec("txid_snapshot", _snapshot_text, _cast_instead),
     3220: Codec("pg_lsn", _lsn_text, _lsn_bytes),

@@ -36,9 +36,8 @@ from server.codecs import (
     UnknownElement,
     bytes_value,
     composite_texts,
-    float_value,
-    integer_value,
 )
+from server.numerals import float_value, integer_value
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

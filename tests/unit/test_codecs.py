@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from server import codecs
+from server import codecs, numerals
 from server.codecs import CODECS, ELEMENTS
 
 BY_NAME = {codec.name: codec for codec in CODECS.values()}
@@ -20,30 +20,30 @@ def numeric(*groups: int, weight: int, sign: int = 0, scale: int = 0) -> bytes:
 
 @pytest.mark.parametrize("value", [0, -1, 2**53 - 1, -(2**53) + 1])
 def test_an_integer_that_every_reader_keeps_is_a_number(value: int) -> None:
-    assert codecs.integer_value(value) == value
+    assert numerals.integer_value(value) == value
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 2**63 - 1])
 def test_an_integer_that_a_reader_might_round_is_digits(value: int) -> None:
-    assert codecs.integer_value(value) == str(value)
+    assert numerals.integer_value(value) == str(value)
 
 
 @pytest.mark.parametrize(("value", "text"), [(math.inf, "Infinity"), (-math.inf, "-Infinity"), (math.nan, "NaN")])
 def test_floats_that_json_lacks_have_names_and_come_back(value: float, text: str) -> None:
-    assert codecs.float_value(value) == text
-    assert str(codecs.read_float(text)) == str(value)
+    assert numerals.float_value(value) == text
+    assert str(numerals.read_float(text)) == str(value)
 
 
 @pytest.mark.parametrize(
     "text", ["1.50", "0.000", "NaN", "Infinity", "-Infinity", "0.0000001", "100000000000000000000"]
 )
 def test_a_numeric_keeps_every_digit_and_its_scale(text: str) -> None:
-    assert codecs._numeric_text(codecs._numeric_bytes(text)) == text
+    assert numerals.numeric_text(numerals.numeric_bytes(text)) == text
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**60), max_value=10**60, places=40))
 def test_a_numeric_is_the_same_number_with_the_same_scale(value: Decimal) -> None:
-    told = codecs._numeric_text(codecs._numeric_bytes(format(value, "f")))
+    told = numerals.numeric_text(numerals.numeric_bytes(format(value, "f")))
     assert told == format(value, "f").replace("-0." + "0" * 40, "0." + "0" * 40)
 
 
@@ -59,14 +59,14 @@ def test_a_numeric_is_the_same_number_with_the_same_scale(value: Decimal) -> Non
     ],
 )
 def test_a_numeric_that_would_be_mostly_zeros_is_told_with_an_exponent_and_is_as_exact(given: str, told: str) -> None:
-    data = codecs._numeric_bytes(given)
-    assert codecs._numeric_text(data) == told
-    assert Decimal(codecs._numeric_text(data)) == Decimal(given)
+    data = numerals.numeric_bytes(given)
+    assert numerals.numeric_text(data) == told
+    assert Decimal(numerals.numeric_text(data)) == Decimal(given)
 
 
 def test_however_many_digits_a_numeric_has_they_are_told() -> None:
     digits = "7" * 3000 + "." + "3" * 3000
-    assert codecs._numeric_text(codecs._numeric_bytes(digits)) == digits
+    assert numerals.numeric_text(numerals.numeric_bytes(digits)) == digits
 
 
 @pytest.mark.parametrize(
@@ -228,27 +228,27 @@ def test_a_rows_own_text_is_taken_apart_as_postgres_put_it_together(text: str, f
 
 
 def test_integers_are_taken_as_numbers_or_digits_within_their_range() -> None:
-    assert codecs.read_integer("9007199254740993", -(2**63), 2**63 - 1) == 9007199254740993
-    assert codecs.read_integer(-5, -10, 10) == -5
+    assert numerals.read_integer("9007199254740993", -(2**63), 2**63 - 1) == 9007199254740993
+    assert numerals.read_integer(-5, -10, 10) == -5
     for wrong in ("x", "1.0", 1.0, True, 11, "11", None):
         with pytest.raises(ValueError, match="integer from -10 to 10"):
-            codecs.read_integer(wrong, -10, 10)
+            numerals.read_integer(wrong, -10, 10)
 
 
 def test_numbers_are_not_taken_from_other_things() -> None:
     for wrong in ("1.5", True, None):
         with pytest.raises(ValueError, match="number"):
-            codecs.read_float(wrong)
+            numerals.read_float(wrong)
     with pytest.raises(ValueError, match="can hold"):
-        codecs.read_float(10**400)
+        numerals.read_float(10**400)
     for wrong in ("1,5", "", True, None, "sNaN"):
         with pytest.raises(ValueError, match="number"):
-            codecs.read_numeric(wrong)
+            numerals.read_numeric(wrong)
 
 
 def test_a_number_becomes_the_numeric_that_it_was_written_as() -> None:
-    assert codecs.read_numeric(0.1) == Decimal("0.1")
-    assert codecs.read_numeric(7) == Decimal(7)
+    assert numerals.read_numeric(0.1) == Decimal("0.1")
+    assert numerals.read_numeric(7) == Decimal(7)
 
 
 def test_base64_and_uuids_are_checked_before_postgres_sees_them() -> None:
