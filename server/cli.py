@@ -102,6 +102,7 @@ def _add_tenants(parser: argparse.ArgumentParser) -> None:
         action.add_argument("tenant_id", metavar="TENANT")
     for action in (register, remove):
         action.add_argument("--reason", help="why, for the audit history")
+        action.add_argument("--command-id", metavar="ID", help="a retry with the same one changes nothing twice")
         action.add_argument(
             "--expected-version", type=int, metavar="N", help="refuse unless the tenant is at version N"
         )

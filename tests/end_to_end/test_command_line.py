@@ -120,8 +120,10 @@ def test_an_operator_registers_looks_at_and_removes_a_tenant_without_a_server(
         each["tenant_id"] for each in json.loads(run_command("tenants", "list", "--json", env=env).stdout)["tenants"]
     ] == ["acme"]
     assert json.loads(run_command("tenants", "get", "acme", env=env).stdout)["user"] == sample.user
-    gone = run_command("tenants", "remove", "acme", "--reason", "a test", env=env)
+    removal = ("tenants", "remove", "acme", "--reason", "a test", "--command-id", "job-7")
+    gone = run_command(*removal, env=env)
     assert json.loads(gone.stdout)["status"] == "removed"
+    assert run_command(*removal, env=env).stdout == gone.stdout
     history = json.loads(run_command("tenants", "history", "acme", env=env).stdout)["changes"]
     assert [change["what"] for change in history] == ["removed", "registered"]
     assert history[0]["by"].startswith("cli:")
