@@ -150,6 +150,10 @@ class Follower:
         """Wait until the whole fold was in once. May be cancelled."""
         await self._complete.wait()
 
+    def knows(self, tenant_id: str) -> bool:
+        """Whether the fold has the tenant, live or not."""
+        return self._directory.tenant(tenant_id) is not None
+
     async def refresh(self, tenant_id: str) -> Tenant | None:
         """Fold up to the tenant's head and return the tenant; None if the log never heard of it.
 

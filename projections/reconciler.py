@@ -60,6 +60,8 @@ class Reconciler:
                     await self.mend()
             except RegistryUnavailable:
                 continue
+            except Exception:  # the supervising loop: the next look may do better, and nobody else would tell
+                self._logger.exception("keys not compared")
 
     async def mend(self) -> list[str]:
         """Compare all keys now, mend those that differ, return their tenants' ids. Raises `RegistryUnavailable`."""

@@ -44,6 +44,9 @@ class ReadSide(Protocol):
     def position(self) -> Position:
         """How far the log is folded."""
 
+    def knows(self, tenant_id: str) -> bool:
+        """Whether the fold has the tenant, live or not."""
+
     async def refresh(self, tenant_id: str) -> Tenant | None:
         """Fold up to the tenant's head and return the tenant. Raises `RegistryUnavailable` or `LogDiverged`."""
 

@@ -14,7 +14,9 @@ from projections.follower import Follower, Phase
 from projections.keyring import Keyring
 from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
+from registry.adoption import Adopted, adopt
 from registry.decide import require_live
+from registry.errors import RegistryUnavailable, TenancyError
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -30,6 +32,10 @@ from server.toolbox import Toolbox
 
 _TAIL_TIMEOUT: Final = 4.0
 """Seconds that a blocking read may take: longer than it blocks, or each idle second would look like a lost server."""
+
+_ADOPTION_PAUSE: Final = 1.0
+_SHOWN: Final = 20
+"""Ids in a log line."""
 
 
 class Replica:
@@ -68,7 +74,7 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
         if not follower.status.ready:
             unreadable = keyring.check()
             if unreadable:
-                logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:20])
+                logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
         await reconciler.mend()
 
     follower = Follower(
@@ -95,10 +101,15 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
         ),
         DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
     )
-    loops = [
-        asyncio.create_task(work, name=name)
-        for name, work in (("follower", follower.run()), ("reconciler", reconciler.run()))
-    ]
+
+    async def adopt_once() -> None:
+        await follower.complete()
+        adopted = await _adopted(commands, names, follower, registry)
+        if adopted:
+            _tell_adopted(adopted)
+
+    works = {"follower": follower.run(), "reconciler": reconciler.run(), "adoption": adopt_once()}
+    loops = [asyncio.create_task(work, name=name) for name, work in works.items()]
     try:
         yield Replica(toolbox, follower)
     finally:
@@ -108,6 +119,26 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
         await pools.close()
         await tail.close()
         await commands.close()
+
+
+async def _adopted(redis: RedisClient, names: Names, follower: Follower, registry: TenantRegistry) -> Adopted | None:
+    """Take over an earlier system's keys, as soon as Redis lets us; None if the log does not."""
+    while True:
+        try:
+            return await adopt(redis, names, follower, registry)
+        except RegistryUnavailable:
+            await asyncio.sleep(_ADOPTION_PAUSE)
+        except TenancyError as error:
+            structlog.get_logger("adoption").warning("keys not adopted", code=error.code, reason=error.message)
+            return None
+
+
+def _tell_adopted(adopted: Adopted) -> None:
+    logger = structlog.get_logger("adoption")
+    if adopted.tenants:
+        logger.info("plain keys adopted", count=len(adopted.tenants), tenants=adopted.tenants[:_SHOWN])
+    for tenant_id, reason in adopted.refused.items():
+        logger.warning("key not adopted", tenant=tenant_id[:80], reason=reason)
 
 
 def _pools(settings: Settings, directory: Directory, keyring: Keyring) -> Pools:
