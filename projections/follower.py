@@ -16,7 +16,7 @@ import structlog
 
 from projections.directory import Directory
 from registry import codec
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, TenancyError
 from registry.events import LogCreated
 from registry.log import START, Position, TenantLog
 from registry.state import Live, Tenant
@@ -30,7 +30,7 @@ _CATCH_UP: Final = 5.0
 _PROGRESS_EVERY: Final = 2.0
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
-OnCaughtUp: TypeAlias = Callable[[Directory], Awaitable[None]]
+OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
 
 
 _KEEP: Final = "Restore Redis, and do not restart the replicas before: they hold what the log has lost."
@@ -59,6 +59,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     position: str
     tenants: int
     reason: str | None = None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing more is folded until somebody mends something: there is nothing to wait for."""
+        return self.phase in _STUCK
 
 
 class Follower:
@@ -94,6 +99,8 @@ class Follower:
         self._complete = asyncio.Event()
         self._moved = asyncio.Event()
         self._announced = 0
+        self._untold: dict[str, Tenant] = {}
+        self._halted: type[TenancyError] = RegistryUnavailable
         self._logger = structlog.get_logger("follower")
 
     @property
@@ -118,13 +125,15 @@ class Follower:
         while self._phase is not Phase.HALTED:
             try:
                 await self._catch_up()
-                tries = 0
+                await self._fold_page(_WAIT)
+                tries = 0  # not before the tail's own connection has answered
                 await self._tail()
             except RegistryUnavailable as error:
                 self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
                 self._enter(Phase.DIVERGED, error.message)
             except (CorruptEntry, SecretUnreadable) as error:
+                self._halted = type(error)
                 self._enter(Phase.HALTED, error.message)
             except Exception:  # the supervising loop: a replica that stopped following must not look ready
                 self._logger.exception("follower broke")
@@ -190,7 +199,8 @@ class Follower:
             if not await self._fold_page(0):
                 raise LogDiverged(f"The log says it ends at {end}; nothing is to be read after {self.position}.")
             progress.report(self.position.seq)
-        await self._on_caught_up(self._directory)
+        await self._announce()
+        await self._on_caught_up()
         self._complete.set()
         self._enter(Phase.FOLLOWING)
 
@@ -235,25 +245,28 @@ class Follower:
 
     async def _fold_page(self, wait: float) -> bool:
         """Fold what comes after the position; return whether anything did."""
+        await self._announce()
         entries = await self._log.read(self.position, _PAGE, wait)
-        changed: dict[str, Tenant] = {}
         try:
             for entry in entries:
                 tenant = self._directory.apply(entry)
                 if tenant is not None:
-                    changed[tenant.tenant] = tenant
+                    self._untold[tenant.tenant] = tenant
         finally:
-            await self._announce(list(changed.values()))
+            await self._announce()
         return bool(entries)
 
-    async def _announce(self, changed: list[Tenant]) -> None:
-        """Tell who keeps something of these tenants, then who waits for the position: what they find is up to date."""
-        try:
-            if changed:
-                await self._on_change(changed)
-        finally:
-            self._announced = self.position.seq
-            self._wake()
+    async def _announce(self) -> None:
+        """Tell who keeps something of the changed tenants, then who waits for the position: all is up to date then.
+
+        Invariant: who was not told stays to be told, however often telling fails.
+        """
+        if self._untold:
+            told = dict(self._untold)
+            await self._on_change(list(told.values()))
+            self._untold = {name: tenant for name, tenant in self._untold.items() if told.get(name) is not tenant}
+        self._announced = self.position.seq
+        self._wake()
 
     def _wake(self) -> None:
         self._moved.set()
@@ -267,7 +280,7 @@ class Follower:
             case Phase.DIVERGED:
                 raise LogDiverged(self._reason or "The log is not the one this replica has read.")
             case Phase.HALTED:
-                raise CorruptEntry(self._reason or "The log has an entry that cannot be read.")
+                raise self._halted(self._reason or "The log has an entry that cannot be read.")
             case Phase.CONNECTING | Phase.REPLAYING:
                 raise RegistryUnavailable(
                     f"This replica has not read the whole registry yet. {self._reason or 'Try again.'}"

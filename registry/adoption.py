@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, LogDiverged, RegistryUnavailable, TenancyError
 from registry.events import SslMode
 from registry.inputs import Limits, Registration, from_fields
 from registry.names import Names, check_tenant_id
@@ -48,25 +48,28 @@ class _PlainDocument(msgspec.Struct):
 _PLAIN: Final = msgspec.json.Decoder(_PlainDocument)
 
 
-async def adopt(redis: RedisClient, names: Names, view: ReadSide, registry: TenantRegistry) -> Adopted:
-    """Register what plain keys say of tenants that the log never heard of. Raises `RegistryUnavailable`, `LogDiverged`.
+async def adopt(redis: RedisClient, names: Names, view: ReadSide, registry: TenantRegistry, adopted: Adopted) -> None:
+    """Register what plain keys say of tenants that the log never heard of, and note in `adopted` what became of each.
 
-    May be cancelled, and repeated: what was taken over is known to the log then.
+    Raises `RegistryUnavailable` and `LogDiverged`. May be cancelled, and repeated with the same `adopted`: what was
+    taken over is known to the log then.
     """
-    adopted = Adopted([], {})
     async for tenant_id in _tenant_keys(redis, names):
         # What is folded already is known without a word to Redis: most starts find nothing else.
         if view.knows(tenant_id) or await view.refresh(tenant_id) is not None:
             continue
         try:
             registration = registration_of(tenant_id, await _read(redis, names.tenant(tenant_id)))
-        except InvalidInput as error:
-            adopted.refused[tenant_id] = error.message
+            caller = Caller(actor=ACTOR, reason="adopted from a plain key", command_id=f"adopt:{tenant_id}"[:64])
+            await registry.register(tenant_id, registration, caller)
+        except (RegistryUnavailable, LogDiverged):
+            raise
+        except TenancyError as error:
+            # Another replica may have taken it over between the two looks.
+            if await view.refresh(tenant_id) is None:
+                adopted.refused[tenant_id] = error.message
             continue
-        caller = Caller(actor=ACTOR, reason="adopted from a plain key", command_id=f"adopt:{tenant_id}"[:64])
-        await registry.register(tenant_id, registration, caller)
         adopted.tenants.append(tenant_id)
-    return adopted
 
 
 async def _read(redis: RedisClient, key: str) -> bytes:

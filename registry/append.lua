@@ -17,10 +17,15 @@ if info.err then
   if not string.find(info.err, 'no such key', 1, true) then return info end
   return {'diverged', '0', '0-0'}
 end
-local seq, entry = 0, '0-0'
+local seq, entry
 for i = 1, #info, 2 do
   if info[i] == 'entries-added' then seq = info[i + 1] end
   if info[i] == 'last-generated-id' then entry = info[i + 1] end
+end
+
+-- Older ones do not count what was added; a sequence of our own would not see what somebody else appended.
+if not seq then
+  return redis.error_reply('ERR Redis 7.0 or newer is needed')
 end
 
 -- A head is seq|entry|version|alive|event id|command id|digest. The retry of a command is answered before anything else

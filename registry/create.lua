@@ -5,10 +5,13 @@
 
 local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
 if not info.err then
-  local seq, entry = 0, '0-0'
+  local seq, entry
   for i = 1, #info, 2 do
     if info[i] == 'entries-added' then seq = info[i + 1] end
     if info[i] == 'last-generated-id' then entry = info[i + 1] end
+  end
+  if not seq then
+    return redis.error_reply('ERR Redis 7.0 or newer is needed')
   end
   return {'end', string.format('%d', seq), entry}
 end

@@ -75,7 +75,7 @@ class LogDiverged(TenancyError):
 
 
 class CorruptEntry(TenancyError):
-    """An entry of the log, a tenant key or a head cannot be read; nothing is skipped."""
+    """An entry of the log or a head cannot be read, or may not be where it is; it is not skipped."""
 
     code = "corrupt_entry"
 
@@ -127,6 +127,13 @@ class QueryFailed(TenancyError):
     """Postgres ran the statement and reported an error; `facts` has the SQLSTATE."""
 
     code = "query_failed"
+
+
+class QueryInterrupted(QueryFailed):
+    """The statement was stopped by somebody else's doing: a lock, or a cancellation in Postgres."""
+
+    code = "query_interrupted"
+    retryable = True
 
 
 class QueryTimeout(TenancyError):

@@ -20,11 +20,13 @@ examples:
   REDIS_URL=redis://redis:6379/0 MCP_POSTGRES_KEY_FILE=master.key mcp-postgres serve
   mcp-postgres tenants list
 
-exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage or settings
+exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage or settings,
+130 interrupted before it was done (a server that is stopped is done)
 """
 _OK: Final = 0
 _FAILED: Final = 1
 _USAGE: Final = 2
+_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(str(error))
         return _FAILED
     except KeyboardInterrupt:
-        pass
+        return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has left; nothing is wrong and there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,6 +5,7 @@ import importlib
 import json
 from typing import Any, Final
 
+from registry.names import Names
 from server.backing import embedded_master
 from server.embedded.base import together
 from server.embedded.errors import EmbeddedUnavailable
@@ -12,12 +13,15 @@ from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin, ensure_sample
 from server.embedded.valkey import EmbeddedValkey
 from server.errors import StartError
+from server.first_read import first_read
 from server.replica import Replica, open_replica
 from server.serving import serve_http
 from server.settings import Settings
 from server.toolbox import Call
 
 DEMO: Final = "demo"
+_PATIENCE: Final = 10.0
+"""Seconds that our own Valkey may take to answer."""
 
 
 async def run_demo(settings: Settings) -> None:
@@ -32,7 +36,9 @@ async def run_demo(settings: Settings) -> None:
             sample = await ensure_sample(postgres)
             await importing
             async with open_replica(settings, valkey.url, master) as replica:
-                await replica.follower.complete()
+                status = await first_read(replica.follower, _PATIENCE)
+                if not status.ready:
+                    raise StartError(f"The registry cannot be read. {status.reason or 'Valkey does not answer.'}")
                 await _register(replica, sample)
                 await serve_http(replica, settings, lambda base: _announce(base, settings, valkey, replica))
     except EmbeddedUnavailable as error:
@@ -63,6 +69,7 @@ async def _announce(base: str, settings: Settings, valkey: EmbeddedValkey, repli
         "method": "tools/call",
         "params": {"name": "list_tables", "arguments": {"tenant_id": DEMO}},
     }
+    tenants = Names(settings.prefix).tenant("*")
     lines = (
         f"mcp-postgres serves {replica.follower.status.tenants} tenant(s) over an embedded Valkey and Postgres.",
         "",
@@ -70,7 +77,7 @@ async def _announce(base: str, settings: Settings, valkey: EmbeddedValkey, repli
         f"    curl {base}{settings.path} -X POST -H 'Content-Type: application/json' -d '{json.dumps(call)}'",
         "",
         f"  MCP URL for clients:  {base}{settings.path}",
-        f"  Tenants in Redis:     redis-cli -s {valkey.url.removeprefix('unix://')} --scan --pattern '*:tenant:*'",
+        f"  Tenants in Redis:     redis-cli -s {valkey.url.removeprefix('unix://')} --scan --pattern '{tenants}'",
         f"  Data and key:         {settings.data_dir.resolve()}",
         "  Stop:                 Ctrl-C (start again and everything is as it was)",
         "",

@@ -4,9 +4,8 @@ import asyncio
 import time
 from typing import Final
 
-from projections.follower import Follower, Phase, Status
+from projections.follower import Follower, Status
 
-_STUCK: Final = frozenset({Phase.DIVERGED, Phase.HALTED})
 _LOOK_EVERY: Final = 0.02
 
 
@@ -17,7 +16,7 @@ async def first_read(follower: Follower, patience: float) -> Status:
     is away. A long replay is waited for. May be cancelled.
     """
     since, position = time.monotonic(), follower.position
-    while not follower.status.ready and follower.status.phase not in _STUCK:
+    while not follower.status.ready and not follower.status.stuck:
         if follower.position != position:
             since, position = time.monotonic(), follower.position
         if time.monotonic() - since >= patience:

@@ -118,9 +118,9 @@ class Pools:
             if seat is None:
                 continue
             if not isinstance(tenant, Live):
-                self._drop(tenant.tenant, "removed")
+                _ = self._drop(tenant.tenant, "removed")
             elif tenant.fingerprint != seat.pool.fingerprint:
-                self._drain(seat.pool, "registered anew")
+                _ = self._drain(seat.pool, "registered anew")
                 # A breaker of its own: a login still under way for the old registration says nothing about this one.
                 seat.breaker = Breaker(asyncio.get_running_loop().time)
                 seat.pool = self._pool(tenant, seat.breaker)
@@ -132,7 +132,7 @@ class Pools:
         """Refuse new calls and drain everything; at most about the drain time."""
         self._closed = True
         for tenant_id in tuple(self._seats):
-            self._drop(tenant_id, "shutting down")
+            _ = self._drop(tenant_id, "shutting down")
         if self._drains:
             await asyncio.wait(self._drains)
 
@@ -173,7 +173,7 @@ class Pools:
         idle = next((known for known, seat in self._seats.items() if not seat.pool.leased), None)
         if idle is None:
             raise TenantBusy("All pools of this replica are in use; try again shortly.")
-        self._drop(idle, "least recently used")
+        _ = self._drop(idle, "least recently used")
 
     async def _make_way(self) -> None:
         """Close idle connections, the least recently used tenants' first, until one more may be opened.
@@ -186,7 +186,8 @@ class Pools:
             if spare is not None:
                 await spare.close_spare()
             elif idle is not None:
-                self._drop(idle, "least recently used")
+                # Waited for: until its connections are closed they count, and the next pool would go for them, too.
+                await asyncio.wait({self._drop(idle, "least recently used")})
             else:
                 return
 
@@ -197,14 +198,15 @@ class Pools:
         """Return the pools that drain, then the others, the least recently used first."""
         return chain(self._drains.values(), (seat.pool for seat in self._seats.values()))
 
-    def _drop(self, tenant_id: str, why: str) -> None:
-        self._drain(self._seats.pop(tenant_id).pool, why)
+    def _drop(self, tenant_id: str, why: str) -> asyncio.Task[None]:
+        return self._drain(self._seats.pop(tenant_id).pool, why)
 
-    def _drain(self, pool: TenantPool, why: str) -> None:
+    def _drain(self, pool: TenantPool, why: str) -> asyncio.Task[None]:
         self._logger.info("draining pool", tenant=pool.tenant_id, why=why, leased=pool.leased)
         task = asyncio.get_running_loop().create_task(pool.drain(self._drain_seconds), name=f"drain {pool.tenant_id}")
         self._drains[task] = pool
         task.add_done_callback(self._drains.pop)
+        return task
 
 
 def _sizes(tenant: Live, pool: TenantPool) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
 from registry.adoption import Adopted, adopt
 from registry.decide import require_live
-from registry.errors import RegistryUnavailable, TenancyError
+from registry.errors import RegistryUnavailable
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -47,13 +47,16 @@ class Replica:
 
 
 @asynccontextmanager
-async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -> AsyncIterator[Replica]:
+async def open_replica(
+    settings: Settings, redis_url: str, master: MasterKeys, *, serving: bool = True
+) -> AsyncIterator[Replica]:
     """Run a replica; Redis may be away, now or later. On leaving, pools are drained and connections closed.
 
     Args:
         settings: Checked settings.
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
+        serving: Also adopt and mend keys; one who only looks changes nothing.
     """
     names = Names(settings.prefix)
     commands = RedisClient.from_url(redis_url)
@@ -61,21 +64,17 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
     log = RedisLog(commands, tail, names)
     directory, keyring, keys = Directory(), Keyring(log, master), TenantKeys(commands, names)
     pools = _pools(settings, directory, keyring)
-    logger = structlog.get_logger("replica")
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
-        for tenant in tenants:
-            if isinstance(tenant, Quarantined):
-                logger.error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+        _tell_quarantined(tenants)
         await keyring.refresh(tenants)
 
-    async def on_caught_up(_directory: Directory) -> None:
+    async def on_caught_up() -> None:
         if not follower.status.ready:
-            unreadable = keyring.check()
-            if unreadable:
-                logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
-        await reconciler.mend()
+            _check_keys(keyring)
+        if serving:
+            await reconciler.mend()
 
     follower = Follower(
         log=log, directory=directory, on_change=on_change, on_caught_up=on_caught_up, now=_now, new_id=_new_id
@@ -104,12 +103,11 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
 
     async def adopt_once() -> None:
         await follower.complete()
-        adopted = await _adopted(commands, names, follower, registry)
-        if adopted:
-            _tell_adopted(adopted)
+        await _adopt(commands, names, follower, registry)
 
-    works = {"follower": follower.run(), "reconciler": reconciler.run(), "adoption": adopt_once()}
-    loops = [asyncio.create_task(work, name=name) for name, work in works.items()]
+    loops = [asyncio.create_task(follower.run(), name="follower")]
+    if serving:
+        loops += [asyncio.create_task(reconciler.run()), asyncio.create_task(adopt_once())]
     try:
         yield Replica(toolbox, follower)
     finally:
@@ -121,16 +119,34 @@ async def open_replica(settings: Settings, redis_url: str, master: MasterKeys) -
         await commands.close()
 
 
-async def _adopted(redis: RedisClient, names: Names, follower: Follower, registry: TenantRegistry) -> Adopted | None:
-    """Take over an earlier system's keys, as soon as Redis lets us; None if the log does not."""
+def _tell_quarantined(tenants: Sequence[Tenant]) -> None:
+    for tenant in tenants:
+        if isinstance(tenant, Quarantined):
+            structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+
+
+def _check_keys(keyring: Keyring) -> None:
+    """Say whose data keys do not open; raises `SecretUnreadable` if none does."""
+    unreadable = keyring.check()
+    if unreadable:
+        logger = structlog.get_logger("replica")
+        logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
+
+
+async def _adopt(redis: RedisClient, names: Names, follower: Follower, registry: TenantRegistry) -> None:
+    """Take over an earlier system's keys, as soon as Redis lets us."""
+    adopted = Adopted([], {})
+    logger = structlog.get_logger("adoption")
     while True:
         try:
-            return await adopt(redis, names, follower, registry)
+            await adopt(redis, names, follower, registry, adopted)
+            break
         except RegistryUnavailable:
             await asyncio.sleep(_ADOPTION_PAUSE)
-        except TenancyError as error:
-            structlog.get_logger("adoption").warning("keys not adopted", code=error.code, reason=error.message)
-            return None
+        except Exception:  # a supervised task: nobody awaits it, so what broke is told here or nowhere
+            logger.exception("keys not adopted")
+            break
+    _tell_adopted(adopted)
 
 
 def _tell_adopted(adopted: Adopted) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 from asyncpg.exceptions import InternalClientError, UnsupportedClientFeatureError
 
-from registry.errors import ConnectionLost, QueryFailed, QueryRefused, QueryTimeout, TenancyError
+from registry.errors import ConnectionLost, QueryFailed, QueryInterrupted, QueryRefused, QueryTimeout, TenancyError
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError, UnicodeDecodeError, OSError)
 """What the driver raises while a statement runs."""
@@ -50,7 +50,7 @@ def read_error(  # noqa: PLR0911 - one return a cause: this is the one place tha
         case asyncpg.QueryCanceledError() if elapsed >= timeout * _EARLY:
             return timed_out(timeout)
         case asyncpg.QueryCanceledError():
-            return QueryFailed(
+            return QueryInterrupted(
                 f"The statement was cancelled in Postgres, before its limit of {timeout:g} s, by somebody who may "
                 "(pg_cancel_backend) or by a limit of its own; try again.",
                 **_facts(error),
@@ -60,7 +60,7 @@ def read_error(  # noqa: PLR0911 - one return a cause: this is the one place tha
         case asyncpg.PostgresSyntaxError() if _is_several_statements(error):
             return QueryRefused("One statement a call: send each statement in a call of its own.", **_facts(error))
         case asyncpg.LockNotAvailableError():
-            return QueryFailed(
+            return QueryInterrupted(
                 f"The statement waited too long for a lock ({reason_of(error)}); somebody is changing the table, "
                 "try again later.",
                 **_facts(error),

@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -25,9 +26,11 @@ _ARGUMENTS: Final = (
 
 async def run_tenants(settings: Settings, options: argparse.Namespace) -> None:
     """Run one of the `tenants` commands and print its answer. Raises `StartError` with the answer's error."""
+    # Before the replica opens: whoever types a password holds up everything else.
+    secrets = _secrets(options) if options.action == "register" else {}
     async with (
         backing_of(settings, join=True) as backing,
-        open_replica(settings, backing.redis_url, backing.master) as replica,
+        open_replica(settings, backing.redis_url, backing.master, serving=False) as replica,
     ):
         status = await first_read(replica.follower, _PATIENCE)
         if not status.ready:
@@ -40,13 +43,23 @@ async def run_tenants(settings: Settings, options: argparse.Namespace) -> None:
             case "history":
                 _print(await _call(replica, "tenant_history", _given(options)))
             case "register":
-                _print(await _call(replica, "register_tenant", {**_given(options), **_secrets(options)}))
-            case _:
+                _print(await _call(replica, "register_tenant", {**_given(options), **secrets}))
+            case "remove":
                 _print(await _call(replica, "remove_tenant", _given(options)))
+            case unknown:
+                raise StartError(f"There is no action {unknown!r}.")
+
+
+def _user() -> str:
+    """Return who runs this; a container's user may have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 async def _call(replica: Replica, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    answer = await replica.toolbox.call(tool, arguments, Call(actor=f"cli:{getpass.getuser()}"))
+    answer = await replica.toolbox.call(tool, arguments, Call(actor=f"cli:{_user()}"))
     told: dict[str, Any] = json.loads(answer.payload)
     if answer.is_error:
         raise StartError(told["error"]["message"])

@@ -386,6 +386,17 @@ async def test_a_tenant_that_wants_connections_kept_makes_way_when_it_is_idle(ma
     await until(town.connections, 2)
 
 
+async def test_one_more_connection_costs_one_idle_tenant_its_own_and_not_all_of_them(make_town: MakeTown) -> None:
+    town = await make_town(max_connections=4)
+    for tenant in "abcd":
+        town.register(tenant, min_pool_size=1)
+        await town.ask(tenant=tenant)
+    town.register("last")
+    await town.ask(tenant="last")
+    assert len(town.pools) == 4
+    await until(town.connections, 4)
+
+
 async def test_no_more_calls_run_than_a_replica_may_have_connections(make_town: MakeTown) -> None:
     town = await make_town(max_connections=2)
     tenants = "abcd"

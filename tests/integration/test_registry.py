@@ -142,8 +142,8 @@ class Replica:
         self.changed += [(tenant.tenant, tenant.version) for tenant in tenants]
         await self.keyring.refresh(tenants)
 
-    async def _on_caught_up(self, directory: Directory) -> None:
-        self.mended += await self.keys.repair(tuple(directory.all()))
+    async def _on_caught_up(self) -> None:
+        self.mended += await self.keys.repair(tuple(self.directory.all()))
 
 
 Start: TypeAlias = Callable[..., Awaitable[Replica]]

@@ -271,8 +271,8 @@ class Replica:
         told = [f"{status.phase}, {ready}, at {status.position}, {status.tenants} live"]
         return [*told, status.reason] if status.reason else told
 
-    async def _mend(self, directory: Directory) -> None:
-        for tenant in directory.all():
+    async def _mend(self) -> None:
+        for tenant in self._directory.all():
             await self._world.keys.materialise(tenant)
 
 

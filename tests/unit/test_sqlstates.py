@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from asyncpg.exceptions import InternalClientError
 
-from registry.errors import ConnectionLost, QueryFailed, QueryRefused, QueryTimeout, TenancyError
+from registry.errors import ConnectionLost, QueryFailed, QueryInterrupted, QueryRefused, QueryTimeout, TenancyError
 from server.sqlstates import DRIVER_ERRORS, TEXT_AT_MOST, foreign_text, read_error, too_large
 
 
@@ -20,7 +20,7 @@ def postgres(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
         (postgres("42601", R="exec_parse_message"), QueryRefused),
         (postgres("42601", R="scanner_yyerror"), QueryFailed),
         (postgres("42P01"), QueryFailed),
-        (postgres("55P03"), QueryFailed),
+        (postgres("55P03"), QueryInterrupted),
         (postgres("08006"), ConnectionLost),
         (postgres("57P01"), ConnectionLost),
         (postgres("57P02"), ConnectionLost),
@@ -50,7 +50,7 @@ def test_a_timeout_names_the_limit() -> None:
 
 def test_a_cancellation_before_the_limit_is_somebodys_and_not_the_limits() -> None:
     told = read_error(postgres("57014"), 30, 3)
-    assert type(told) is QueryFailed
+    assert type(told) is QueryInterrupted
     assert "was cancelled in Postgres" in told.message
     assert told.facts["sqlstate"] == "57014"
 
