@@ -50,7 +50,7 @@ class QuarantinedTenant(TenancyError):
 
 
 class VersionConflict(TenancyError):
-    """Somebody else changed the tenant; `facts` has the current version."""
+    """Somebody else changed the tenant; `facts` has the current version where it holds still."""
 
     code = "version_conflict"
 

@@ -63,7 +63,7 @@ class Foreign(msgspec.Struct, frozen=True, gc=False):
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The last event of one tenant, as the append script keeps it.
 
-    `command` and `digest` say which command led to it, so that its retry gets the first answer.
+    `command_id` and `digest` say which command led to it, so that its retry gets the first answer.
     """
 
     position: Position

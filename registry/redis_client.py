@@ -73,7 +73,7 @@ class RedisClient:
         except (RedisError, OSError) as error:
             raise await self._failed(error) from error
 
-    async def script(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:  # noqa: ANN401
+    async def script(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:  # noqa: ANN401 - as in run
         """Run a script by its digest, and by its text where Redis does not know it (yet, or after a failover)."""
         words: list[Word] = [len(keys), *keys, *args]
         try:
@@ -95,7 +95,7 @@ class RedisClient:
             await self._redis.connection_pool.disconnect(inuse_connections=False)
         return unavailable(error)
 
-    async def _execute(self, *words: Word) -> Any:  # noqa: ANN401
+    async def _execute(self, *words: Word) -> Any:  # noqa: ANN401 - as in run
         """Run one command; a cancellation that comes while it is sent is not lost.
 
         The library sends within `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes in the

@@ -1,6 +1,7 @@
 """The write side's shell: load, decide, append, and try again when somebody else was faster.
 
-A call returns when its event is in the log, the tenant's key is materialised, and this replica serves the new state.
+A call returns when its event is in the log, the tenant's key is materialised, and this replica serves the new state, or
+says that it does not yet.
 """
 
 from collections.abc import Callable

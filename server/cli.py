@@ -33,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what fails is told in one line on standard error."""
     options = _parser().parse_args(arguments)
     try:
-        # Here, not above: --help and a wrong word on the command line answer without a second of imports.
-        from server import commands  # noqa: PLC0415
+        from server import commands  # noqa: PLC0415 - --help and a wrong word answer without a second of imports
 
         getattr(commands, options.run)(options)
     except SettingsError as error:

@@ -101,7 +101,7 @@ class DatabaseTools:
         )
 
     async def _with_connection(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:
-        """Run `work` on one of the tenant's connections; once more on a fresh one when an idle one turns out dead.
+        """Run `work` on one of the tenant's connections; once more on another one when that breaks under it.
 
         Only reads come here, so running one twice does no harm.
         """

@@ -43,6 +43,8 @@ async def run_demo(settings: Settings) -> None:
                 await serve_http(replica, settings, lambda base: _announce(base, settings, valkey, replica))
     except EmbeddedUnavailable as error:
         raise StartError(str(error)) from None
+    finally:
+        await asyncio.wait([importing])
 
 
 async def _register(replica: Replica, sample: SampleLogin) -> None:

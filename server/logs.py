@@ -1,6 +1,6 @@
 """Logging: one JSON object a line, or a readable rendering on a terminal; always on standard error.
 
-Invariant: no secret reaches a line. Fields that may hold one are dropped by name, and the password part of anything
+Invariant: no secret reaches a line. Fields that may hold one are blanked by name, and the password part of anything
 that looks like a URL is blanked, in our own lines and in those of libraries alike.
 """
 

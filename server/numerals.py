@@ -46,7 +46,7 @@ def read_float(value: object) -> float:
     if isinstance(value, str) and value in _SPECIAL_FLOATS:
         return _SPECIAL_FLOATS[value]
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError('give a number, or "NaN", "Infinity" or "-Infinity"')  # noqa: TRY004 - as in _text
+        raise ValueError('give a number, or "NaN", "Infinity" or "-Infinity"')  # noqa: TRY004 - a wrong value of a caller's
     try:
         return float(value)
     except OverflowError:

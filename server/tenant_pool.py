@@ -161,6 +161,6 @@ class TenantPool:
 
     def _changed(self) -> TenantChanged:
         return TenantChanged(
-            f"Tenant {self.tenant_id!r} was removed or registered anew while the call ran, and the call was stopped; "
-            "look at it (get_tenant) and call again."
+            f"Tenant {self.tenant_id!r} was removed or registered anew while the call ran, or this replica stops; the "
+            "call was stopped. Look at the tenant (get_tenant) and call again."
         )

@@ -13,7 +13,7 @@ from registry.errors import InvalidInput, UnknownTenant
 from registry.events import TenantConfig, TenantRegistered
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import TenantLog
-from registry.names import check_tenant_id
+from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
 from registry.service import Result, TenantRegistry
 from registry.state import Live
@@ -71,6 +71,8 @@ class TenantTools:
         Logs in first and reports what it found. The same registration again changes nothing.
         """
         check_tenant_id(args.tenant_id)
+        if args.command_id is not None:
+            check_command_id(args.command_id)
         registration = registration_of(args)
         login = None
         if args.verify:
