@@ -6,7 +6,6 @@ so, keeps what it holds, and goes on only when the log holds its position again.
 
 import asyncio
 import enum
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -15,6 +14,7 @@ import msgspec
 import structlog
 
 from projections.directory import Directory
+from projections.progress import Progress
 from registry import codec
 from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, TenancyError
 from registry.events import LogCreated
@@ -27,7 +27,6 @@ _WAIT: Final = 1.0
 """Seconds that a read blocks; the log's end is looked at as often when nothing comes."""
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _CATCH_UP: Final = 5.0
-_PROGRESS_EVERY: Final = 2.0
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
@@ -194,7 +193,7 @@ class Follower:
         end = await self._find_end()
         if self._phase is Phase.CONNECTING:
             self._enter(Phase.REPLAYING)
-        progress = _Progress(self._logger, end.seq)
+        progress = Progress(self._logger, end.seq)
         while self.position.seq < end.seq:
             if not await self._fold_page(0):
                 raise LogDiverged(f"The log says it ends at {end}; nothing is to be read after {self.position}.")
@@ -295,21 +294,3 @@ class Follower:
             return
         log = self._logger.error if phase in _STUCK else self._logger.info if reason is None else self._logger.warning
         log("registry " + phase.replace("_", " "), phase=phase, reason=reason, position=str(self.position))
-
-
-class _Progress:
-    """Tells how a long replay goes; a short one is not worth a line."""
-
-    def __init__(self, logger: structlog.typing.FilteringBoundLogger, total: int) -> None:
-        self._logger = logger
-        self._total = total
-        self._begun = self._told = time.monotonic()
-
-    def report(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self._told < _PROGRESS_EVERY:
-            return
-        self._told = now
-        rate = done / (now - self._begun)
-        left = round((self._total - done) / rate, 1)
-        self._logger.info("replaying", done=done, total=self._total, entries_per_second=round(rate), seconds_left=left)
