@@ -16,6 +16,9 @@ from server.embedded.errors import EmbeddedUnavailable
 
 PATIENCE = 10.0  # seconds for the servers of an owner that was killed just now to be gone
 
+_LAST_CHILD = 1.0
+"""Seconds that a process may take from its fork to its own program."""
+
 
 class DirectoryLock:
     """The directory is ours until `release`; servers that inherited `writers` may keep it locked a little longer."""
@@ -32,7 +35,7 @@ class DirectoryLock:
 
 async def lock_directory(home: Path) -> DirectoryLock:
     """Lock the directory: refuses at once if it has a living owner, waits for the servers that a dead one left."""
-    owner = _own(home / "owner.lock")
+    owner = await _own(home / "owner.lock")
     try:
         return DirectoryLock(owner, await _inherit(home / "writers.lock"))
     except BaseException:
@@ -40,17 +43,32 @@ async def lock_directory(home: Path) -> DirectoryLock:
         raise
 
 
-def _own(path: Path) -> int:
+async def _own(path: Path) -> int:
     descriptor = _open(path)
-    if not _locked(descriptor):
-        pid = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
-        os.close(descriptor)
-        raise EmbeddedUnavailable(
-            f"{path.parent} is in use by process {pid} (it holds {path.name}): stop it, or choose another directory"
-        )
+    deadline = time.monotonic() + _LAST_CHILD
+    while not _locked(descriptor):
+        pid = os.pread(descriptor, 32, 0).decode().strip()
+        # A process that a dead owner was just starting holds its descriptors for a moment more, until it has begun.
+        if _lives(pid) or time.monotonic() >= deadline:
+            os.close(descriptor)
+            raise EmbeddedUnavailable(
+                f"{path.parent} is in use by process {pid or 'unknown'} (it holds {path.name}): "
+                "stop it, or choose another directory"
+            )
+        await asyncio.sleep(0.01)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def _lives(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True  # somebody else's
+    except (ValueError, ProcessLookupError):
+        return False
+    return True
 
 
 async def _inherit(path: Path) -> int:
