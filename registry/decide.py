@@ -62,7 +62,7 @@ def register(
 
 def remove(tenant_id: str, tenant: Tenant | None, origin: Origin) -> TenantRemoved:
     """Return the event that ends the tenant; `UnknownTenant` or `RemovedTenant` if there is none to end."""
-    present = tenant if isinstance(tenant, Quarantined) else require_live(tenant_id, tenant)
+    present = require_present(tenant_id, tenant)
     return TenantRemoved(
         tenant=tenant_id,
         version=next_version(present),
@@ -74,6 +74,11 @@ def remove(tenant_id: str, tenant: Tenant | None, origin: Origin) -> TenantRemov
 def next_version(tenant: Tenant | None) -> int:
     """Return the version that the tenant's next event has."""
     return (tenant.version if tenant else 0) + 1
+
+
+def require_present(tenant_id: str, tenant: Tenant | None) -> Live | Quarantined:
+    """Return the tenant if there is one to end, readable or not; `UnknownTenant` or `RemovedTenant` otherwise."""
+    return tenant if isinstance(tenant, Quarantined) else require_live(tenant_id, tenant)
 
 
 def require_live(tenant_id: str, tenant: Tenant | None) -> Live:

@@ -32,7 +32,7 @@ from registry.log import (
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller, Plan, Planner, Status
 from registry.secrets import MasterKeys
-from registry.state import Quarantined, Removed, Tenant, evolve
+from registry.state import Removed, Tenant, evolve
 
 _ROUNDS: Final = 16
 """How often a decision is made anew when other writers of the same tenant were faster."""
@@ -150,8 +150,7 @@ class TenantRegistry:
             if isinstance(tenant, Removed):
                 # The retry of a removal that was cut short after its event: see it through before saying so.
                 await self._materialise(tenant)
-            if not isinstance(tenant, Quarantined):
-                decide.require_live(tenant_id, tenant)
+            decide.require_present(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
             result = await self._carry_out(tenant, self._planner.removal(tenant_id, tenant, caller, command_id))
             if result:

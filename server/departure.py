@@ -6,7 +6,7 @@ whose client has left is cancelled, and with it the query in Postgres.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -98,7 +98,7 @@ def again(told: list[Message], receive: Receive) -> Receive:
     return replay
 
 
-async def _end(working: Awaitable[object]) -> None:
-    if isinstance(working, asyncio.Task) and not working.done():
+async def _end(working: asyncio.Task[T]) -> None:
+    if not working.done():
         working.cancel()
         await asyncio.wait([working])

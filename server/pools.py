@@ -119,14 +119,13 @@ class Pools:
                 continue
             if not isinstance(tenant, Live):
                 _ = self._drop(tenant.tenant, "removed")
-            elif tenant.fingerprint != seat.pool.fingerprint:
+                continue
+            if tenant.fingerprint != seat.pool.fingerprint:
                 _ = self._drain(seat.pool, "registered anew")
                 # A breaker of its own: a login still under way for the old registration says nothing about this one.
                 seat.breaker = Breaker(asyncio.get_running_loop().time)
                 seat.pool = self._pool(tenant, seat.breaker)
-                seat.gate.resize(*_sizes(tenant, seat.pool))
-            else:
-                seat.gate.resize(*_sizes(tenant, seat.pool))
+            seat.gate.resize(*_sizes(tenant, seat.pool))
 
     async def close(self) -> None:
         """Refuse new calls and drain everything; at most about the drain time."""
