@@ -137,6 +137,8 @@ class Presence:
 
     async def leave(self) -> None:
         """Take this replica off the list: it serves nothing any more. Raises nothing; `run` must have ended."""
+        if not self._introduced.is_set():
+            return
         try:
             await self._redis.run("HDEL", self._key, self.name)
         except RegistryUnavailable:

@@ -9,10 +9,14 @@ from typing import Final
 
 import structlog
 
+from projections.clock import ticking
 from projections.directory import Directory
 from projections.follower import Follower, Phase
+from projections.freshness import Freshness
 from projections.keyring import Keyring
+from projections.presence import Presence, identity_of
 from projections.reconciler import Reconciler
+from projections.replicas import LEASE, Standing
 from projections.tenant_keys import TenantKeys
 from registry.adoption import Adopted, adopt
 from registry.decide import require_live
@@ -23,10 +27,12 @@ from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
 from registry.state import Live, Quarantined, Tenant
+from server import __version__
 from server.database_tools import DatabaseTools
 from server.pools import Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.settings import Settings
+from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.toolbox import Toolbox
 
@@ -56,7 +62,7 @@ async def open_replica(
         settings: Checked settings.
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
-        serving: Also adopt and mend keys; one who only looks changes nothing.
+        serving: Also adopt and mend keys, and be seen by the other replicas; one who only looks changes nothing.
     """
     names = Names(settings.prefix)
     commands = RedisClient.from_url(redis_url)
@@ -64,9 +70,19 @@ async def open_replica(
     log = RedisLog(commands, tail, names)
     directory, keyring, keys = Directory(), Keyring(log, master), TenantKeys(commands, names)
     pools = _pools(settings, directory, keyring)
+    freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
+
+    presence = Presence(
+        redis=commands,
+        names=names,
+        identity=identity_of(settings.replica_name, __version__, settings.max_staleness),
+        tell=lambda: _standing(directory, follower),
+        on_seen=freshness.seen,
+    )
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
+        presence.moved()  # the removed tenants' pools refuse from here on
         _tell_quarantined(tenants)
         await keyring.refresh(tenants)
 
@@ -97,7 +113,10 @@ async def open_replica(
             log=log,
             pools=pools,
             connect_timeout=settings.connect_timeout,
+            confirmer=presence,
+            removal_wait=settings.removal_wait,
         ),
+        StatusTools(follower=follower, directory=directory, presence=presence),
         DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
     )
 
@@ -105,9 +124,10 @@ async def open_replica(
         await follower.complete()
         await _adopt(commands, names, follower, registry)
 
-    loops = [asyncio.create_task(follower.run(), name="follower")]
+    loops = [asyncio.create_task(ticking(freshness.tick))]
     if serving:
-        loops += [asyncio.create_task(reconciler.run()), asyncio.create_task(adopt_once())]
+        loops += [asyncio.create_task(each) for each in (presence.run(), reconciler.run(), adopt_once())]
+    loops.append(asyncio.create_task(_follow(follower, presence if serving else None), name="follower"))
     try:
         yield Replica(toolbox, follower)
     finally:
@@ -115,8 +135,21 @@ async def open_replica(
             loop.cancel()
         await asyncio.wait(loops)
         await pools.close()
+        await presence.leave()
         await tail.close()
         await commands.close()
+
+
+async def _follow(follower: Follower, presence: Presence | None) -> None:
+    """Follow the log; with `presence`, as one whom the others see before it reads, so that it misses no removal."""
+    if presence:
+        await presence.introduced()
+    await follower.run()
+
+
+def _standing(directory: Directory, follower: Follower) -> Standing:
+    status = follower.status
+    return Standing(log=str(directory.epoch), position=directory.position, state=status.phase, linked=not status.stuck)
 
 
 def _tell_quarantined(tenants: Sequence[Tenant]) -> None:
