@@ -14,6 +14,7 @@ from projections.tenant_keys import TenantKeys
 from registry.errors import RegistryUnavailable
 from registry.names import Names
 from registry.redis_client import RedisClient
+from registry.tally import Tally
 
 _SHOWN: Final = 20
 """Ids in a log line."""
@@ -29,6 +30,7 @@ class Reconciler:
         is_current: Whether the directory is up to date with the log; what another log says is not to be overwritten.
         owner: This replica's name, for whoever looks at the lease.
         every: Seconds between two looks, of all replicas together.
+        tally: Where what was mended is counted.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Reconciler:
         is_current: Callable[[], bool],
         owner: str,
         every: float,
+        tally: Tally | None = None,
     ) -> None:
         self._redis = redis
         self._names = names
@@ -49,6 +52,7 @@ class Reconciler:
         self._is_current = is_current
         self._owner = owner
         self._every = every
+        self._tally = tally or Tally()
         self._logger = structlog.get_logger("reconciler")
 
     async def run(self) -> None:
@@ -66,6 +70,7 @@ class Reconciler:
     async def mend(self) -> list[str]:
         """Compare all keys now, mend those that differ, return their tenants' ids. Raises `RegistryUnavailable`."""
         mended = await self._keys.repair(tuple(self._directory.all()))
+        self._tally.keys_repaired += len(mended)
         if mended:
             self._logger.warning("tenant keys repaired", count=len(mended), tenants=mended[:_SHOWN])
         return mended

@@ -27,13 +27,16 @@ from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
 from registry.state import Live, Quarantined, Tenant
+from registry.tally import Tally
 from server import __version__
 from server.database_tools import DatabaseTools
+from server.instruments import Instruments
 from server.pools import Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.settings import Settings
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
+from server.tool_tally import ToolTally
 from server.toolbox import Toolbox
 
 _TAIL_TIMEOUT: Final = 4.0
@@ -45,11 +48,12 @@ _SHOWN: Final = 20
 
 
 class Replica:
-    """What the outside of a replica needs: its tools, and whether it is ready."""
+    """What the outside of a replica needs: its tools, whether it is ready, and its numbers."""
 
-    def __init__(self, toolbox: Toolbox, follower: Follower) -> None:
+    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments) -> None:
         self.toolbox = toolbox
         self.follower = follower
+        self.instruments = instruments
 
 
 @asynccontextmanager
@@ -70,6 +74,7 @@ async def open_replica(
     log = RedisLog(commands, tail, names)
     directory, keyring, keys = Directory(), Keyring(log, master), TenantKeys(commands, names)
     pools = _pools(settings, directory, keyring)
+    tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
     presence = Presence(
@@ -83,7 +88,7 @@ async def open_replica(
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
         presence.moved()  # the removed tenants' pools refuse from here on
-        _tell_quarantined(tenants)
+        tally.quarantined += _tell_quarantined(tenants)
         await keyring.refresh(tenants)
 
     async def on_caught_up() -> None:
@@ -103,6 +108,7 @@ async def open_replica(
         is_current=lambda: follower.status.phase is Phase.FOLLOWING,
         owner=_new_id(),
         every=settings.repair_seconds,
+        tally=tally,
     )
     registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id)
     toolbox = Toolbox.of(
@@ -118,6 +124,16 @@ async def open_replica(
         ),
         StatusTools(follower=follower, directory=directory, presence=presence),
         DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
+        observe=tools.note,
+    )
+    instruments = Instruments(
+        follower=follower,
+        directory=directory,
+        freshness=freshness,
+        presence=presence,
+        pools=pools,
+        tally=tally,
+        tools=tools,
     )
 
     async def adopt_once() -> None:
@@ -129,7 +145,7 @@ async def open_replica(
         loops += [asyncio.create_task(each) for each in (presence.run(), reconciler.run(), adopt_once())]
     loops.append(asyncio.create_task(_follow(follower, presence if serving else None), name="follower"))
     try:
-        yield Replica(toolbox, follower)
+        yield Replica(toolbox, follower, instruments)
     finally:
         for loop in loops:
             loop.cancel()
@@ -152,10 +168,11 @@ def _standing(directory: Directory, follower: Follower) -> Standing:
     return Standing(log=str(directory.epoch), position=directory.position, state=status.phase, linked=not status.stuck)
 
 
-def _tell_quarantined(tenants: Sequence[Tenant]) -> None:
-    for tenant in tenants:
-        if isinstance(tenant, Quarantined):
-            structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+def _tell_quarantined(tenants: Sequence[Tenant]) -> int:
+    quarantined = [tenant for tenant in tenants if isinstance(tenant, Quarantined)]
+    for tenant in quarantined:
+        structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+    return len(quarantined)
 
 
 def _check_keys(keyring: Keyring) -> None:
