@@ -10,9 +10,12 @@ from typing import Final
 import structlog
 
 from projections.directory import Directory
-from projections.follower import Follower, Phase
+from projections.follower import Follower
 from projections.keyring import Keyring
+from projections.phase import Phase
+from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
+from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry.adoption import Adopted, adopt
 from registry.decide import require_live
@@ -22,6 +25,7 @@ from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
+from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
 from server.database_tools import DatabaseTools
 from server.pools import Pools
@@ -62,7 +66,9 @@ async def open_replica(
     commands = RedisClient.from_url(redis_url)
     tail = RedisClient.from_url(redis_url, connections=1, timeout=_TAIL_TIMEOUT)
     log = RedisLog(commands, tail, names)
-    directory, keyring, keys = Directory(), Keyring(log, master), TenantKeys(commands, names)
+    directory, keyring = Directory(), Keyring(log, master)
+    keys = TenantKeys(commands, names, lambda: directory.epoch)
+    owner, signer = _new_id(), Signer()
     pools = _pools(settings, directory, keyring)
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
@@ -73,19 +79,27 @@ async def open_replica(
     async def on_caught_up() -> None:
         if not follower.status.ready:
             _check_keys(keyring)
-        if serving:
-            await reconciler.mend()
+        reconciler.hurry()
 
+    restorer = Restorer(log, keyring, signer, actor=owner, now=_now, new_id=_new_id)
     follower = Follower(
-        log=log, directory=directory, on_change=on_change, on_caught_up=on_caught_up, now=_now, new_id=_new_id
+        log=log,
+        directory=directory,
+        rebuilder=Rebuilder(log, keys, full_replay=settings.full_replay),
+        on_change=on_change,
+        on_caught_up=on_caught_up,
+        restorer=restorer if serving and settings.on_log_loss == "restore" else None,
+        now=_now,
+        new_id=_new_id,
     )
     reconciler = Reconciler(
         redis=commands,
         names=names,
+        log=log,
         keys=keys,
         directory=directory,
         is_current=lambda: follower.status.phase is Phase.FOLLOWING,
-        owner=_new_id(),
+        owner=owner,
         every=settings.repair_seconds,
     )
     registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id)

@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = 5.0
     drain_seconds: float = 10.0
     repair_seconds: float = 30.0
+    on_log_loss: str = "restore"
+    full_replay: bool = False
     max_pools: int = 200
     max_connections: int = 400
     log_level: str = "info"
@@ -101,6 +103,8 @@ SETTINGS: Final = (
     ),
     Setting("drain_seconds", "MCP_POSTGRES_DRAIN_SECONDS", "how long running queries of a removed tenant may go on"),
     Setting("repair_seconds", "MCP_POSTGRES_REPAIR_SECONDS", "how often the tenants' keys are compared with the log"),
+    Setting("on_log_loss", "MCP_POSTGRES_ON_LOG_LOSS", "restore a lost log from what replicas hold, or halt"),
+    Setting("full_replay", "MCP_POSTGRES_FULL_REPLAY", "1: start from the whole log, however long it is"),
     Setting("max_pools", "MCP_POSTGRES_MAX_POOLS", "most tenants with open connections; the least recently used go"),
     Setting("max_connections", "MCP_POSTGRES_MAX_CONNECTIONS", "most connections of this replica to all tenants"),
     Setting("log_level", "MCP_POSTGRES_LOG_LEVEL", "debug, info, warning or error"),
@@ -124,6 +128,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 }
 """The least and the most that each number may be. An answer is held in memory, and so is a request."""
 _ONE_OF: Final = {
+    "on_log_loss": ("restore", "halt"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "console"),
 }
