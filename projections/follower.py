@@ -1,9 +1,9 @@
 """The one loop that reads the log on start and tails it afterwards.
 
 What does not link is not served and not skipped: the loop finds out what has become of the log
-(`projections/diagnosis.py`), makes a directory of it as it is (`projections/rebuild.py`), says again what was lost where
-that is the policy (`projections/restoration.py`), and only then changes over, all at once. Until then it serves what it
-holds.
+(`projections/diagnosis.py`), makes a directory of it as it is (`projections/rebuild.py`), says again what was lost
+where that is the policy (`projections/restoration.py`), and only then changes over, all at once. Until then it serves
+what it holds.
 """
 
 import asyncio
@@ -238,7 +238,7 @@ class Follower:
 
     async def _resynchronise(self, finding: Finding, end: Position | None = None) -> None:
         """Change over to what the log says now, and before that say again what it has lost."""
-        reason = _told(finding, self.position, end)
+        reason = _told(finding, self.position, end, restores=self._restorer is not None)
         self._finds(finding, reason)
         if finding.is_loss:
             if self._restorer is None:
@@ -357,18 +357,16 @@ class Follower:
         log("registry " + phase.replace("_", " "), phase=phase, reason=reason, position=str(self.position))
 
 
-def _told(finding: Finding, position: Position, end: Position | None) -> str:
-    """Say what was found. Without an end where it goes on changing: who reads it should not see it change."""
+def _told(finding: Finding, position: Position, end: Position | None, *, restores: bool) -> str:
+    """Say what was found, and what comes of it."""
     held = "nothing" if position == START else f"what it read up to {position}"
+    then = "It restores the log from what it holds." if restores else _KEEP
     match finding:
         case Finding.LOG_GONE:
-            return f"The log is gone; this replica still serves {held}. {_KEEP}"
+            return f"The log is gone; this replica still serves {held}. {then}"
         case Finding.LOG_REPLACED:
-            return (
-                f"The log is another one than this replica has read up to {position}; it still serves {held}. {_KEEP}"
-            )
+            return f"The log is another one, which ends at {end}; this replica still serves {held}. {then}"
         case Finding.LOG_SHORTENED:
-            at = f" ends at {end} and" if end else ""
-            return f"The log{at} has lost entries that this replica has read, up to {position}; it serves them. {_KEEP}"
+            return f"The log ends at {end} and has lost entries; this replica still serves {held}. {then}"
         case Finding.RESYNCHRONISED | Finding.CAUGHT_UP:
             return f"Entries after {position} are in the log no more; heads and keys tell what they said."

@@ -54,7 +54,7 @@ class LogCreated(_Fact, frozen=True, kw_only=True, gc=False, tag="log_created.v1
 
 
 class LogRestored(_Fact, frozen=True, kw_only=True, gc=False, tag="log_restored.v1"):
-    """The log had lost entries; `actor`, a replica that held them, states what they said anew behind this entry.
+    """The log had lost entries; `actor`, a replica that held them, states anew behind this entry what they said.
 
     A new epoch begins here: what was told of the lost entries, and of entries of the same number since, differs from it.
     """
