@@ -10,8 +10,15 @@ from typing import assert_never
 from registry import codec
 from registry.decide import next_version
 from registry.errors import CorruptEntry, LogDiverged
-from registry.events import LogCreated, TenantRegistered, TenantRemoved
-from registry.log import START, Entry, Foreign, Position
+from registry.events import (
+    LogCompacted,
+    LogCreated,
+    LogRestored,
+    TenantRegistered,
+    TenantRemoved,
+    TenantRestated,
+)
+from registry.log import START, Entry, Epoch, Foreign, Position
 from registry.state import Live, Quarantined, Tenant, evolve
 
 
@@ -22,7 +29,24 @@ class Directory:
         self._tenants: dict[str, Tenant] = {}
         self._live = 0
         self.position: Position = START
-        self.epoch: str | None = None
+        self.epoch: Epoch | None = None
+
+    @classmethod
+    def of(cls, position: Position, epoch: Epoch, tenants: Iterable[Tenant]) -> "Directory":
+        """Return the fold of a log up to `position`, as heads and keys tell it."""
+        directory = cls()
+        directory.position, directory.epoch = position, epoch
+        for tenant in tenants:
+            directory._put(tenant)
+        return directory
+
+    def become(self, other: "Directory") -> list[Tenant]:
+        """Take over what `other` holds, all at once; return the tenants that are not as they were."""
+        before, self._tenants = self._tenants, {tenant.tenant: tenant for tenant in other.all()}
+        self._live = len(other)
+        changed = [tenant for name, tenant in self._tenants.items() if before.get(name) != tenant]
+        self.position, self.epoch = other.position, other.epoch
+        return changed
 
     def apply(self, entry: Entry | Foreign) -> Tenant | None:
         """Fold one entry; return the tenant it changed, or None if it was not about one.
@@ -71,19 +95,32 @@ class Directory:
             )
         match event:
             case LogCreated():
-                self.epoch = event.epoch
-                return None
-            case TenantRegistered() | TenantRemoved():
+                self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
+            case LogRestored():
+                begun = self.epoch.begun if self.epoch else START.entry
+                self.epoch = Epoch(event.epoch, entry.position.entry, begun)
+            case LogCompacted():
+                pass
+            case TenantRegistered() | TenantRemoved() | TenantRestated():
                 return self._put(evolve(self._tenants.get(event.tenant), event, entry.position))
             case _:
                 assert_never(event)
+        return None
 
     def _quarantine(self, entry: Entry, error: CorruptEntry) -> Tenant:
         """Set the tenant aside that an unreadable body concerns; `error` if not even that much can be believed."""
-        tenant, version = codec.unreadable(entry) or ("", 0)
-        if version != next_version(self._tenants.get(tenant)) or self.position == START:
+        named = codec.unreadable(entry)
+        if named is None or self.position == START or named.version != next_version(self._tenants.get(named.tenant)):
             raise error
-        return self._put(Quarantined(tenant=tenant, version=version, position=entry.position, reason=error.message))
+        return self._put(
+            Quarantined(
+                tenant=named.tenant,
+                version=named.version,
+                position=entry.position,
+                event_id=named.event_id,
+                reason=error.message,
+            )
+        )
 
     def _put(self, after: Tenant) -> Tenant:
         before = self._tenants.get(after.tenant)

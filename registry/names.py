@@ -71,6 +71,11 @@ class Names(msgspec.Struct, frozen=True):
         return f"{{{self.stream}}}:keys"
 
     @property
+    def epoch(self) -> str:
+        """Which log this is: name and opening entry of its epoch, and its first entry."""
+        return f"{{{self.stream}}}:epoch"
+
+    @property
     def repair(self) -> str:
         """The lease of the replica that is mending the tenants' keys."""
         return f"{{{self.stream}}}:repair"
@@ -85,5 +90,5 @@ class Names(msgspec.Struct, frozen=True):
         return f"{self.prefix}:tenant:{tenant_id}"
 
     def fence(self, tenant_id: str) -> str:
-        """The sequence number that was last materialised for the tenant."""
+        """The state that was last materialised for the tenant: its epoch and its sequence number."""
         return f"{{{self.tenant(tenant_id)}}}:fence"

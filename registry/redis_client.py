@@ -29,10 +29,10 @@ Word: TypeAlias = str | bytes | int | float
 
 
 class Script:
-    """A Lua script that ships with a package, known to Redis by its digest."""
+    """A Lua script that ships with a package, in one file or more, known to Redis by its digest."""
 
-    def __init__(self, package: str, name: str) -> None:
-        self.text = resources.files(package).joinpath(name).read_text("utf-8")
+    def __init__(self, package: str, *names: str) -> None:
+        self.text = "".join(resources.files(package).joinpath(name).read_text("utf-8") for name in names)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -83,6 +83,47 @@ class RedisClient:
                 return await self._execute("EVAL", script.text, *words)
         except (RedisError, OSError) as error:
             raise await self._failed(error) from error
+
+    async def pipeline(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        """Run many commands in one round trip, in order, not as one: others may come between."""
+        try:
+            return await self._pipelined(commands)
+        except (RedisError, OSError) as error:
+            raise await self._failed(error) from error
+
+    async def atomically(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        """Run many commands as one."""
+        try:
+            return await self._pipelined(commands, atomic=True)
+        except (RedisError, OSError) as error:
+            raise await self._failed(error) from error
+
+    async def scripts(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]) -> list[Any]:
+        """Run a script many times in few round trips, each with its keys and arguments; return the replies in order.
+
+        The script must be one that may run twice: where Redis does not know it in the middle, all are run again.
+        """
+        if not calls:
+            return []
+        first = await self.script(script, *calls[0])
+        words = [("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls[1:]]
+        try:
+            return [first, *(await self._pipelined(words))]
+        except NoScriptError:
+            return [await self.script(script, keys, args) for keys, args in calls]
+        except (RedisError, OSError) as error:
+            raise await self._failed(error) from error
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values of many keys, in order."""
+        found: list[bytes | None] = await self.run("MGET", *keys) if keys else []
+        return found
+
+    async def _pipelined(self, commands: Sequence[Sequence[Word]], *, atomic: bool = False) -> list[Any]:
+        async with self._redis.pipeline(transaction=atomic) as pipeline:
+            for words in commands:
+                pipeline.execute_command(*words)
+            return list(await pipeline.execute())
 
     async def close(self) -> None:
         """Close all connections; commands under way fail."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from projections.follower import Status
+from projections.phase import Status
 from server.departure import again, read_ahead
 
 ALIAS: Final = "/mcp"

@@ -4,6 +4,7 @@ Everything is read when it is asked for; between two scrapes nothing is kept and
 tenant's id: there may be very many, and whoever looks at metrics need not know them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
@@ -12,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from projections.clock import boottime
-from projections.follower import Phase
+from projections.phase import Phase
 from registry.state import Quarantined
 from server import __version__
 from server.instruments import Instruments
@@ -75,7 +76,8 @@ class _Collector:
             (("repeated",), tally.repeated),
             (("conflict",), tally.conflicts),
         ]
-        outcomes: Samples = [((outcome,), count) for outcome, count in tally.outcomes.items()]
+        findings = self._of.follower.status.findings
+        outcomes: Samples = [((name,), count) for name, count in (Counter(tally.outcomes) | Counter(findings)).items()]
         yield _counter("log_appends", "Appends by what came of them.", appends, "outcome")
         yield _counter("log_append_retries", "Appends sent again after a lost reply.", [((), tally.append_retries)])
         yield _counter("log_outcomes", "What looks at the log led to.", outcomes, "outcome")

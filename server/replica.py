@@ -11,12 +11,15 @@ import structlog
 
 from projections.clock import ticking
 from projections.directory import Directory
-from projections.follower import Follower, Phase
+from projections.follower import Follower
 from projections.freshness import Freshness
 from projections.keyring import Keyring
+from projections.phase import STUCK, Phase
 from projections.presence import Presence, identity_of
+from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
 from projections.replicas import LEASE, Standing
+from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry.adoption import Adopted, adopt
 from registry.decide import require_live
@@ -26,6 +29,7 @@ from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
+from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
 from registry.tally import Tally
 from server import __version__
@@ -72,7 +76,9 @@ async def open_replica(
     commands = RedisClient.from_url(redis_url)
     tail = RedisClient.from_url(redis_url, connections=1, timeout=_TAIL_TIMEOUT)
     log = RedisLog(commands, tail, names)
-    directory, keyring, keys = Directory(), Keyring(log, master), TenantKeys(commands, names)
+    directory, keyring = Directory(), Keyring(log, master)
+    keys = TenantKeys(commands, names, lambda: directory.epoch)
+    owner, signer = _new_id(), Signer()
     pools = _pools(settings, directory, keyring)
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
@@ -94,19 +100,27 @@ async def open_replica(
     async def on_caught_up() -> None:
         if not follower.status.ready:
             _check_keys(keyring)
-        if serving:
-            await reconciler.mend()
+        reconciler.hurry()
 
+    restorer = Restorer(log, keyring, signer, actor=owner, now=_now, new_id=_new_id)
     follower = Follower(
-        log=log, directory=directory, on_change=on_change, on_caught_up=on_caught_up, now=_now, new_id=_new_id
+        log=log,
+        directory=directory,
+        rebuilder=Rebuilder(log, keys, full_replay=settings.full_replay),
+        on_change=on_change,
+        on_caught_up=on_caught_up,
+        restorer=restorer if serving and settings.on_log_loss == "restore" else None,
+        now=_now,
+        new_id=_new_id,
     )
     reconciler = Reconciler(
         redis=commands,
         names=names,
+        log=log,
         keys=keys,
         directory=directory,
         is_current=lambda: follower.status.phase is Phase.FOLLOWING,
-        owner=_new_id(),
+        owner=owner,
         every=settings.repair_seconds,
         tally=tally,
     )
@@ -164,8 +178,9 @@ async def _follow(follower: Follower, presence: Presence | None) -> None:
 
 
 def _standing(directory: Directory, follower: Follower) -> Standing:
-    status = follower.status
-    return Standing(log=str(directory.epoch), position=directory.position, state=status.phase, linked=not status.stuck)
+    log = directory.epoch.name if directory.epoch else ""
+    phase = follower.status.phase
+    return Standing(log=log, position=directory.position, state=phase, linked=phase not in {*STUCK, Phase.RESTORING})
 
 
 def _tell_quarantined(tenants: Sequence[Tenant]) -> int:

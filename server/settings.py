@@ -57,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_staleness: float = 60.0
     removal_wait: float = 5.0
     replica_name: str | None = None
+    on_log_loss: str = "restore"
+    full_replay: bool = False
     max_pools: int = 200
     max_connections: int = 400
     log_level: str = "info"
@@ -109,6 +111,8 @@ SETTINGS: Final = (
     Setting("max_staleness", "MCP_POSTGRES_MAX_STALENESS", "how long to serve while cut off from Redis; inf: for ever"),
     Setting("removal_wait", "MCP_POSTGRES_REMOVAL_WAIT", "longest wait for other replicas to apply a removal", _ALL),
     Setting("replica_name", "MCP_POSTGRES_REPLICA_NAME", "what others call this replica; else its host and process id"),
+    Setting("on_log_loss", "MCP_POSTGRES_ON_LOG_LOSS", "restore a lost log from what replicas hold, or halt"),
+    Setting("full_replay", "MCP_POSTGRES_FULL_REPLAY", "1: start from the whole log, however long it is"),
     Setting("max_pools", "MCP_POSTGRES_MAX_POOLS", "most tenants with open connections; the least recently used go"),
     Setting("max_connections", "MCP_POSTGRES_MAX_CONNECTIONS", "most connections of this replica to all tenants"),
     Setting("log_level", "MCP_POSTGRES_LOG_LEVEL", "debug, info, warning or error"),
@@ -136,6 +140,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 _TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _ONE_OF: Final = {
+    "on_log_loss": ("restore", "halt"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "console"),
 }

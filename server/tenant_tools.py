@@ -1,6 +1,6 @@
 """The tools that manage tenants."""
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -11,7 +11,7 @@ from projections.replicas import Confirmation
 from registry.chain import Recorded
 from registry.decide import require_live
 from registry.errors import InvalidInput, UnknownTenant
-from registry.events import TenantConfig, TenantRegistered
+from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
 from registry.names import check_command_id, check_tenant_id
@@ -37,6 +37,11 @@ from server.tenant_messages import (
 )
 from server.toolbox import Call, Hints, tool
 
+_WORDS: Final[dict[type[TenantEvent], str]] = {
+    TenantRegistered: "registered",
+    TenantRemoved: "removed",
+    TenantRestated: "restated",
+}
 _FIELDS = ("host", "port", "database", "user", "password")
 
 
@@ -210,13 +215,13 @@ def _change(recorded: Recorded, before: Recorded | None) -> Change:
     event = recorded.event
     fields: dict[str, Any] = {}
     password_changed = False
-    if isinstance(event, TenantRegistered):
-        old = before.event if before and isinstance(before.event, TenantRegistered) else None
+    if not isinstance(event, TenantRemoved) and event.config is not None:
+        old = before.event if before and not isinstance(before.event, TenantRemoved) else None
         fields = _difference(event.config, old.config if old else None)
         password_changed = event.secret != (old.secret if old else None)
     return Change(
         version=event.version,
-        what="registered" if isinstance(event, TenantRegistered) else "removed",
+        what=_WORDS[type(event)],
         at=event.time,
         by=event.actor,
         position=str(recorded.position),

@@ -10,6 +10,7 @@ from registry.memory_log import MemoryLog
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
+from tests.logs import append_one
 
 Damage: TypeAlias = Callable[[], Awaitable[None]]
 Propose: TypeAlias = Callable[..., Proposal]
@@ -49,7 +50,7 @@ def log(kind: str, request: pytest.FixtureRequest) -> TenantLog:
 @pytest.fixture
 async def start(log: TenantLog) -> Position:
     """The position of the first entry, which the fixture makes."""
-    start = await log.create("log_created.v1", b"{}")
+    start = await log.create("log_created.v1", b"{}", "epoch")
     assert start is not None
     return start
 
@@ -123,7 +124,7 @@ def append(log: TenantLog) -> Callable[[Proposal], Awaitable[Position]]:
     """What appends a proposal that nothing speaks against."""
 
     async def add(proposal: Proposal) -> Position:
-        outcome = await log.append(proposal)
+        outcome = await append_one(log, proposal)
         assert isinstance(outcome, Appended)
         return outcome.position
 
