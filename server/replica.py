@@ -35,7 +35,7 @@ from registry.tally import Tally
 from server import __version__
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
-from server.pools import Pools
+from server.pools import Lookup, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.settings import Settings
 from server.status_tools import StatusTools
@@ -79,7 +79,12 @@ async def open_replica(
     directory, keyring = Directory(), Keyring(log, master)
     keys = TenantKeys(commands, names, lambda: directory.epoch)
     owner, signer = _new_id(), Signer()
-    pools = _pools(settings, directory, keyring)
+
+    def lookup(tenant_id: str) -> Live:
+        follower.require_ready()
+        return require_live(tenant_id, directory.tenant(tenant_id))
+
+    pools = _pools(settings, lookup, keyring)
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
@@ -109,6 +114,7 @@ async def open_replica(
         rebuilder=Rebuilder(log, keys, full_replay=settings.full_replay),
         on_change=on_change,
         on_caught_up=on_caught_up,
+        freshness=freshness,
         restorer=restorer if serving and settings.on_log_loss == "restore" else None,
         now=_now,
         new_id=_new_id,
@@ -222,10 +228,7 @@ def _tell_adopted(adopted: Adopted) -> None:
         logger.warning("key not adopted", tenant=tenant_id[:80], reason=reason)
 
 
-def _pools(settings: Settings, directory: Directory, keyring: Keyring) -> Pools:
-    def lookup(tenant_id: str) -> Live:
-        return require_live(tenant_id, directory.tenant(tenant_id))
-
+def _pools(settings: Settings, lookup: Lookup, keyring: Keyring) -> Pools:
     return Pools(
         lookup=lookup,
         password=keyring.password,
