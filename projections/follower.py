@@ -29,6 +29,7 @@ _WAIT: Final = 0.8
 """Seconds that a read blocks; the log's end is looked at as often when nothing comes, so that a loss is seen in one."""
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _CATCH_UP: Final = 5.0
+_LOOK_AGAIN: Final = 10.0
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
@@ -75,6 +76,7 @@ class Follower:
         self._found: Finding | None = None
         self._findings: dict[Finding, int] = {}
         self._tries = 0
+        self._next_look = 0.0
         self._complete = asyncio.Event()
         self._moved = asyncio.Event()
         self._announced = START
@@ -274,12 +276,25 @@ class Follower:
                 if await self._fold_page(_WAIT):
                     continue
                 self._tries = 0
+                await self._look_again()
                 finding, end = await diagnose(self._log, self._directory)
                 # Between the empty read and the look at the end an entry may have come.
                 if finding is not Finding.CAUGHT_UP or (end != self.position and not await self._fold_page(0)):
                     return
             except LogDiverged:
                 return  # a closer look tells what that means
+
+    async def _look_again(self) -> None:
+        """See now and then whether tenants that could not be read can be: a key may have been put back."""
+        aside = self._directory.quarantined()
+        now = asyncio.get_running_loop().time()
+        if not aside or now < self._next_look:
+            return
+        self._next_look = now + _LOOK_AGAIN
+        for tenant in await self._rebuilder.reread(aside):
+            if self._directory.settle(tenant):
+                self._untold[tenant.tenant] = tenant
+                self._logger.info("tenant can be read again", tenant=tenant.tenant, position=str(tenant.position))
 
     async def _fold_page(self, wait: float) -> bool:
         """Fold what comes after the position; return whether anything did."""
