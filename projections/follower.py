@@ -73,6 +73,7 @@ class Follower:
         self._now = now
         self._new_id = new_id
         self._tries = 0
+        self._doubts = False
         self._next_look = 0.0
         self._complete = asyncio.Event()
         self._moved = asyncio.Event()
@@ -121,7 +122,13 @@ class Follower:
                     self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
                 self._enter(Phase.RESTORING if self._restorer else Phase.DIVERGED, error.message)
-            except (CorruptEntry, SecretUnreadable) as error:
+            except CorruptEntry as error:
+                # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
+                self._doubts = self._complete.is_set() and self._rebuilder.distrust_heads()
+                if not self._doubts:
+                    self._standing.halt(error, position=self.position)
+                    self._wake()
+            except SecretUnreadable as error:
                 self._standing.halt(error, position=self.position)
                 self._wake()
             except Exception:  # the supervising loop: a replica that stopped following must not look ready
@@ -231,6 +238,8 @@ class Follower:
     async def _look(self) -> Position:
         """See what has become of the log; return where it ends once this replica can go on."""
         finding, end = await diagnose(self._log, self._directory)
+        if self._doubts and not finding.is_loss:
+            finding, self._doubts = Finding.RESYNCHRONISED, False
         if finding is Finding.CAUGHT_UP and end is not None:
             return end
         await self._resynchronise(finding, end)

@@ -60,12 +60,21 @@ class Rebuilder:
         self._log = log
         self._documents = documents
         self._full_replay = full_replay
+        self._trusts_heads, self._used_heads = True, False
         self._progress = Progress(structlog.get_logger("follower"))
 
     @property
     def done(self) -> int:
         """How many entries or tenants the present or last work has got through."""
         return self._progress.done
+
+    def distrust_heads(self) -> bool:
+        """Replay the log from now on, where it can be: what heads told does not fit it.
+
+        Return whether there is something to gain: the last directory was made from heads, for their brevity.
+        """
+        used, self._trusts_heads = self._trusts_heads and self._used_heads, False
+        return used
 
     async def rebuild(self) -> Rebuilt:
         """Make a directory of the log up to where it ends now.
@@ -77,7 +86,7 @@ class Rebuilder:
         cut = await self._log.cut()
         if cut.end is None:
             raise LogDiverged("The log is gone.")
-        if not (self._full_replay or cut.end.seq <= SHORT or cut.epoch is None or cut.unreadable):
+        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= SHORT or cut.unreadable):
             return await self._from_cut(cut, cut.end, cut.epoch)
         try:
             directory = await self._replay(cut.end)
@@ -109,6 +118,7 @@ class Rebuilder:
         return directory
 
     async def _from_cut(self, cut: Cut, end: Position, epoch: Epoch) -> Rebuilt:
+        self._used_heads = True
         orphans = _orphans(cut, epoch)
         heads = {tenant: head for tenant, head in cut.heads.items() if tenant not in orphans}
         directory = Directory.of(end, epoch, await self._tenants(heads))
