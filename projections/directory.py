@@ -19,7 +19,7 @@ from registry.events import (
     TenantRestated,
 )
 from registry.log import START, Entry, Epoch, Foreign, Position
-from registry.state import Live, Quarantined, Tenant, evolve
+from registry.state import Live, Quarantined, Removed, Tenant, evolve
 
 
 class Directory:
@@ -28,6 +28,7 @@ class Directory:
     def __init__(self) -> None:
         self._tenants: dict[str, Tenant] = {}
         self._live = 0
+        self._aside: dict[str, Quarantined] = {}
         self.position: Position = START
         self.epoch: Epoch | None = None
 
@@ -43,7 +44,7 @@ class Directory:
     def become(self, other: "Directory") -> list[Tenant]:
         """Take over what `other` holds, all at once; return the tenants that are not as they were."""
         before, self._tenants = self._tenants, {tenant.tenant: tenant for tenant in other.all()}
-        self._live = len(other)
+        self._live, self._aside = len(other), {tenant.tenant: tenant for tenant in other.quarantined()}
         changed = [tenant for name, tenant in self._tenants.items() if before.get(name) != tenant]
         self.position, self.epoch = other.position, other.epoch
         return changed
@@ -70,6 +71,18 @@ class Directory:
         """Return the tenant, live or removed, or None if the log up to the position never told of it."""
         return self._tenants.get(tenant_id)
 
+    def quarantined(self) -> list[Quarantined]:
+        """Return the tenants that cannot be read here, in no order."""
+        return list(self._aside.values())
+
+    def settle(self, tenant: Live | Removed) -> bool:
+        """Put a tenant that can be read after all where it was set aside; return whether it still is, at that place."""
+        known = self._tenants.get(tenant.tenant)
+        if not isinstance(known, Quarantined) or known.position != tenant.position:
+            return False
+        self._put(tenant)
+        return True
+
     def live(self) -> list[Live]:
         """Return the tenants that may be used, by id."""
         return sorted(
@@ -88,12 +101,14 @@ class Directory:
             event = codec.decode(entry)
         except CorruptEntry as error:
             return self._quarantine(entry, error)
-        if isinstance(event, LogCreated) != (self.position == START):
+        if isinstance(event, LogCreated) != (self.position.seq == 0):
             raise CorruptEntry(
                 f"Entry {entry.position} is a {entry.type}; a log begins with its own creation, and only there.",
                 entry=entry.position.entry,
             )
         match event:
+            case TenantRegistered() | TenantRemoved() | TenantRestated():
+                return self._put(evolve(self._tenants.get(event.tenant), event, entry.position))
             case LogCreated():
                 self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
             case LogRestored():
@@ -101,8 +116,6 @@ class Directory:
                 self.epoch = Epoch(event.epoch, entry.position.entry, begun)
             case LogCompacted():
                 pass
-            case TenantRegistered() | TenantRemoved() | TenantRestated():
-                return self._put(evolve(self._tenants.get(event.tenant), event, entry.position))
             case _:
                 assert_never(event)
         return None
@@ -126,4 +139,8 @@ class Directory:
         before = self._tenants.get(after.tenant)
         self._tenants[after.tenant] = after
         self._live += isinstance(after, Live) - isinstance(before, Live)
+        if isinstance(after, Quarantined):
+            self._aside[after.tenant] = after
+        else:
+            self._aside.pop(after.tenant, None)
         return after

@@ -21,8 +21,9 @@ from projections.freshness import Freshness, Verdict, refusal
 from projections.phase import STUCK, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
+from projections.standing import Standing
 from registry import codec
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, TenancyError
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable
 from registry.events import LogCreated
 from registry.log import START, Head, Position, TenantLog
 from registry.restore import newest
@@ -32,6 +33,7 @@ _WAIT: Final = 0.8
 """Seconds that a read blocks; the log's end is looked at as often when nothing comes, so that a loss is seen in one."""
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _CATCH_UP: Final = 5.0
+_LOOK_AGAIN: Final = 10.0
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
@@ -76,17 +78,15 @@ class Follower:
         self._freshness = freshness or Freshness(math.inf, math.inf)
         self._now = now
         self._new_id = new_id
-        self._phase = Phase.CONNECTING
-        self._reason: str | None = None
-        self._found: Finding | None = None
-        self._findings: dict[Finding, int] = {}
         self._tries = 0
+        self._doubts = False
+        self._next_look = 0.0
         self._complete = asyncio.Event()
         self._moved = asyncio.Event()
         self._announced = START
         self._untold: dict[str, Tenant] = {}
-        self._halted: type[TenancyError] = RegistryUnavailable
         self._logger = structlog.get_logger("follower")
+        self._standing = Standing(self._logger)
 
     @property
     def position(self) -> Position:
@@ -101,16 +101,17 @@ class Follower:
     @property
     def status(self) -> Status:
         """Return what the follower is doing now."""
+        standing = self._standing
         return Status(
-            phase=self._phase,
-            ready=self._complete.is_set() and self._phase is not Phase.HALTED and self._verdict() is Verdict.FRESH,
-            degraded=is_degraded(self._phase),
+            phase=standing.phase,
+            ready=self._complete.is_set() and standing.phase is not Phase.HALTED and self._verdict() is Verdict.FRESH,
+            degraded=is_degraded(standing.phase),
             position=str(self.position),
             epoch=self._directory.epoch.name if self._directory.epoch else None,
             tenants=len(self._directory),
-            reason=self._reason,
-            found=self._found,
-            findings=dict(self._findings),
+            reason=standing.reason,
+            found=standing.found,
+            findings=dict(standing.findings),
         )
 
     async def run(self) -> None:
@@ -123,13 +124,19 @@ class Follower:
                 await self._settle()
                 await self._tail()
             except RegistryUnavailable as error:
-                if self._phase is not Phase.HALTED:
+                if self._standing.phase is not Phase.HALTED:
                     self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
                 self._enter(Phase.RESTORING if self._restorer else Phase.DIVERGED, error.message)
-            except (CorruptEntry, SecretUnreadable) as error:
-                self._halted = type(error)
-                self._enter(Phase.HALTED, error.message)
+            except CorruptEntry as error:
+                # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
+                self._doubts = self._complete.is_set() and self._rebuilder.distrust_heads()
+                if not self._doubts:
+                    self._standing.halt(error, position=self.position)
+                    self._wake()
+            except SecretUnreadable as error:
+                self._standing.halt(error, position=self.position)
+                self._wake()
             except Exception:  # the supervising loop: a replica that stopped following must not look ready
                 self._logger.exception("follower broke")
                 self._enter(Phase.HALTED, "The follower broke; the log of this replica has the cause. Restart it.")
@@ -143,8 +150,8 @@ class Follower:
         `RegistryUnavailable`, or why the log cannot be read, before the whole fold was in once; `StaleReplica` while it
         may be too old. To be asked again after each wait: this process may have been frozen in it.
         """
-        if self._phase is Phase.HALTED or not self._complete.is_set():
-            self._require_following()
+        if self._standing.phase is Phase.HALTED or not self._complete.is_set():
+            self._standing.require_following()
         verdict = self._verdict()
         if verdict is not Verdict.FRESH:
             raise refusal(verdict)
@@ -156,7 +163,7 @@ class Follower:
         """
         self.require_ready()
         known = self._directory.tenant(tenant_id)
-        if isinstance(known, Live) or (known and self._phase is Phase.RESTORING):
+        if isinstance(known, Live) or (known and self._standing.phase is Phase.RESTORING):
             return known  # a removal that the log has lost holds all the same
         return await self.refresh(tenant_id)
 
@@ -174,10 +181,10 @@ class Follower:
         Raises `RegistryUnavailable` if Redis does not answer, the tail is late or the log is being restored,
         `LogDiverged` and `CorruptEntry` if the log cannot be followed. May be cancelled.
         """
-        self._require_following()
+        self._standing.require_following()
         (head,) = await self._log.heads([tenant_id])
         if head is not None and not await self._reached_head(head):
-            self._require_following()
+            self._standing.require_following()
             raise RegistryUnavailable("This replica is behind the log; try again.", position=str(self.position))
         return self._directory.tenant(tenant_id)
 
@@ -188,7 +195,7 @@ class Follower:
         """
         try:
             async with asyncio.timeout(_CATCH_UP):
-                while not self._includes(position) and self._phase not in STUCK:
+                while not self._includes(position) and self._standing.phase not in STUCK:
                     await self._moved.wait()
         except TimeoutError:
             pass
@@ -233,11 +240,11 @@ class Follower:
             self._logger.warning(
                 "the log is new and empty; if there were tenants, keep the replicas running that still know them"
             )
-        if self._phase is Phase.CONNECTING:
+        if self._standing.phase is Phase.CONNECTING:
             self._enter(Phase.REPLAYING)
         rebuilt = await self._rebuilder.rebuild()
         if rebuilt.hole:
-            self._finds(Finding.RESYNCHRONISED, rebuilt.hole)
+            self._standing.finds(Finding.RESYNCHRONISED, rebuilt.hole, position=self.position)
         if rebuilt.orphans:
             await self._restore(rebuilt, Finding.LOG_REPLACED)
         await self._become(rebuilt.directory)
@@ -246,6 +253,8 @@ class Follower:
     async def _look(self) -> Position:
         """See what has become of the log; return where it ends once this replica can go on."""
         finding, end = await diagnose(self._log, self._directory)
+        if self._doubts and not finding.is_loss:
+            finding, self._doubts = Finding.RESYNCHRONISED, False
         if finding is Finding.CAUGHT_UP and end is not None:
             return end
         await self._resynchronise(finding, end)
@@ -254,7 +263,7 @@ class Follower:
     async def _resynchronise(self, finding: Finding, end: Position | None = None) -> None:
         """Change over to what the log says now, and before that say again what it has lost."""
         reason = _told(finding, self.position, end, restores=self._restorer is not None)
-        self._finds(finding, reason)
+        self._standing.finds(finding, reason, position=self.position)
         if finding.is_loss:
             if self._restorer is None:
                 raise LogDiverged(reason)
@@ -288,7 +297,9 @@ class Follower:
             try:
                 if await self._fold_page(_WAIT):
                     continue
-                self._tries, asked = 0, boottime()
+                self._tries = 0
+                await self._look_again()
+                asked = boottime()
                 finding, end = await diagnose(self._log, self._directory)
                 # Between the empty read and the look at the end an entry may have come.
                 if finding is not Finding.CAUGHT_UP or (end != self.position and not await self._fold_page(0)):
@@ -297,6 +308,18 @@ class Follower:
                     self._freshness.heard(asked)
             except LogDiverged:
                 return  # a closer look tells what that means
+
+    async def _look_again(self) -> None:
+        """See now and then whether tenants that could not be read can be: a key may have been put back."""
+        aside = self._directory.quarantined()
+        now = asyncio.get_running_loop().time()
+        if not aside or now < self._next_look:
+            return
+        self._next_look = now + _LOOK_AGAIN
+        for tenant in await self._rebuilder.reread(aside):
+            if self._directory.settle(tenant):
+                self._untold[tenant.tenant] = tenant
+                self._logger.info("tenant can be read again", tenant=tenant.tenant, position=str(tenant.position))
 
     async def _fold_page(self, wait: float) -> bool:
         """Fold what comes after the position; return whether anything did."""
@@ -317,7 +340,7 @@ class Follower:
         return bool(entries)
 
     def _verdict(self) -> Verdict:
-        return self._freshness.verdict(boottime(), cut_off=self._phase is Phase.CUT_OFF)
+        return self._freshness.verdict(boottime(), cut_off=self._standing.phase is Phase.CUT_OFF)
 
     def _tell_applied(self, before: Position, tenant: Tenant | None) -> None:
         self._logger.debug(
@@ -345,39 +368,9 @@ class Follower:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    def _require_following(self) -> None:
-        """Refuse what needs the log while it cannot be followed, with the reason."""
-        match self._phase:
-            case Phase.FOLLOWING | Phase.CUT_OFF:
-                return
-            case Phase.DIVERGED:
-                raise LogDiverged(self._reason or "The log is not the one this replica has read.")
-            case Phase.HALTED:
-                raise self._halted(self._reason or "The log has an entry that cannot be read.")
-            case Phase.RESTORING:
-                raise RegistryUnavailable(f"The log is being restored; try again in a few seconds. {self._reason}")
-            case Phase.CONNECTING | Phase.REPLAYING:
-                raise RegistryUnavailable(
-                    f"This replica has not read the whole registry yet. {self._reason or 'Try again.'}"
-                )
-
-    def _finds(self, finding: Finding, reason: str) -> None:
-        """Note what was found: once, however often it is found again before the replica has got over it."""
-        if finding.is_loss and self._phase in {Phase.RESTORING, Phase.DIVERGED} and finding is self._found:
-            return
-        self._found = finding
-        self._findings[finding] = self._findings.get(finding, 0) + 1
-        self._logger.warning("log does not link", finding=finding, reason=reason, position=str(self.position))
-
     def _enter(self, phase: Phase, reason: str | None = None) -> None:
-        """Change the phase, and say so once, however often the reason is put anew."""
-        entered = (phase, reason is None) != (self._phase, self._reason is None)
-        self._phase, self._reason = phase, reason
+        self._standing.enter(phase, reason, position=self.position)
         self._wake()
-        if not entered:
-            return
-        log = self._logger.error if phase in STUCK else self._logger.info if reason is None else self._logger.warning
-        log("registry " + phase.replace("_", " "), phase=phase, reason=reason, position=str(self.position))
 
 
 def _told(finding: Finding, position: Position, end: Position | None, *, restores: bool) -> str:

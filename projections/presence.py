@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from projections.clock import boottime
-from projections.replicas import LEASE, Confirmation, Identity, ReplicaState, Standing, judge, line_of, read_line
+from projections.replicas import LEASE, Confirmation, Identity, ReplicaState, Whereabouts, judge, line_of, read_line
 from registry.errors import RegistryUnavailable
 from registry.log import Position
 from registry.names import Names
@@ -48,7 +48,7 @@ class Presence:
         redis: RedisClient,
         names: Names,
         identity: Identity,
-        tell: Callable[[], Standing],
+        tell: Callable[[], Whereabouts],
         on_seen: Callable[[float, float], None] = lambda _sent, _answered: None,
     ) -> None:
         self._redis = redis
@@ -148,7 +148,7 @@ class Presence:
         """Return what is known of this very replica as of now, without its heartbeat's detour."""
         if state.identity.name != self.name:
             return state
-        return msgspec.structs.replace(state, standing=self._tell(), last_seen=0.0)
+        return msgspec.structs.replace(state, whereabouts=self._tell(), last_seen=0.0)
 
     async def _beat(self) -> None:
         sent = boottime()

@@ -31,11 +31,14 @@ class Progress:
         self._begun = self._told = 0.0
         self.done = 0
 
+    def begin(self) -> None:
+        """Take the time from here: another piece of work begins."""
+        self._begun = self._told = time.monotonic()
+        self.done = 0
+
     def report(self, done: int, total: int) -> None:
         """Say how far it is, if it is time to: `done` of `total` are."""
         now = time.monotonic()
-        if done < self.done or not self.done:
-            self._begun = self._told = now
         self.done = done
         finished = done >= total
         if now - self._told < (_REDRAW if self._bar else _EVERY) and not (finished and self._told > self._begun):

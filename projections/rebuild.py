@@ -16,7 +16,7 @@ from projections.progress import Progress
 from registry import codec
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import LogCompacted, LogCreated, LogRestored
-from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog
+from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog, entry_order
 from registry.state import Live, Quarantined, Removed, Tenant, stated
 from registry.stored import tenant_of
 
@@ -60,6 +60,7 @@ class Rebuilder:
         self._log = log
         self._documents = documents
         self._full_replay = full_replay
+        self._trusts_heads, self._used_heads = True, False
         self._progress = Progress(structlog.get_logger("follower"))
 
     @property
@@ -67,22 +68,31 @@ class Rebuilder:
         """How many entries or tenants the present or last work has got through."""
         return self._progress.done
 
+    def distrust_heads(self) -> bool:
+        """Replay the log from now on, where it can be: what heads told does not fit it.
+
+        Return whether there is something to gain: the last directory was made from heads, for their brevity.
+        """
+        used, self._trusts_heads = self._trusts_heads and self._used_heads, False
+        return used
+
     async def rebuild(self) -> Rebuilt:
         """Make a directory of the log up to where it ends now.
 
         Raises `LogDiverged` if there is none or neither way can be gone, `CorruptEntry` if an entry or a head cannot be
         read, and `RegistryUnavailable`. May be cancelled.
         """
+        self._progress.begin()
         cut = await self._log.cut()
         if cut.end is None:
             raise LogDiverged("The log is gone.")
-        if not (self._full_replay or cut.end.seq <= SHORT or cut.epoch is None or cut.unreadable):
+        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= SHORT or cut.unreadable):
             return await self._from_cut(cut, cut.end, cut.epoch)
         try:
             directory = await self._replay(cut.end)
         except LogDiverged as hole:
             return await self._around(hole, cut, cut.end)
-        return Rebuilt(directory, await self._orphans(cut, directory.epoch))
+        return Rebuilt(directory, await self._by_name(_orphans(cut, directory.epoch)))
 
     async def _around(self, hole: LogDiverged, cut: Cut, end: Position) -> Rebuilt:
         if cut.unreadable:
@@ -108,12 +118,26 @@ class Rebuilder:
         return directory
 
     async def _from_cut(self, cut: Cut, end: Position, epoch: Epoch) -> Rebuilt:
-        heads = {tenant: head for tenant, head in cut.heads.items() if not epoch.is_orphan(head)}
+        self._used_heads = True
+        orphans = _orphans(cut, epoch)
+        heads = {tenant: head for tenant, head in cut.heads.items() if tenant not in orphans}
         directory = Directory.of(end, epoch, await self._tenants(heads))
-        return Rebuilt(directory, await self._orphans(cut, epoch))
+        return Rebuilt(directory, await self._by_name(orphans))
 
-    async def _orphans(self, cut: Cut, epoch: Epoch | None) -> dict[str, Tenant]:
-        heads = {tenant: head for tenant, head in cut.heads.items() if epoch and epoch.is_orphan(head)}
+    async def reread(self, tenants: Sequence[Quarantined]) -> list[Live | Removed]:
+        """Look again at tenants that could not be read; return those that can be now, at the place where they were.
+
+        Raises `RegistryUnavailable` and `CorruptEntry`. May be cancelled.
+        """
+        heads = await self._log.heads([tenant.tenant for tenant in tenants])
+        same = {
+            tenant.tenant: head
+            for tenant, head in zip(tenants, heads, strict=True)
+            if head and head.position == tenant.position
+        }
+        return [tenant for tenant in await self._tenants(same) if not isinstance(tenant, Quarantined)]
+
+    async def _by_name(self, heads: dict[str, Head]) -> dict[str, Tenant]:
         return {tenant.tenant: tenant for tenant in await self._tenants(heads)}
 
     async def _tenants(self, heads: dict[str, Head]) -> list[Tenant]:
@@ -135,6 +159,11 @@ class Rebuilder:
             return []
         entries = await self._log.entries([head.position.entry for head in heads.values()])
         return [_from_entry(name, head, entry) for (name, head), entry in zip(heads.items(), entries, strict=True)]
+
+
+def _orphans(cut: Cut, epoch: Epoch | None) -> dict[str, Head]:
+    begun = entry_order(epoch.begun if epoch else START.entry)
+    return {tenant: head for tenant, head in cut.heads.items() if entry_order(head.position.entry) < begun}
 
 
 def _from_entry(tenant: str, head: Head, entry: Entry | Foreign | None) -> Live | Removed | Quarantined:

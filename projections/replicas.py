@@ -32,7 +32,7 @@ FORGOTTEN: Final = 86_400.0
 """Seconds after which one that was not seen is forgotten; more if it may serve for longer."""
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
     """Where a replica is.
 
     Attributes:
@@ -83,7 +83,7 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
     """One replica as of one look; `last_seen` is seconds before it."""
 
     identity: Identity
-    standing: Standing
+    whereabouts: Whereabouts
     last_seen: float
 
     @property
@@ -107,9 +107,8 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
 
         The entry's id is compared, too: one that read entries which a failover lost may be further by number alone.
         """
-        standing = self.standing
-        mine = standing.position
-        if standing.log != log or not standing.linked:
+        mine = self.whereabouts.position
+        if self.whereabouts.log != log or not self.whereabouts.linked:
             return False
         if mine.seq == position.seq:
             return mine.entry == position.entry
@@ -138,17 +137,17 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     unknown: str | None = None
 
 
-def line_of(identity: Identity, standing: Standing) -> bytes:
+def line_of(identity: Identity, whereabouts: Whereabouts) -> bytes:
     """Return what a replica tells of itself, as JSON."""
     bound = identity.max_staleness
     return msgspec.json.encode(
         Line(
             name=identity.name,
-            log=standing.log,
-            seq=standing.position.seq,
-            entry=standing.position.entry,
-            state=standing.state,
-            linked=standing.linked,
+            log=whereabouts.log,
+            seq=whereabouts.position.seq,
+            entry=whereabouts.position.entry,
+            state=whereabouts.state,
+            linked=whereabouts.linked,
             version=identity.version,
             host=identity.host,
             pid=identity.pid,
@@ -170,8 +169,10 @@ def read_line(text: bytes, now: int) -> ReplicaState | None:
         pid=line.pid,
         max_staleness=math.inf if line.max_staleness is None else line.max_staleness,
     )
-    standing = Standing(log=line.log, position=Position(line.seq, line.entry), state=line.state, linked=line.linked)
-    return ReplicaState(identity=identity, standing=standing, last_seen=max(0.0, (now - line.seen) / 1000))
+    whereabouts = Whereabouts(
+        log=line.log, position=Position(line.seq, line.entry), state=line.state, linked=line.linked
+    )
+    return ReplicaState(identity=identity, whereabouts=whereabouts, last_seen=max(0.0, (now - line.seen) / 1000))
 
 
 def judge(replicas: Sequence[ReplicaState], position: Position, log: str) -> Confirmation:
@@ -181,7 +182,7 @@ def judge(replicas: Sequence[ReplicaState], position: Position, log: str) -> Con
         if each.has_applied(position, log):
             confirmed.append(each.identity.name)
         elif each.may_serve:
-            at = each.standing.position
+            at = each.whereabouts.position
             pending.append(Pending(name=each.identity.name, position=at, last_seen=each.last_seen))
     return Confirmation(confirmed=sorted(confirmed), pending=sorted(pending, key=lambda one: one.name))
 

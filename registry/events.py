@@ -56,7 +56,7 @@ class LogCreated(_Fact, frozen=True, kw_only=True, gc=False, tag="log_created.v1
 class LogRestored(_Fact, frozen=True, kw_only=True, gc=False, tag="log_restored.v1"):
     """The log had lost entries; `actor`, a replica that held them, states anew behind this entry what they said.
 
-    A new epoch begins here: what was told of the lost entries, and of entries of the same number since, differs from it.
+    A new epoch begins here: it tells apart what was lost and what has its number since.
     """
 
     epoch: str

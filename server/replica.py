@@ -18,7 +18,7 @@ from projections.phase import STUCK, Phase
 from projections.presence import Presence, identity_of
 from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
-from projections.replicas import LEASE, Standing
+from projections.replicas import LEASE, Whereabouts
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry.adoption import Adopted, adopt
@@ -92,7 +92,7 @@ async def open_replica(
         redis=commands,
         names=names,
         identity=identity_of(settings.replica_name, __version__, settings.max_staleness),
-        tell=lambda: _standing(directory, follower),
+        tell=lambda: _whereabouts(directory, follower),
         on_seen=freshness.seen,
     )
 
@@ -183,10 +183,10 @@ async def _follow(follower: Follower, presence: Presence | None) -> None:
     await follower.run()
 
 
-def _standing(directory: Directory, follower: Follower) -> Standing:
+def _whereabouts(directory: Directory, follower: Follower) -> Whereabouts:
     log = directory.epoch.name if directory.epoch else ""
     phase = follower.status.phase
-    return Standing(log=log, position=directory.position, state=phase, linked=phase not in {*STUCK, Phase.RESTORING})
+    return Whereabouts(log=log, position=directory.position, state=phase, linked=phase not in {*STUCK, Phase.RESTORING})
 
 
 def _tell_quarantined(tenants: Sequence[Tenant]) -> int:

@@ -109,8 +109,8 @@ class StatusTools:
 def _line(state: ReplicaState) -> ReplicaLine:
     return ReplicaLine(
         name=state.identity.name,
-        position=str(state.standing.position),
-        phase=state.standing.state,
+        position=str(state.whereabouts.position),
+        phase=state.whereabouts.state,
         last_seen=round(state.last_seen, 1),
         live=state.live,
     )

@@ -11,7 +11,7 @@ import redis
 from structlog.testing import capture_logs
 
 from projections.presence import Presence, identity_of
-from projections.replicas import FORGOTTEN, LEASE, Standing
+from projections.replicas import FORGOTTEN, LEASE, Whereabouts
 from registry.log import START, Position
 from registry.names import Names
 from registry.redis_client import RedisClient
@@ -31,7 +31,7 @@ class Peer:
             redis=self.redis,
             names=Names(),
             identity=identity_of(name, "1.2.3", bound),
-            tell=lambda: Standing(log=self.log, position=self.position, state="following", linked=self.linked),
+            tell=lambda: Whereabouts(log=self.log, position=self.position, state="following", linked=self.linked),
             on_seen=lambda sent, answered: self.seen.append((sent, answered)),
         )
         self.name = self.presence.name
@@ -79,7 +79,7 @@ async def test_replicas_see_each_other_by_redis_clock_and_one_that_leaves_is_gon
         async with other.running():
             mine, theirs = await other.presence.replicas()
             assert (mine.identity.name, theirs.identity.name) == (one.name, other.name)
-            assert (mine.standing.position, theirs.standing.position) == (AT, START)
+            assert (mine.whereabouts.position, theirs.whereabouts.position) == (AT, START)
             assert (mine.identity.version, theirs.identity.max_staleness) == ("1.2.3", math.inf)
             assert mine.live
             assert theirs.live

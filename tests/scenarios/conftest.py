@@ -287,6 +287,10 @@ class Replica:
         )
         self._following = asyncio.create_task(self._follower.run())
 
+    async def writes(self, *_its_keys: str) -> list[str]:
+        await self._mend()
+        return []
+
     async def freezes(self) -> list[str]:
         await self.stop()
         return []

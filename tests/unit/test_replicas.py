@@ -13,7 +13,7 @@ from projections.replicas import (
     Identity,
     Pending,
     ReplicaState,
-    Standing,
+    Whereabouts,
     judge,
     line_of,
     read_line,
@@ -36,7 +36,7 @@ def replica(
 ) -> ReplicaState:
     return ReplicaState(
         identity=Identity(name=name, version="1", host="h", pid=7, max_staleness=bound),
-        standing=Standing(log=log, position=at, state="following", linked=linked),
+        whereabouts=Whereabouts(log=log, position=at, state="following", linked=linked),
         last_seen=last_seen,
     )
 
@@ -89,7 +89,7 @@ def test_those_that_were_not_seen_for_a_day_are_forgotten_unless_they_may_serve_
 @pytest.mark.parametrize("bound", [0.0, 60.0, math.inf])
 def test_what_a_replica_tells_is_read_back_as_it_was(bound: float) -> None:
     one = replica(bound=bound, linked=False)
-    text = line_of(one.identity, one.standing)
+    text = line_of(one.identity, one.whereabouts)
     stored = text[:-1] + b',"seen":5000}'
     assert read_line(stored, 7500) == msgspec.structs.replace(one, last_seen=2.5)
     assert read_line(stored, 4000) == one, "a clock that went back is no time that passed"
@@ -102,5 +102,5 @@ def test_what_none_of_ours_wrote_is_no_replica(text: bytes) -> None:
 
 def test_a_later_versions_replica_is_read_although_it_tells_more() -> None:
     one = replica()
-    text = line_of(one.identity, one.standing)[:-1] + b',"mood":"good","seen":0}'
+    text = line_of(one.identity, one.whereabouts)[:-1] + b',"mood":"good","seen":0}'
     assert read_line(text, 0) == one
