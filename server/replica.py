@@ -88,9 +88,8 @@ async def open_replica(
         rebuilder=Rebuilder(log, keys, full_replay=settings.full_replay),
         on_change=on_change,
         on_caught_up=on_caught_up,
-        restorer=restorer if serving and settings.on_log_loss == "restore" else None,
-        now=_now,
-        new_id=_new_id,
+        restorer=restorer,
+        restores=serving and settings.on_log_loss == "restore",
     )
     reconciler = Reconciler(
         redis=commands,
