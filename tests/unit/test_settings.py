@@ -29,6 +29,8 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "connect_timeout": ("1", 1.0),
     "drain_seconds": ("0", 0.0),
     "repair_seconds": ("2", 2.0),
+    "on_log_loss": ("halt", "halt"),
+    "full_replay": ("1", True),
     "max_pools": ("3", 3),
     "max_connections": ("4", 4),
     "log_level": ("debug", "debug"),
