@@ -53,11 +53,11 @@ async def diagnose(log: TenantLog, directory: Directory) -> tuple[Finding, Posit
 
 
 async def _is_another(log: TenantLog, directory: Directory) -> bool:
-    """Whether the log was begun after the one that was read; asked of the log itself where nothing notes it."""
+    """Whether the log was begun after the one that was read, if anything says so."""
     if directory.epoch is None:
         return False
-    begun = (await log.epoch() or directory.epoch).begun
-    return begun != directory.epoch.begun
+    noted = await log.epoch()
+    return noted is not None and noted.begun != directory.epoch.begun
 
 
 def _went_elsewhere(before: Entry | Foreign | None, following: Entry | None, position: Position) -> bool:

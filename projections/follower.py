@@ -9,7 +9,6 @@ what it holds.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Final, TypeAlias
 
 import structlog
@@ -22,11 +21,9 @@ from projections.phase import STUCK, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
-from registry import codec
+from registry import restore
 from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable
-from registry.events import LogCreated
 from registry.log import START, Head, Position, TenantLog
-from registry.restore import newest
 from registry.state import Live, Tenant
 
 _WAIT: Final = 0.8
@@ -34,6 +31,8 @@ _WAIT: Final = 0.8
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _CATCH_UP: Final = 5.0
 _LOOK_AGAIN: Final = 10.0
+_SHOWN: Final = 20
+"""Ids in a message."""
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
@@ -51,22 +50,21 @@ class Follower:
         on_change: Told the tenants that a page of entries changed, after the directory has them; awaited.
         on_caught_up: Called each time the tail is about to begin, after a replay or a lost connection. May raise
             `SecretUnreadable`: then this replica is of no use, and halts.
+        restorer: Begins a log where there is none, knows what one has lost, and says it again.
+        restores: Whether it may; if not, the replica waits for an operator.
         freshness: How old what this replica holds may be; without one, it serves that for ever.
-        restorer: Says again what the log has lost; without one, the replica waits for an operator.
-        now, new_id: The clock and fresh ids, for the log's first entry.
     """
 
-    def __init__(  # noqa: PLR0913 - the log, what is kept of it, who is told, and what is done when it does not link
+    def __init__(
         self,
         *,
         log: TenantLog,
         directory: Directory,
         rebuilder: Rebuilder,
+        restorer: Restorer,
         on_change: OnChange,
         on_caught_up: OnCaughtUp,
-        now: Callable[[], datetime],
-        new_id: Callable[[], str],
-        restorer: Restorer | None = None,
+        restores: bool = True,
         freshness: Freshness | None = None,
     ) -> None:
         self._log = log
@@ -75,9 +73,8 @@ class Follower:
         self._on_caught_up = on_caught_up
         self._rebuilder = rebuilder
         self._restorer = restorer
+        self._restores = restores
         self._freshness = freshness or Freshness(math.inf, math.inf)
-        self._now = now
-        self._new_id = new_id
         self._tries = 0
         self._doubts = False
         self._next_look = 0.0
@@ -127,7 +124,7 @@ class Follower:
                 if self._standing.phase is not Phase.HALTED:
                     self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
-                self._enter(Phase.RESTORING if self._restorer else Phase.DIVERGED, error.message)
+                self._enter(Phase.RESTORING if self._restores else Phase.DIVERGED, error.message)
             except CorruptEntry as error:
                 # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
                 self._doubts = self._complete.is_set() and self._rebuilder.distrust_heads()
@@ -230,9 +227,7 @@ class Follower:
 
     async def _begin(self) -> Position:
         """Read the log for the first time, making it if there is none; return where it ends."""
-        epoch = self._new_id()
-        first = LogCreated(event_id=self._new_id(), time=self._now(), actor="registry", epoch=epoch)
-        end = await self._log.create(codec.type_of(first), codec.encode(first), epoch)
+        end = await self._restorer.begin()
         if end is None:
             await self._resynchronise(Finding.LOG_GONE)
             return self.position
@@ -245,8 +240,7 @@ class Follower:
         rebuilt = await self._rebuilder.rebuild()
         if rebuilt.hole:
             self._standing.finds(Finding.RESYNCHRONISED, rebuilt.hole, position=self.position)
-        if rebuilt.orphans:
-            await self._restore(rebuilt, Finding.LOG_REPLACED)
+        await self._restore(rebuilt, Finding.LOG_REPLACED)
         await self._become(rebuilt.directory)
         return self.position
 
@@ -262,14 +256,14 @@ class Follower:
 
     async def _resynchronise(self, finding: Finding, end: Position | None = None) -> None:
         """Change over to what the log says now, and before that say again what it has lost."""
-        reason = _told(finding, self.position, end, restores=self._restorer is not None)
+        reason = _told(finding, self.position, end, restores=self._restores)
         self._standing.finds(finding, reason, position=self.position)
         if finding.is_loss:
-            if self._restorer is None:
+            if not self._restores:
                 raise LogDiverged(reason)
             self._enter(Phase.RESTORING, reason)
-        if finding is Finding.LOG_GONE and self._restorer:
-            await self._restorer.begin_anew()
+        if finding is Finding.LOG_GONE:
+            await self._restorer.begin(anew=True)
         rebuilt = await self._rebuilder.rebuild()
         await self._restore(rebuilt, finding)
         await self._become(rebuilt.directory)
@@ -278,13 +272,15 @@ class Follower:
         """Say again what this replica, and what an earlier log has left, know and the log does not."""
         held = {tenant.tenant: tenant for tenant in self._directory.all()}
         for name, orphan in rebuilt.orphans.items():
-            held[name] = newest(held.get(name), orphan) or orphan
-        if self._restorer is None:
-            if rebuilt.orphans:
-                self._logger.error("heads of an earlier log are left", tenants=sorted(rebuilt.orphans)[:20])
-            return
-        live, removed = await self._restorer.restore(held.values(), rebuilt.directory, self._directory, finding)
-        self._logger.info("log restored", finding=finding, live=live, removed=removed)
+            held[name] = restore.newest(held.get(name), orphan) or orphan
+        missing = self._restorer.missing(held.values(), rebuilt.directory)
+        if missing and not self._restores:
+            names = ", ".join(sorted(tenant.tenant for tenant in missing)[:_SHOWN])
+            raise LogDiverged(f"The log does not say what is known of {len(missing)} tenants ({names}). {_KEEP}")
+        if missing:
+            self._enter(Phase.RESTORING, f"The log does not say what is known of {len(missing)} tenants.")
+            live, removed = await self._restorer.restore(held.values(), rebuilt.directory, self._directory, finding)
+            self._logger.info("log restored", finding=finding, live=live, removed=removed)
 
     async def _become(self, directory: Directory) -> None:
         for tenant in self._directory.become(directory):

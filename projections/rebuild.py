@@ -176,7 +176,7 @@ def _from_entry(tenant: str, head: Head, entry: Entry | Foreign | None) -> Live 
             reason = error.message
         else:
             if not isinstance(event, LogCreated | LogRestored | LogCompacted) and event.tenant == tenant:
-                return stated(event, entry.position)
+                return stated(event, entry.position, head.born)
             reason = f"the entry {entry.position.entry} that its head names is not its own"
     return Quarantined(
         tenant=tenant, version=head.version, position=head.position, event_id=head.event_id, reason=reason

@@ -114,10 +114,9 @@ async def open_replica(
         rebuilder=Rebuilder(log, keys, full_replay=settings.full_replay),
         on_change=on_change,
         on_caught_up=on_caught_up,
+        restorer=restorer,
+        restores=serving and settings.on_log_loss == "restore",
         freshness=freshness,
-        restorer=restorer if serving and settings.on_log_loss == "restore" else None,
-        now=_now,
-        new_id=_new_id,
     )
     reconciler = Reconciler(
         redis=commands,

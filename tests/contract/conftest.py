@@ -1,7 +1,8 @@
 """One log under two implementations, and the ways in which the world damages it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeAlias
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
 
 import pytest
 
@@ -12,6 +13,7 @@ from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from tests.logs import append_one
 
+TIME: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 Damage: TypeAlias = Callable[[], Awaitable[None]]
 Propose: TypeAlias = Callable[..., Proposal]
 
@@ -62,6 +64,7 @@ def lose_stream(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
     async def lose() -> None:
         if isinstance(log, MemoryLog):
             log._entries.clear()
+            log._end = None
         else:
             await _raw(request).run("DEL", Names().stream)
 
@@ -75,6 +78,7 @@ def lose_everything(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
     async def lose() -> None:
         if isinstance(log, MemoryLog):
             log._entries.clear()
+            log._end = log._epoch = None
             log._heads.clear()
             log._keys.clear()
         else:
@@ -111,7 +115,8 @@ def propose() -> Propose:
         data: bytes = b"{}",
         key: KeyChange | None = None,
     ) -> Proposal:
-        head = Head(START, 1, alive, f"event of {command}", command, digest)
+        told = (TIME, "ann", None, "0d1c2b3a49586776" if alive else None)
+        head = Head(START, 1, alive, f"event of {command}", command, digest, *told)
         return Proposal(
             tenant=tenant, expected=expected, after=after, type="t", data=data, head=head, key=key or KeepKey()
         )

@@ -22,6 +22,7 @@ Propose: TypeAlias = Callable[..., Proposal]
 STREAM: Final = "mcp:postgres:tenant-events"
 HEADS: Final = "{mcp:postgres:tenant-events}:heads"
 DATA_KEYS: Final = "{mcp:postgres:tenant-events}:keys"
+EPOCH: Final = "{mcp:postgres:tenant-events}:epoch"
 
 
 @pytest.fixture
@@ -87,8 +88,9 @@ async def test_the_keys_have_the_names_and_types_that_the_design_promises(
 
     keys = {key.decode() for key in await commands.run("KEYS", "*")}
 
-    assert keys == {STREAM, HEADS, DATA_KEYS}
+    assert keys == {STREAM, HEADS, DATA_KEYS, EPOCH}
     assert [await commands.run("TYPE", key) for key in (STREAM, HEADS, DATA_KEYS)] == [b"stream", b"hash", b"hash"]
+    assert await commands.run("GET", EPOCH) == f"epoch|{start.entry}|{start.entry}".encode()
     assert await commands.run("HGETALL", DATA_KEYS) == {b"acme": b"wrapped"}
 
 
@@ -110,7 +112,8 @@ async def test_a_head_is_readable_with_redis_cli(
 
     head = await commands.run("HGET", HEADS, "acme")
 
-    assert head.decode() == f"2|{end.entry}|1|1|event of command|command|digest"
+    told = "2026-11-22T10:00:00+00:00||0d1c2b3a49586776|ann"
+    assert head.decode() == f"2|{end.entry}|1|1|event of command|command|digest|{told}"
 
 
 async def test_scripts_that_redis_forgot_are_sent_again(
@@ -156,13 +159,28 @@ async def test_after_its_last_entry_was_deleted_the_log_still_says_where_it_ende
     assert not await redis_log.read(start, 10)
 
 
-async def test_whoever_has_read_an_entry_that_was_deleted_may_not_write(
+async def test_whoever_has_read_an_entry_that_was_deleted_may_write_if_it_is_the_end_that_the_log_remembers(
     redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
 ) -> None:
     end = await append(propose(start))
     await commands.run("XDEL", STREAM, end.entry)
 
-    assert await append_one(redis_log, propose(end, tenant="beta")) == Diverged(end)
+    outcome = await append_one(redis_log, propose(end, tenant="beta"))
+
+    assert isinstance(outcome, Appended)
+    assert outcome.position.seq == end.seq + 1
+    assert await entry_in(redis_log, outcome.position.entry) == Entry(outcome.position, end.entry, "t", b"{}")
+
+
+async def test_whoever_has_read_an_entry_that_was_deleted_may_not_write_once_the_log_went_on(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    lost = await append(propose(start))
+    end = await append(propose(start, tenant="beta"))
+    await commands.run("XDEL", STREAM, lost.entry)
+
+    assert await append_one(redis_log, propose(lost, tenant="gamma")) == Diverged(end)
+    assert await redis_log.end() == end
 
 
 async def test_an_entry_after_a_deleted_one_shows_that_one_is_missing(

@@ -33,6 +33,8 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "max_staleness": ("inf", math.inf),
     "removal_wait": ("0", 0.0),
     "replica_name": ("web-1", "web-1"),
+    "on_log_loss": ("halt", "halt"),
+    "full_replay": ("1", True),
     "max_pools": ("3", 3),
     "max_connections": ("4", 4),
     "log_level": ("debug", "debug"),
