@@ -10,7 +10,8 @@ from typing import Final
 
 from registry.chain import Recorded, events_back
 from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import Appended, Conflict, Outcome, Position, Proposal, TenantLog
+from registry.log import Appended, Conflict, Outcome, Position, Proposal, Repeated, TenantLog
+from registry.tally import Tally
 
 REMEMBERED: Final = 32
 """How many of a tenant's last commands are known again when they are repeated."""
@@ -25,16 +26,22 @@ class Appender:
     """Appends to one log; what is proposed while a batch is under way travels together in the next.
 
     May be cancelled: an event is then in the log whole or not at all.
+
+    Args:
+        log: Where events go.
+        tally: Where it is counted what came of them.
     """
 
-    def __init__(self, log: TenantLog) -> None:
+    def __init__(self, log: TenantLog, tally: Tally | None = None) -> None:
         self._log = log
+        self._tally = tally or Tally()
         self._turn = asyncio.Lock()
         self._waiting: list[tuple[Proposal, asyncio.Future[Outcome]]] = []
 
     async def append(self, proposal: Proposal) -> Outcome:
         """Append, or say why not; `RegistryUnavailable` if the last try got no reply either."""
         outcome, tries = await self._try(proposal, 1)
+        self._count(outcome)
         if tries > 1 and isinstance(outcome, Conflict) and outcome.head:
             # The first try may have been appended and overtaken: then the head tells of the other's command alone.
             found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected)
@@ -62,8 +69,14 @@ class Appender:
         except RegistryUnavailable:
             if number == TRIES:
                 raise
+        self._tally.append_retries += 1
         await asyncio.sleep(_PAUSE * (number - 1))
         return await self._try(proposal, number + 1)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._tally.appended += isinstance(outcome, Appended)
+        self._tally.repeated += isinstance(outcome, Repeated)
+        self._tally.conflicts += isinstance(outcome, Conflict)
 
     async def _travel(self, proposal: Proposal) -> Outcome:
         """Wait for the batch under way, then send what has gathered, unless somebody has done so for us."""

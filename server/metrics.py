@@ -4,7 +4,6 @@ Everything is read when it is asked for; between two scrapes nothing is kept and
 tenant's id: there may be very many, and whoever looks at metrics need not know them.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
@@ -76,8 +75,8 @@ class _Collector:
             (("repeated",), tally.repeated),
             (("conflict",), tally.conflicts),
         ]
-        findings = self._of.follower.status.findings
-        outcomes: Samples = [((name,), count) for name, count in (Counter(tally.outcomes) | Counter(findings)).items()]
+        found = {finding.value: count for finding, count in self._of.follower.status.findings.items()}
+        outcomes: Samples = [((name,), count) for name, count in {**tally.outcomes, **found}.items()]
         yield _counter("log_appends", "Appends by what came of them.", appends, "outcome")
         yield _counter("log_append_retries", "Appends sent again after a lost reply.", [((), tally.append_retries)])
         yield _counter("log_outcomes", "What looks at the log led to.", outcomes, "outcome")
