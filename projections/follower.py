@@ -7,13 +7,16 @@ what it holds.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 import structlog
 
+from projections.clock import boottime
 from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
+from projections.freshness import Freshness, Verdict, refusal
 from projections.phase import STUCK, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
@@ -49,6 +52,7 @@ class Follower:
             `SecretUnreadable`: then this replica is of no use, and halts.
         restorer: Begins a log where there is none, knows what one has lost, and says it again.
         restores: Whether it may; if not, the replica waits for an operator.
+        freshness: How old what this replica holds may be; without one, it serves that for ever.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Follower:
         on_change: OnChange,
         on_caught_up: OnCaughtUp,
         restores: bool = True,
+        freshness: Freshness | None = None,
     ) -> None:
         self._log = log
         self._directory = directory
@@ -69,6 +74,7 @@ class Follower:
         self._rebuilder = rebuilder
         self._restorer = restorer
         self._restores = restores
+        self._freshness = freshness or Freshness(math.inf, math.inf)
         self._tries = 0
         self._doubts = False
         self._next_look = 0.0
@@ -95,7 +101,7 @@ class Follower:
         standing = self._standing
         return Status(
             phase=standing.phase,
-            ready=self._complete.is_set() and standing.phase is not Phase.HALTED,
+            ready=self._complete.is_set() and standing.phase is not Phase.HALTED and self._verdict() is Verdict.FRESH,
             degraded=is_degraded(standing.phase),
             position=str(self.position),
             epoch=self._directory.epoch.name if self._directory.epoch else None,
@@ -136,9 +142,16 @@ class Follower:
             self._tries += 1
 
     def require_ready(self) -> None:
-        """Raise unless the whole fold was in once: `RegistryUnavailable`, or why the log cannot be read."""
+        """Raise unless what is folded may be served.
+
+        `RegistryUnavailable`, or why the log cannot be read, before the whole fold was in once; `StaleReplica` while it
+        may be too old. To be asked again after each wait: this process may have been frozen in it.
+        """
         if self._standing.phase is Phase.HALTED or not self._complete.is_set():
             self._standing.require_following()
+        verdict = self._verdict()
+        if verdict is not Verdict.FRESH:
+            raise refusal(verdict)
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant for use. One that is unknown or removed here may be live elsewhere: the log is asked first.
@@ -199,6 +212,7 @@ class Follower:
 
         The end is fixed before, so that steady writers do not keep us from being ready.
         """
+        asked = boottime()
         end = await (self._begin() if self.position == START else self._look())
         while self.position.seq < end.seq:
             if not await self._fold_page(0):
@@ -208,6 +222,7 @@ class Follower:
             await self._log.mark_epoch(self._directory.epoch)
         await self._on_caught_up()
         self._complete.set()
+        self._freshness.heard(asked)
         self._enter(Phase.FOLLOWING)
 
     async def _begin(self) -> Position:
@@ -280,10 +295,13 @@ class Follower:
                     continue
                 self._tries = 0
                 await self._look_again()
+                asked = boottime()
                 finding, end = await diagnose(self._log, self._directory)
                 # Between the empty read and the look at the end an entry may have come.
                 if finding is not Finding.CAUGHT_UP or (end != self.position and not await self._fold_page(0)):
                     return
+                if end == self.position:
+                    self._freshness.heard(asked)
             except LogDiverged:
                 return  # a closer look tells what that means
 
@@ -302,6 +320,7 @@ class Follower:
     async def _fold_page(self, wait: float) -> bool:
         """Fold what comes after the position; return whether anything did."""
         await self._announce()
+        asked = boottime()
         entries = await self._log.read(self.position, PAGE, wait)
         try:
             for entry in entries:
@@ -312,7 +331,12 @@ class Follower:
                     self._untold[tenant.tenant] = tenant
         finally:
             await self._announce()
+        if 0 < len(entries) < PAGE:  # nothing read is no news: a log that was emptied reads the same
+            self._freshness.heard(asked)
         return bool(entries)
+
+    def _verdict(self) -> Verdict:
+        return self._freshness.verdict(boottime(), cut_off=self._standing.phase is Phase.CUT_OFF)
 
     def _tell_applied(self, before: Position, tenant: Tenant | None) -> None:
         self._logger.debug(

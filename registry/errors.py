@@ -68,6 +68,13 @@ class RegistryUnavailable(TenancyError):
     retryable = True
 
 
+class StaleReplica(TenancyError):
+    """This replica cannot know whether what it holds is still so: it was cut off or stood still for too long."""
+
+    code = "stale_replica"
+    retryable = True
+
+
 class LogDiverged(TenancyError):
     """The log is not the one this replica has read: lost, shortened or replaced."""
 

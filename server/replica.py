@@ -9,12 +9,16 @@ from typing import Final
 
 import structlog
 
+from projections.clock import ticking
 from projections.directory import Directory
 from projections.follower import Follower
+from projections.freshness import Freshness
 from projections.keyring import Keyring
-from projections.phase import Phase
+from projections.phase import STUCK, Phase
+from projections.presence import Presence, identity_of
 from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
+from projections.replicas import LEASE, Whereabouts
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry.adoption import Adopted, adopt
@@ -27,11 +31,16 @@ from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
+from registry.tally import Tally
+from server import __version__
 from server.database_tools import DatabaseTools
-from server.pools import Pools
+from server.instruments import Instruments
+from server.pools import Lookup, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.settings import Settings
+from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
+from server.tool_tally import ToolTally
 from server.toolbox import Toolbox
 
 _TAIL_TIMEOUT: Final = 4.0
@@ -43,11 +52,12 @@ _SHOWN: Final = 20
 
 
 class Replica:
-    """What the outside of a replica needs: its tools, and whether it is ready."""
+    """What the outside of a replica needs: its tools, whether it is ready, and its numbers."""
 
-    def __init__(self, toolbox: Toolbox, follower: Follower) -> None:
+    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments) -> None:
         self.toolbox = toolbox
         self.follower = follower
+        self.instruments = instruments
 
 
 @asynccontextmanager
@@ -60,7 +70,7 @@ async def open_replica(
         settings: Checked settings.
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
-        serving: Also adopt and mend keys; one who only looks changes nothing.
+        serving: Also adopt and mend keys, and be seen by the other replicas; one who only looks changes nothing.
     """
     names = Names(settings.prefix)
     commands = RedisClient.from_url(redis_url)
@@ -69,11 +79,27 @@ async def open_replica(
     directory, keyring = Directory(), Keyring(log, master)
     keys = TenantKeys(commands, names, lambda: directory.epoch)
     owner, signer = _new_id(), Signer()
-    pools = _pools(settings, directory, keyring)
+
+    def lookup(tenant_id: str) -> Live:
+        follower.require_ready()
+        return require_live(tenant_id, directory.tenant(tenant_id))
+
+    pools = _pools(settings, lookup, keyring)
+    tally, tools = Tally(), ToolTally()
+    freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
+
+    presence = Presence(
+        redis=commands,
+        names=names,
+        identity=identity_of(settings.replica_name, __version__, settings.max_staleness),
+        tell=lambda: _whereabouts(directory, follower),
+        on_seen=freshness.seen,
+    )
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
-        _tell_quarantined(tenants)
+        presence.moved()  # the removed tenants' pools refuse from here on
+        tally.quarantined += _tell_quarantined(tenants)
         await keyring.refresh(tenants)
 
     async def on_caught_up() -> None:
@@ -90,6 +116,7 @@ async def open_replica(
         on_caught_up=on_caught_up,
         restorer=restorer,
         restores=serving and settings.on_log_loss == "restore",
+        freshness=freshness,
     )
     reconciler = Reconciler(
         redis=commands,
@@ -100,6 +127,7 @@ async def open_replica(
         is_current=lambda: follower.status.phase is Phase.FOLLOWING,
         owner=owner,
         every=settings.repair_seconds,
+        tally=tally,
     )
     registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id)
     toolbox = Toolbox.of(
@@ -110,32 +138,61 @@ async def open_replica(
             log=log,
             pools=pools,
             connect_timeout=settings.connect_timeout,
+            confirmer=presence,
+            removal_wait=settings.removal_wait,
         ),
+        StatusTools(follower=follower, directory=directory, presence=presence),
         DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
+        observe=tools.note,
+    )
+    instruments = Instruments(
+        follower=follower,
+        directory=directory,
+        freshness=freshness,
+        presence=presence,
+        pools=pools,
+        tally=tally,
+        tools=tools,
     )
 
     async def adopt_once() -> None:
         await follower.complete()
         await _adopt(commands, names, follower, registry)
 
-    loops = [asyncio.create_task(follower.run(), name="follower")]
+    loops = [asyncio.create_task(ticking(freshness.tick))]
     if serving:
-        loops += [asyncio.create_task(reconciler.run()), asyncio.create_task(adopt_once())]
+        loops += [asyncio.create_task(each) for each in (presence.run(), reconciler.run(), adopt_once())]
+    loops.append(asyncio.create_task(_follow(follower, presence if serving else None), name="follower"))
     try:
-        yield Replica(toolbox, follower)
+        yield Replica(toolbox, follower, instruments)
     finally:
         for loop in loops:
             loop.cancel()
         await asyncio.wait(loops)
         await pools.close()
+        await presence.leave()
         await tail.close()
         await commands.close()
 
 
-def _tell_quarantined(tenants: Sequence[Tenant]) -> None:
-    for tenant in tenants:
-        if isinstance(tenant, Quarantined):
-            structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+async def _follow(follower: Follower, presence: Presence | None) -> None:
+    """Follow the log; with `presence`, as one whom the others see before it reads, so that it misses no removal."""
+    if presence:
+        await presence.introduced()
+    await follower.run()
+
+
+def _whereabouts(directory: Directory, follower: Follower) -> Whereabouts:
+    log = directory.epoch.name if directory.epoch else ""
+    phase = follower.status.phase
+    return Whereabouts(log=log, position=directory.position, state=phase, linked=phase not in {*STUCK, Phase.RESTORING})
+
+
+def _tell_quarantined(tenants: Sequence[Tenant]) -> int:
+    quarantined = [tenant for tenant in tenants if isinstance(tenant, Quarantined)]
+    for tenant in quarantined:
+        structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+    return len(quarantined)
 
 
 def _check_keys(keyring: Keyring) -> None:
@@ -170,10 +227,7 @@ def _tell_adopted(adopted: Adopted) -> None:
         logger.warning("key not adopted", tenant=tenant_id[:80], reason=reason)
 
 
-def _pools(settings: Settings, directory: Directory, keyring: Keyring) -> Pools:
-    def lookup(tenant_id: str) -> Live:
-        return require_live(tenant_id, directory.tenant(tenant_id))
-
+def _pools(settings: Settings, lookup: Lookup, keyring: Keyring) -> Pools:
     return Pools(
         lookup=lookup,
         password=keyring.password,

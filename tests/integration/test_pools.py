@@ -77,6 +77,9 @@ class Town:
         """Know a tenant, as the follower does."""
         return self._tenants.get(tenant)
 
+    def require_ready(self) -> None:
+        """Be ready, as a follower that follows is."""
+
     def register(self, tenant: str = "acme", *, password: str | None = PASSWORD, **config: object) -> None:
         """Register anew; a password that is the same keeps its version."""
         before = self._tenants.get(tenant)

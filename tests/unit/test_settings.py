@@ -1,5 +1,6 @@
 """Settings: flags before environment before defaults, every problem at once, and documents that keep up."""
 
+import math
 import re
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,9 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "connect_timeout": ("1", 1.0),
     "drain_seconds": ("0", 0.0),
     "repair_seconds": ("2", 2.0),
+    "max_staleness": ("inf", math.inf),
+    "removal_wait": ("0", 0.0),
+    "replica_name": ("web-1", "web-1"),
     "on_log_loss": ("halt", "halt"),
     "full_replay": ("1", True),
     "max_pools": ("3", 3),
@@ -116,7 +120,7 @@ def test_every_setting_is_told_in_the_help_and_the_document_with_its_default(set
 
 
 def test_the_document_tells_every_bound() -> None:
-    told = re.findall(r"^- `(\w+)`: (\S+) to (\d+)", DOCUMENT, re.MULTILINE)
+    told = re.findall(r"^- `(\w+)`: (\S+) to (\d+|inf)", DOCUMENT, re.MULTILINE)
     variables = {setting.field: setting.variable for setting in SETTINGS}
     assert told == [(variables[field], str(low), str(high)) for field, (low, high) in BOUNDS.items()]
 
@@ -169,7 +173,7 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
     ("field", "wrong"),
     [
         *(("port", wrong) for wrong in ("-1", "65536", "1.5", "http")),
-        *(("path", wrong) for wrong in ("mcp", "/livez", "/readyz")),
+        *(("path", wrong) for wrong in ("mcp", "/livez", "/readyz", "/metrics")),
         *(("prefix", wrong) for wrong in ("{a}", "a*", "a b", "a\nb")),
         *(("statement_timeout", wrong) for wrong in ("0", "-1", "nan", "inf", "soon")),
         *(("lock_timeout", wrong) for wrong in ("0", "nan", "inf")),
@@ -177,7 +181,10 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
         *(("drain_seconds", wrong) for wrong in ("-1", "nan", "inf")),
         *((field, wrong) for field in ("max_rows", "max_pools", "max_connections") for wrong in ("0", "-3", "x")),
         *((field, "1023") for field in ("max_body_bytes", "max_result_bytes")),
-        *((field, f"{high + 1}") for field, (_, high) in BOUNDS.items()),
+        *((field, f"{high + 1}") for field, (_, high) in BOUNDS.items() if high < math.inf),
+        *(("max_staleness", wrong) for wrong in ("-1", "nan", "-inf", "1e400", "soon")),
+        *(("removal_wait", wrong) for wrong in ("-1", "nan", "inf")),
+        *(("replica_name", wrong) for wrong in ("a b", "-a", "a\n", "x" * 101, "{a}")),
         *((field, "1e400") for field in ("statement_timeout", "lock_timeout", "connect_timeout", "drain_seconds")),
         ("max_rows", "9" * 5000),
         ("log_level", "loud"),
