@@ -115,7 +115,7 @@ def propose() -> Propose:
         data: bytes = b"{}",
         key: KeyChange | None = None,
     ) -> Proposal:
-        told = (TIME, "ann", None, "0d1c2b3a49586776" if alive else None)
+        told = (TIME, "ann", None, None, "0d1c2b3a49586776" if alive else None)
         head = Head(START, 1, alive, f"event of {command}", command, digest, *told)
         return Proposal(
             tenant=tenant, expected=expected, after=after, type="t", data=data, head=head, key=key or KeepKey()

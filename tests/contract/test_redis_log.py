@@ -112,7 +112,7 @@ async def test_a_head_is_readable_with_redis_cli(
 
     head = await commands.run("HGET", HEADS, "acme")
 
-    told = "2026-11-22T10:00:00+00:00||0d1c2b3a49586776|ann"
+    told = "2026-11-22T10:00:00+00:00|||0d1c2b3a49586776|ann"
     assert head.decode() == f"2|{end.entry}|1|1|event of command|command|digest|{told}"
 
 

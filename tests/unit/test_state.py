@@ -139,7 +139,9 @@ def test_an_event_states_the_whole_tenant_whatever_was_before(
 ) -> None:
     event, position = makers[kind](_next_version(states[state])), Position(9, "9-0")
 
-    assert stated(event, position) == evolve(states[state], event, position)
+    after = evolve(states[state], event, position)
+
+    assert stated(event, position, after.born if isinstance(after, Live) else None) == after
 
 
 def test_a_registration_states_the_whole_tenant(
