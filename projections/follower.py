@@ -98,15 +98,17 @@ class Follower:
     @property
     def status(self) -> Status:
         """Return what the follower is doing now."""
-        standing = self._standing
+        standing, verdict = self._standing, self._verdict()
+        complete = self._complete.is_set() and standing.phase is not Phase.HALTED
+        too_old = refusal(verdict).message if complete and verdict is not Verdict.FRESH else None
         return Status(
             phase=standing.phase,
-            ready=self._complete.is_set() and standing.phase is not Phase.HALTED and self._verdict() is Verdict.FRESH,
+            ready=complete and too_old is None,
             degraded=is_degraded(standing.phase),
             position=str(self.position),
             epoch=self._directory.epoch.name if self._directory.epoch else None,
             tenants=len(self._directory),
-            reason=standing.reason,
+            reason=standing.reason or too_old,
             found=standing.found,
             findings=dict(standing.findings),
         )

@@ -68,7 +68,9 @@ def test_a_replica_that_wakes_without_redis_serves_nothing_until_it_has_read_wha
     for tool in ("list_tables", "list_schemas", "get_tenant"):
         error = other.call(tool, tenant_id="acme")
         assert (error["code"], error["retryable"]) == ("stale_replica", True), "it served what it remembered"
-    assert other.get("/readyz")[0] == 503
+    status, told = other.get("/readyz")
+    assert (status, told["ready"]) == (503, False)
+    assert told["reason"]
     own_redis.start()
     eventually(lambda: other.get("/readyz")[0] == 200, "it never caught up")
     assert other.call("list_tables", tenant_id="acme")["code"] == "removed_tenant"

@@ -4,17 +4,22 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import redis
 from structlog.testing import capture_logs
 
+from projections.phase import Phase
 from projections.presence import Presence, identity_of
 from projections.replicas import FORGOTTEN, LEASE, Whereabouts
 from registry.log import START, Position
 from registry.names import Names
 from registry.redis_client import RedisClient
+from registry.secrets import MasterKeys, new_master_key
+from server.replica import open_replica
+from server.settings import Settings
 
 KEY: Final = Names().replicas
 AT: Final = Position(5, "1763856000000-0")
@@ -240,3 +245,22 @@ async def test_a_redis_that_lets_a_replica_read_and_not_tell_is_told_in_the_log(
 async def test_without_a_name_a_replica_is_called_after_its_host_and_process() -> None:
     identity = identity_of(None, "1", 60)
     assert identity.name.startswith(f"{identity.host}-{identity.pid}-")
+
+
+async def test_a_replica_that_others_cannot_see_is_not_ready_and_says_why(
+    redis_url: str,
+    client: Any,  # noqa: ANN401 - as above
+    tmp_path: Path,
+) -> None:
+    keys = ("~mcp:*", "~{mcp:postgres:tenant-events}:[^r]*", f"%R~{KEY}")
+    client.execute_command("ACL", "SETUSER", "deaf", "on", "nopass", "+@all", *keys)
+    settings = Settings(data_dir=tmp_path)
+    try:
+        url = redis_url.replace("unix://", "unix://deaf:x@")
+        async with open_replica(settings, url, MasterKeys.parse(new_master_key("one"))) as replica:
+            await asyncio.wait_for(replica.follower.complete(), 20)
+            status = replica.follower.status
+            assert (status.phase, status.ready) == (Phase.FOLLOWING, False)
+            assert status.reason
+    finally:
+        client.acl_deluser("deaf")
