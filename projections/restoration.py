@@ -36,6 +36,7 @@ from registry.log import (
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant
 from registry.stored import proposed_head
+from registry.tally import Tally
 
 _BATCH: Final = 100
 """Proposals in one script: 100 hold Redis for about 4 ms."""
@@ -52,6 +53,7 @@ class Restorer:
         signer: Signs what is appended, if events are signed here.
         actor: This replica's name, for the log.
         now, new_id: The clock and fresh ids.
+        tally: Where what was restored is counted.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Restorer:
         actor: str,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        tally: Tally | None = None,
     ) -> None:
         self._log = log
         self._keyring = keyring
@@ -70,6 +73,7 @@ class Restorer:
         self._actor = actor
         self._now = now
         self._new_id = new_id
+        self._tally = tally or Tally()
         self._logger = structlog.get_logger("restorer")
 
     async def begin(self, *, anew: bool = False) -> Position | None:
@@ -112,6 +116,8 @@ class Restorer:
                 told |= {each.tenant for each in said}
                 await asyncio.sleep(0)
             await self._fold(directory)
+        self._tally.restorations += noted
+        self._tally.restated += len(told)
         return live, removed
 
     def missing(self, held: Iterable[Tenant], directory: Directory) -> list[Live | Removed]:

@@ -34,6 +34,7 @@ from registry.planner import Caller, Plan, Planner, Status
 from registry.secrets import MasterKeys
 from registry.state import Quarantined, Removed, Tenant, evolve
 from registry.stored import proposed_head
+from registry.tally import Tally
 
 _ROUNDS: Final = 16
 """How often a decision is made anew when other writers of the same tenant were faster."""
@@ -93,6 +94,7 @@ class TenantRegistry:
         master: What wraps data keys.
         now: The clock.
         new_id: Fresh ids for events and commands.
+        tally: Where what came of appends is counted.
     """
 
     def __init__(
@@ -104,9 +106,10 @@ class TenantRegistry:
         master: MasterKeys,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        tally: Tally | None = None,
     ) -> None:
         self._log = log
-        self._appender = Appender(log)
+        self._appender = Appender(log, tally)
         self._planner = Planner(log, master, now, new_id)
         self._view = view
         self._keys = keys

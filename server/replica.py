@@ -107,7 +107,7 @@ async def open_replica(
             _check_keys(keyring)
         reconciler.hurry()
 
-    restorer = Restorer(log, keyring, signer, actor=owner, now=_now, new_id=_new_id)
+    restorer = Restorer(log, keyring, signer, actor=presence.name, now=_now, new_id=_new_id, tally=tally)
     follower = Follower(
         log=log,
         directory=directory,
@@ -129,7 +129,7 @@ async def open_replica(
         every=settings.repair_seconds,
         tally=tally,
     )
-    registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id)
+    registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, tally=tally)
     toolbox = Toolbox.of(
         TenantTools(
             registry=registry,
