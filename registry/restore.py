@@ -6,6 +6,7 @@ that a tenant had on either way is not used for another event.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import Enum, auto
 
 import msgspec
@@ -32,7 +33,15 @@ def newest(one: Tenant | None, other: Tenant | None) -> Tenant | None:
         return one or other
     if isinstance(one, Quarantined) or isinstance(other, Quarantined):
         return other if isinstance(one, Quarantined) else one
-    return max(one, other, key=lambda known: (known.changed_at, known.version))
+    return max(one, other, key=_order)
+
+
+def _order(known: Live | Removed) -> tuple[datetime, int, str]:
+    """Return what of two states the later one has more of.
+
+    Invariant: what is said anew of a state has its time and a higher version, so that it is not said once more.
+    """
+    return known.changed_at, known.version, known.event_id
 
 
 def depends_on_lineage(held: Tenant, current: Tenant | None) -> bool:
@@ -54,6 +63,8 @@ def lineage_of(removal: Removed, events_back: Sequence[TenantEvent]) -> Lineage:
             break
         if isinstance(event, TenantRemoved) or (isinstance(event, TenantRegistered) and event.previous is None):
             return Lineage.ANEW
+        if isinstance(event, TenantRestated) and event.version > removal.version:
+            return Lineage.ANEW  # said by who had read on in the lost log, behind the removal
     return Lineage.UNAWARE
 
 
@@ -72,7 +83,7 @@ def restated(held: Tenant, current: Tenant | None, lineage: Lineage, new_id: str
         return msgspec.structs.replace(held, position=START)
     if held.event_id == current.event_id:
         return None
-    overrules = held.changed_at >= current.changed_at
+    overrules = _order(held) > _order(current)
     if depends_on_lineage(held, current):
         overrules = lineage is Lineage.UNAWARE
         if lineage is Lineage.INCLUDED:
