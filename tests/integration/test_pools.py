@@ -109,6 +109,7 @@ class Town:
                 digest="one:0d",
                 changed_at=EPOCH,
                 changed_by="ann",
+                born=EPOCH,
                 config=TenantConfig(**reached),
                 secret=secret,
             )

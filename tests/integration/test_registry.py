@@ -100,11 +100,10 @@ class Replica:
             log=self.log,
             directory=self.directory,
             rebuilder=Rebuilder(self.log, self.keys),
-            restorer=restorer if restores else None,
+            restorer=restorer,
+            restores=restores,
             on_change=self._on_change,
             on_caught_up=self._on_caught_up,
-            now=_now,
-            new_id=_new_id,
         )
         self.registry = TenantRegistry(
             log=self.log,

@@ -39,6 +39,7 @@ def live(seq: int, *, tenant: str = "acme", host: str = "db") -> Live:
         digest="one:0d",
         changed_at=TIME,
         changed_by="ann",
+        born=TIME,
         config=TenantConfig(host=host, database="app", user="reader", ssl="require", max_pool_size=4),
         secret=SealedSecret(key="9c1f04aa", version=1, sealed="AAAA"),
     )

@@ -42,7 +42,7 @@ configs: Final = st.builds(
     max_pool_size=st.integers(1, 100),
 )
 secrets: Final = st.none() | st.builds(SealedSecret, key=ids, version=st.integers(1, 9), sealed=ids)
-lives: Final = st.builds(Live, config=configs, secret=secrets, **told)
+lives: Final = st.builds(Live, config=configs, secret=secrets, born=told["changed_at"], **told)
 removals: Final = st.builds(Removed, **told)
 
 ACME: Final = Live(
@@ -54,6 +54,7 @@ ACME: Final = Live(
     digest="one:0d",
     changed_at=datetime(2026, 11, 22, 10, 0, 1, 250_000, tzinfo=UTC),
     changed_by="ann",
+    born=datetime(2026, 11, 20, 9, 0, tzinfo=UTC),
     mac="one:00",
     config=TenantConfig(host="db.example", database="app", user="reader"),
     secret=SealedSecret(key="k", version=2, sealed="AAAA"),
