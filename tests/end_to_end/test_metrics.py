@@ -67,11 +67,22 @@ def test_the_numbers_are_those_of_what_happened(serve: Start, acme: Fields, redi
     assert now["tool_call_seconds_count list_tables"] == now["tool_call_seconds_bucket +Inf list_tables"] == 2
     assert (now["pools_open"], now["pool_connections"], now["pool_calls_running"]) == (1, 1, 0)
     assert now["key_repairs_total"] == 0
+    assert (now["log_appends_total appended"], now["log_appends_total conflict"]) == (1, 0)
+    assert now["registry_staleness_seconds"] >= 0
     with redis.Redis.from_url(redis_url) as client:
         client.delete("mcp:postgres:tenant:acme")
     eventually(lambda: values(replica)["key_repairs_total"] == 1, "the repair was not counted")
     assert "acme" not in scraped(replica)
     assert "made_up" not in scraped(replica)
+
+
+def test_a_lost_log_and_its_restoration_are_counted(serve: Start, acme: Fields, redis_url: str) -> None:
+    replica = serve()
+    replica.call("register_tenant", **acme)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    eventually(lambda: values(replica)["log_outcomes_total restored"] == 1, "nothing was restored")
+    assert values(replica)["log_outcomes_total log_gone"] == 1
 
 
 def test_replicas_are_counted_and_one_that_is_not_ready_still_answers(serve: Start) -> None:
