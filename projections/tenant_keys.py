@@ -50,7 +50,7 @@ class TenantKeys:
         for start in range(0, len(known), _PAGE):
             await asyncio.sleep(0)  # calls go first: nobody waits for this
             page = known[start : start + _PAGE]
-            found = await self._redis.run("MGET", *(self._names.tenant(tenant.tenant) for tenant in page))
+            found = await self._redis.get_many([self._names.tenant(tenant.tenant) for tenant in page])
             for tenant, document in zip(page, found, strict=True):
                 if document != (document_of(tenant) or None) and await self.materialise(tenant):
                     mended.append(tenant.tenant)

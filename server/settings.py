@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from server import redis_url
+from registry import redis_url
 
 Command: TypeAlias = Literal["serve", "run", "tenants"]
 _SERVERS: Final[tuple[Command, ...]] = ("serve", "run")

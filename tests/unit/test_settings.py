@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from registry.redis_client import RedisClient
+from registry import redis_url
+from registry.redis_node import NodeMaker
 from server import cli
 from server.settings import BOUNDS, OF_REDIS, SETTINGS, Setting, Settings, SettingsError, is_loopback, load
 
@@ -221,7 +222,7 @@ def test_a_redis_url_that_cannot_be_used_is_told_at_start_without_any_of_it(url:
 def test_a_redis_url_that_is_accepted_is_one_that_the_client_takes(url: str, key_file: Path) -> None:
     url = url.format(ca=key_file)
     assert load({"redis_url": url, "key_file": str(key_file)}, {}).redis_url == url
-    RedisClient.from_url(url)._redis.connection_pool.make_connection()
+    NodeMaker(redis_url.read(url), 1, 1.0).server(("redis", 6379))._pool.make_connection()
 
 
 @pytest.mark.parametrize(
