@@ -16,7 +16,7 @@ import structlog
 from projections.directory import Directory
 from projections.progress import Progress
 from registry import codec
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, TenancyError
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, TenancyError, UnsafeRedis
 from registry.events import LogCreated
 from registry.log import START, Position, TenantLog
 from registry.state import Live, Tenant
@@ -73,7 +73,7 @@ class Follower:
         directory: What is kept; nobody else may apply to it.
         on_change: Told the tenants that a page of entries changed, after the directory has them; awaited.
         on_caught_up: Called each time the tail is about to begin, after a replay or a lost connection. May raise
-            `SecretUnreadable`: then this replica is of no use, and halts.
+            `SecretUnreadable` or `UnsafeRedis`: then this replica is of no use, and halts.
         now, new_id: The clock and fresh ids, for the log's first entry.
     """
 
@@ -131,7 +131,7 @@ class Follower:
                 self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
                 self._enter(Phase.DIVERGED, error.message)
-            except (CorruptEntry, SecretUnreadable) as error:
+            except (CorruptEntry, SecretUnreadable, UnsafeRedis) as error:
                 self._halted = type(error)
                 self._enter(Phase.HALTED, error.message)
             except Exception:  # the supervising loop: a replica that stopped following must not look ready

@@ -139,7 +139,8 @@ def problems_of(text: str) -> list[str]:
         return [f"has a '#', which means nothing there: {_write(parts)}"]
     if parts.scheme == "unix":
         return _of_socket(parts)
-    return _of_hosts(parts) + _of_path(parts) + _of_options(parts)
+    # Where the hosts cannot be read, what comes after them is seldom what was meant to.
+    return _of_hosts(parts) or [*_of_path(parts), *_of_options(parts)]
 
 
 def is_host(text: str) -> bool:

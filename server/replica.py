@@ -16,7 +16,7 @@ from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
 from registry.adoption import Adopted, adopt
 from registry.decide import require_live
-from registry.errors import RegistryUnavailable
+from registry.errors import RegistryUnavailable, UnsafeRedis
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -26,6 +26,7 @@ from registry.state import Live, Quarantined, Tenant
 from server.database_tools import DatabaseTools
 from server.pools import Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
+from server.redis_check import RedisCheck
 from server.settings import Settings
 from server.tenant_tools import TenantTools
 from server.toolbox import Toolbox
@@ -52,6 +53,8 @@ async def open_replica(
 ) -> AsyncIterator[Replica]:
     """Run a replica; Redis may be away, now or later. On leaving, pools are drained and connections closed.
 
+    Raises `UnsafeRedis` if Redis is there and must not hold the log; if it comes later, the follower halts.
+
     Args:
         settings: Checked settings.
         redis_url: Where the log is.
@@ -60,6 +63,12 @@ async def open_replica(
     """
     names = Names(settings.prefix)
     commands = RedisClient.from_url(redis_url)
+    check = RedisCheck(commands, allow_unsafe=settings.allow_unsafe_redis)
+    try:
+        await check.at_start()
+    except UnsafeRedis:
+        await commands.close()
+        raise
     tail = RedisClient.from_url(redis_url, connections=1, timeout=_TAIL_TIMEOUT)
     log = RedisLog(commands, tail, names)
     directory, keyring, keys = Directory(), Keyring(log, master), TenantKeys(commands, names)
@@ -71,6 +80,7 @@ async def open_replica(
         await keyring.refresh(tenants)
 
     async def on_caught_up() -> None:
+        await check()
         if not follower.status.ready:
             _check_keys(keyring)
         if serving:

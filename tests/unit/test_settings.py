@@ -19,6 +19,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "allowed_hosts": ("a.example, b.example:8001,", ("a.example", "b.example:8001")),
     "insecure": ("1", True),
     "redis_url": ("rediss://:p%40ss@redis.example:6380/3", "rediss://:p%40ss@redis.example:6380/3"),
+    "allow_unsafe_redis": ("1", True),
     "prefix": ("eu:pg", "eu:pg"),
     "data_dir": ("/var/lib/x", Path("/var/lib/x")),
     "max_body_bytes": ("2048", 2048),
