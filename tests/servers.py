@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,8 +23,9 @@ from server.embedded import leash
 SERVICE: Final = "tenants"
 WITHIN: Final = 60.0
 """Seconds in which what must happen has happened, on the busiest machine."""
-_LOWEST, _HIGHEST = 15_000, 32_000
-"""Ports below those that the system gives to clients: one that is free now is not taken by the next connection."""
+_PORTS: Final = iter(random.sample(range(15_000, 32_000), 2_000))
+"""Ports below those that the system gives to clients: one that is free now is not taken by the next connection. In no
+order, so that two runs beside each other rarely meet."""
 _LASTING: Final = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 
 
@@ -43,7 +44,12 @@ class Server:
         self._popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, or start it again on what it kept."""
+        """Start it, or start it again on what it kept, and wait until it answers."""
+        self.launch()
+        self.wait_answers()
+
+    def launch(self) -> None:
+        """Start it."""
         with (self.home / "log").open("ab") as log:
             self._popen = subprocess.Popen(
                 [sys.executable, "-I", leash.__file__, "SIGTERM", "--", *self._argv],
@@ -52,7 +58,13 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def wait_answers(self) -> None:
         eventually(self._answers, f"the server on port {self.port} does not answer: {self.home}/log")
+
+    @property
+    def runs(self) -> bool:
+        return self._popen is not None
 
     def kill(self) -> None:
         """End it as a power cut does."""
@@ -102,17 +114,11 @@ class SentinelSet:
 
     def start(self) -> None:
         primary, replica = self.servers
-        primary.start()
-        replica.start()
+        start_together(self.servers)
         replica.run("REPLICAOF", "127.0.0.1", primary.port)
-        eventually(lambda: _follows(replica), "the replica does not follow")
         for sentinel in self.sentinels:
-            (sentinel.home / "sentinel.conf").write_text(
-                f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2\n"
-                f"sentinel down-after-milliseconds {SERVICE} 500\n"
-                f"sentinel failover-timeout {SERVICE} 4000\n"
-            )
-            sentinel.start()
+            (sentinel.home / "sentinel.conf").write_text("\n".join(self._configuration(sentinel)))
+        start_together(self.sentinels)
         self.wait_healthy()
 
     def stop(self) -> None:
@@ -128,20 +134,56 @@ class SentinelSet:
         primary = self.primary()
         return next(server for server in self.servers if server is not primary)
 
+    def fail_over(self) -> None:
+        """Have the replica take over while the primary is well, and hand over what it has not replicated yet.
+
+        The plain command leaves the old primary one for ten seconds, in which it takes writes that are lost.
+        """
+        before = self.primary()
+        for _ in range(5):
+            # The Sentinels may elect nobody, and are asked again.
+            with suppress(redis.ResponseError):
+                self.sentinels[0].run("SENTINEL", "FAILOVER", SERVICE, "COORDINATED")
+            if happens(lambda: self.primary() is not before, within=3.0):
+                break
+        eventually(lambda: before.info("replication")["role"] == "slave", "the old primary was not deposed")
+
     def wait_healthy(self) -> None:
         """Wait until every Sentinel sees the others, a primary and a replica that follows it."""
         eventually(lambda: all(self._is_content(sentinel) for sentinel in self.sentinels), "the Sentinels disagree")
         eventually(lambda: _follows(self.replica()), "the replica does not follow")
+
+    def _agree(self, sentinel: Server) -> bool:
+        with suppress(redis.ResponseError):
+            return str(sentinel.run("SENTINEL", "CKQUORUM", SERVICE)).startswith(f"OK {len(self.sentinels)} usable")
+        return False
+
+    def _configuration(self, sentinel: Server) -> list[str]:
+        """Say what a Sentinel would find out by itself within seconds: the others, and the replica."""
+        primary, replica = self.servers
+        return [
+            f"sentinel myid {sentinel.port:040x}",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2",
+            f"sentinel down-after-milliseconds {SERVICE} 500",
+            f"sentinel failover-timeout {SERVICE} 2000",
+            f"sentinel known-replica {SERVICE} 127.0.0.1 {replica.port}",
+            *(
+                f"sentinel known-sentinel {SERVICE} 127.0.0.1 {other.port} {other.port:040x}"
+                for other in self.sentinels
+                if other is not sentinel
+            ),
+            "",
+        ]
 
     def _is_content(self, sentinel: Server) -> bool:
         state = sentinel.run("SENTINEL", "MASTER", SERVICE)
         replicas = sentinel.run("SENTINEL", "REPLICAS", SERVICE)
         return (
             state["flags"] == "master"
+            and self._agree(sentinel)
             and int(state["num-other-sentinels"]) == len(self.sentinels) - 1
             and int(state["port"]) == self.primary().port
             and [replica["flags"] for replica in replicas] == ["slave"]
-            and replicas[0]["master-link-status"] == "ok"
         )
 
 
@@ -158,8 +200,7 @@ class ClusterOfThree:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:2])
 
     def start(self) -> None:
-        for server in self.servers:
-            server.start()
+        start_together(self.servers)
         *primaries, replica = self.servers
         for number, (server, (first, last)) in enumerate(zip(primaries, self.SLOTS, strict=True), 1):
             server.run("CLUSTER", "SET-CONFIG-EPOCH", number)
@@ -175,7 +216,7 @@ class ClusterOfThree:
             server.kill()
 
     def primaries(self) -> list[Server]:
-        return [server for server in self.servers if server.info("replication")["role"] == "master"]
+        return [server for server in self.servers if server.runs and server.info("replication")["role"] == "master"]
 
     def owner(self, key: str) -> Server:
         """Return the primary that serves the key."""
@@ -202,6 +243,13 @@ class ClusterOfThree:
             )
 
         eventually(healthy, "the cluster is not well")
+
+    def mend(self) -> None:
+        """Bring back what was killed: it finds its place by itself."""
+        for server in self.servers:
+            if not server.runs:
+                server.start()
+        self.wait_healthy()
 
     def reshard(self, slot: int, source: Server, target: Server, pause: Callable[[], None] = lambda: None) -> None:
         """Move a slot and what is in it as redis-cli does, with a pause between the steps."""
@@ -236,21 +284,35 @@ class ClusterOfThree:
         return False
 
 
+def start_together(servers: Sequence[Server]) -> None:
+    for server in servers:
+        server.launch()
+    for server in servers:
+        server.wait_answers()
+
+
 def eventually(true: Callable[[], bool], otherwise: str) -> None:
     """Wait until it is true; fail if it never is."""
-    deadline = time.monotonic() + WITHIN
+    assert happens(true, WITHIN), otherwise
+
+
+def happens(true: Callable[[], bool], within: float) -> bool:
+    """Return whether it becomes true in that many seconds."""
+    deadline = time.monotonic() + within
     while not true():
-        assert time.monotonic() < deadline, otherwise
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.02)
+    return True
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    while True:
-        port = random.randint(_LOWEST, _HIGHEST)  # noqa: S311 - so that two runs beside each other rarely meet
+    """Return a TCP port of the loopback address that nobody listens on, and that was not given out before."""
+    for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("no port is free")
 
 
 def _follows(server: Server) -> bool:
