@@ -14,7 +14,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ExecAbortError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError, ExecAbortError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from registry.redis_url import Address, RedisUrl
@@ -36,6 +36,8 @@ class Node:
         self._pool = pool
         self._redis = Redis(connection_pool=pool)
         self._closed = False
+        self._running: set[asyncio.Timeout] = set()
+        self._ended = asyncio.Event()
 
     async def run(self, *words: Word) -> Any:  # noqa: ANN401 - the reply's shape is the command's
         """Run one command and return the reply as the library parses it."""
@@ -70,9 +72,17 @@ class Node:
         await self._pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
-        """Close all connections; commands under way fail."""
+        """Close all connections; commands under way fail.
+
+        They are interrupted as by a cancellation, which leaves nothing behind. To close a connection under a command
+        breaks the library in the middle of its steps.
+        """
         self._closed = True
-        await self._redis.aclose()
+        for command in tuple(self._running):
+            command.reschedule(asyncio.get_running_loop().time())
+        while self._running:
+            self._ended.clear()
+            await self._ended.wait()
         await self._pool.disconnect()
 
     def _parsed(self, words: Command, reply: Any) -> Any:  # noqa: ANN401 - as in run
@@ -88,13 +98,28 @@ class Node:
         task = asyncio.current_task()
         asked = task.cancelling() if task else 0
         try:
-            return await work
+            return await self._interruptible(work)
+        finally:
+            if task and task.cancelling() > asked:
+                raise asyncio.CancelledError
+
+    async def _interruptible(self, work: Awaitable[_Result]) -> _Result:
+        try:
+            async with asyncio.timeout(None) as command:
+                self._running.add(command)
+                try:
+                    return await work
+                finally:
+                    self._running.discard(command)
+        except TimeoutError:
+            if self._closed:
+                raise RedisConnectionError("The server was given up.") from None
+            raise
         finally:
             if self._closed:
                 # Whoever came in the moment of closing has opened a connection that nobody would close.
                 await self._pool.disconnect(inuse_connections=False)
-            if task and task.cancelling() > asked:
-                raise asyncio.CancelledError
+            self._ended.set()
 
 
 class NodeMaker:
