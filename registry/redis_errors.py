@@ -1,6 +1,7 @@
 """What a failed command means: for its caller, and for the connections it came over."""
 
 from collections.abc import Sequence
+from ssl import SSLError
 from typing import Final
 
 from redis.exceptions import (
@@ -24,6 +25,10 @@ class NoServer(RedisConnectionError):
 
 
 _LOST: Final = (RedisConnectionError, RedisTimeoutError, OSError, ReadOnlyError, ClusterDownError)
+_TLS: Final = (
+    "TLS with Redis failed: its certificate is not trusted or is another host's, it wants one of ours, or it speaks no "
+    "TLS; check the ssl_ options of REDIS_URL."
+)
 _UNBLOCKED: Final = "UNBLOCKED"
 _NO_REPLICAS: Final = "NOREPLICAS"
 _TOLD: Final[Sequence[tuple[type[Exception] | tuple[type[Exception], ...] | str, str]]] = (
@@ -64,6 +69,8 @@ def unavailable(error: Exception) -> RegistryUnavailable:
     """Say what a failed command means for the caller. Never repeats what the URL holds, nor where servers are."""
     if isinstance(error, NoServer):
         return RegistryUnavailable(str(error))
+    if _is_of_tls(error):
+        return RegistryUnavailable(_TLS)
     told = next((told for kind, told in _TOLD if _is(error, kind)), None)
     if told is not None:
         return RegistryUnavailable(told)
@@ -72,6 +79,11 @@ def unavailable(error: Exception) -> RegistryUnavailable:
     if isinstance(error, ResponseError):
         return CommandRefused(f"Redis refused a command: {error}")
     return RegistryUnavailable(f"Redis failed ({type(error).__name__}); try again.")
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Whether TLS is at the bottom of it: the library says that a connection failed, and on the way from what."""
+    return error is not None and (isinstance(error, SSLError) or _is_of_tls(error.__cause__ or error.__context__))
 
 
 def _is(error: Exception, kind: type[Exception] | tuple[type[Exception], ...] | str) -> bool:

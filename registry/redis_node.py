@@ -165,8 +165,9 @@ class NodeMaker:
             socket_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
             legacy_responses=False,
-            # They would move a connection by themselves, and need a permission of their own.
+            # They would move a connection by themselves. Like the library's name, they need a permission of their own.
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            driver_info=None,
         )
         return Node(pool, address)
 
