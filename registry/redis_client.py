@@ -175,7 +175,6 @@ class RedisClient:
                 node, asking = servers.told_to_ask(error, node), True
             except TryAgainError:
                 node, asking = await servers.node_of(key), False
-                await asyncio.sleep(_PAUSE)
             if hop > 1:
                 await asyncio.sleep(_PAUSE)
         raise TryAgainError

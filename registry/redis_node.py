@@ -61,7 +61,9 @@ class Node:
         Not by the library's transaction: its errors repeat what the command said.
         """
         before: list[Command] = [["ASKING"], ["MULTI"]] if asking else [["MULTI"]]
-        replies = await self.many([*before, *commands, ["EXEC"]])
+        # The library parses replies by the command's name, and QUEUED is not one: by bytes it does not know it.
+        queued = [[str(words[0]).encode(), *words[1:]] for words in commands]
+        replies = await self.many([*before, *queued, ["EXEC"]])
         done = replies[-1]
         if isinstance(done, ExecAbortError):
             done = next((reply for reply in replies if isinstance(reply, RedisError)), done)

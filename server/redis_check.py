@@ -55,5 +55,5 @@ class RedisCheck:
 
 
 def _sentence(refused: Sequence[Finding]) -> str:
-    told = " ".join(f"{finding.what}: {finding.setting}." for finding in refused)
-    return f"This Redis is not safe for the log. {told[0].upper()}{told[1:]} {_ALLOW}"
+    told = "; ".join(f"{finding.what} (to mend it: {finding.setting})" for finding in refused)
+    return f"This Redis must not hold the log: {told}. {_ALLOW}"

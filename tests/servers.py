@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -251,18 +251,19 @@ class ClusterOfThree:
                 server.start()
         self.wait_healthy()
 
-    def reshard(self, slot: int, source: Server, target: Server, pause: Callable[[], None] = lambda: None) -> None:
-        """Move a slot and what is in it as redis-cli does, with a pause between the steps."""
+    def moving(self, slot: int, source: Server, target: Server) -> Iterator[str]:
+        """Move a slot and what is in it as redis-cli does; yield after each step what the last one was."""
         ids = {port: node for port, (node, _) in self.nodes(source).items()}
         target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
         source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
-        pause()
+        yield "begun"
         while keys := source.run("CLUSTER", "GETKEYSINSLOT", slot, 1):
             source.run("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
-            pause()
-        pause()
+            yield "moved a key"
+        yield "moved all keys"
         for server in (target, source, *(each for each in self.primaries() if each not in {source, target})):
             server.run("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+        yield "done"
 
     def _server(self, program: Path, home: Path) -> Server:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0")

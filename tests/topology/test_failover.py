@@ -1,7 +1,6 @@
 """The primary dies, is deposed, or hands the log's slot over, while tenants are registered and replicas follow."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,8 +132,53 @@ async def test_writing_and_following_go_on_while_the_logs_slot_moves_to_another_
     other = next(server for server in cluster.primaries() if server is not owner)
     async with writing(a) as writer:
         for source, target in ((owner, other), (other, owner)):
-            await asyncio.to_thread(cluster.reshard, slot, source, target, lambda: time.sleep(0.2))
+            for _ in cluster.moving(slot, source, target):
+                await asyncio.sleep(0.2)
             await writer.after(20)
             assert await asyncio.to_thread(cluster.owner, STREAM) is target
 
     await check(writer, a, b, open_client(cluster.url))
+
+
+async def test_at_every_step_of_a_slot_on_its_way_each_kind_of_call_finds_its_keys(
+    whole_cluster: ClusterOfThree, open_client: OpenClient
+) -> None:
+    cluster, keys = whole_cluster, ["{slot}a", "{slot}b"]
+    redis = open_client(cluster.url, connections=5)
+    await redis.pipeline([["SET", key, "0"] for key in keys])
+    source = await asyncio.to_thread(cluster.owner, keys[0])
+    target = next(server for server in cluster.primaries() if server is not source)
+
+    steps = []
+    for step in cluster.moving(cluster.slot(keys[0]), source, target):
+        steps.append(step)
+        before = [int(value or 0) for value in await redis.get_many(keys)]
+        # At the same time, so that more than one connection is open to either server.
+        await asyncio.gather(*(redis.run("INCR", key) for key in keys for _ in range(5)))
+        assert await redis.pipeline([["INCR", key] for key in keys]) == [value + 6 for value in before]
+        for key, value in zip(keys, before, strict=True):
+            assert await redis.atomically([["INCR", key], ["GET", key]]) == [value + 7, str(value + 7).encode()]
+
+    assert steps == ["begun", "moved a key", "moved a key", "moved all keys", "done"]
+
+
+async def test_a_call_on_keys_on_both_sides_of_a_move_is_put_off_and_then_refused_as_what_may_pass(
+    whole_cluster: ClusterOfThree, open_client: OpenClient
+) -> None:
+    cluster, keys = whole_cluster, ["{slot}a", "{slot}b"]
+    redis = open_client(cluster.url)
+    await redis.pipeline([["SET", key, "0"] for key in keys])
+    source = await asyncio.to_thread(cluster.owner, keys[0])
+    target = next(server for server in cluster.primaries() if server is not source)
+
+    moving = cluster.moving(cluster.slot(keys[0]), source, target)
+    while next(moving) != "moved a key":
+        pass
+    with pytest.raises(RegistryUnavailable, match="on its way"):
+        await redis.run("MGET", *keys)
+    waiting = asyncio.create_task(redis.run("MGET", *keys))
+    await asyncio.sleep(0)
+    for _ in moving:
+        pass
+
+    assert await waiting == [b"0", b"0"]
