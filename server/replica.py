@@ -185,10 +185,12 @@ async def _assembled(
     )
 
     served = (presence.run(), reconciler.run(), adopt_once(commands, names, follower, registry)) if serving else ()
-    async with _running(ticking(freshness.tick), *served, _follow(follower, presence if serving else None)):
-        yield Replica(toolbox, follower, instruments)
-    await pools.close()
-    await presence.leave()
+    try:
+        async with _running(ticking(freshness.tick), *served, _follow(follower, presence if serving else None)):
+            yield Replica(toolbox, follower, instruments)
+    finally:
+        await pools.close()
+        await presence.leave()
 
 
 @asynccontextmanager
