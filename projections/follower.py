@@ -22,7 +22,7 @@ from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
 from registry import restore
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnsafeRedis
 from registry.log import START, Head, Position, TenantLog
 from registry.state import Live, Tenant
 
@@ -49,7 +49,7 @@ class Follower:
         rebuilder: Makes a directory of the log, on start and when it does not link.
         on_change: Told the tenants that a page of entries changed, after the directory has them; awaited.
         on_caught_up: Called each time the tail is about to begin, after a replay or a lost connection. May raise
-            `SecretUnreadable`: then this replica is of no use, and halts.
+            `SecretUnreadable` or `UnsafeRedis`: then this replica is of no use, and halts.
         restorer: Begins a log where there is none, knows what one has lost, and says it again.
         restores: Whether it may; if not, the replica waits for an operator.
         freshness: How old what this replica holds may be; without one, it serves that for ever.
@@ -133,7 +133,7 @@ class Follower:
                 if not self._doubts:
                     self._standing.halt(error, position=self.position)
                     self._wake()
-            except SecretUnreadable as error:
+            except (SecretUnreadable, UnsafeRedis) as error:
                 self._standing.halt(error, position=self.position)
                 self._wake()
             except Exception:  # the supervising loop: a replica that stopped following must not look ready

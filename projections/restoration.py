@@ -53,7 +53,7 @@ class Restorer:
         signer: Signs what is appended, if events are signed here.
         actor: This replica's name, for the log.
         now, new_id: The clock and fresh ids.
-        tally: Where restorations are counted.
+        tally: Where what was restored is counted.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class Restorer:
                 told |= {each.tenant for each in said}
                 await asyncio.sleep(0)
             await self._fold(directory)
-        if noted:
-            self._tally.note("restored")
+        self._tally.restorations += noted
+        self._tally.restated += len(told)
         return live, removed
 
     def missing(self, held: Iterable[Tenant], directory: Directory) -> list[Live | Removed]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from registry.chain import Recorded, events_back
 from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import Appended, Conflict, Outcome, Position, Proposal, Repeated, TenantLog
+from registry.log import Appended, Conflict, Diverged, Outcome, Position, Proposal, Repeated, Reused, TenantLog
 from registry.tally import Tally
 
 REMEMBERED: Final = 32
@@ -26,10 +26,6 @@ class Appender:
     """Appends to one log; what is proposed while a batch is under way travels together in the next.
 
     May be cancelled: an event is then in the log whole or not at all.
-
-    Args:
-        log: Where events go.
-        tally: Where it is counted what came of them.
     """
 
     def __init__(self, log: TenantLog, tally: Tally | None = None) -> None:
@@ -73,11 +69,6 @@ class Appender:
         await asyncio.sleep(_PAUSE * (number - 1))
         return await self._try(proposal, number + 1)
 
-    def _count(self, outcome: Outcome) -> None:
-        self._tally.appended += isinstance(outcome, Appended)
-        self._tally.repeated += isinstance(outcome, Repeated)
-        self._tally.conflicts += isinstance(outcome, Conflict)
-
     async def _travel(self, proposal: Proposal) -> Outcome:
         """Wait for the batch under way, then send what has gathered, unless somebody has done so for us."""
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -109,6 +100,19 @@ class Appender:
             return
         for (_, answer), outcome in zip(batch, outcomes, strict=True):
             answer.set_result(outcome)
+
+    def _count(self, outcome: Outcome) -> None:
+        match outcome:
+            case Appended():
+                self._tally.appended += 1
+            case Repeated():
+                self._tally.repeated += 1
+            case Conflict():
+                self._tally.conflicts += 1
+            case Diverged():
+                self._tally.diverged += 1
+            case Reused():
+                pass  # the caller's mistake
 
 
 def _tell(answer: asyncio.Future[Outcome], error: Exception) -> None:

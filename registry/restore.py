@@ -44,7 +44,6 @@ def restated(held: Tenant, current: Tenant | None, new_id: str) -> Live | Remove
         version=gives_way.version + 1,
         event_id=new_id,
         command_id=new_id,
-        changed_at=max(held.changed_at, current.changed_at),
     )
 
 
@@ -76,8 +75,10 @@ def _overrules(one: Live | Removed, other: Live | Removed) -> bool:
     """Whether `one` holds and `other` gives way."""
     match one, other:
         case Removed(), Live():
+            # Invariant: a removal keeps its time when it is said anew, or it would end lives that began after it.
             return one.changed_at >= other.born
         case Live(), Removed():
             return one.born > other.changed_at
         case _:
-            return (one.changed_at, one.version) >= (other.changed_at, other.version)
+            # What is said anew of a state has its time and a higher version, so that it is not said once more.
+            return (one.changed_at, one.version, one.event_id) > (other.changed_at, other.version, other.event_id)

@@ -94,7 +94,7 @@ class TenantRegistry:
         master: What wraps data keys.
         now: The clock.
         new_id: Fresh ids for events and commands.
-        tally: Where it is counted what came of appends.
+        tally: Where what came of appends is counted.
     """
 
     def __init__(

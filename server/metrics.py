@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from projections.clock import boottime
+from projections.diagnosis import Finding
 from projections.phase import Phase
 from registry.state import Quarantined
 from server import __version__
@@ -74,12 +75,15 @@ class _Collector:
             (("appended",), tally.appended),
             (("repeated",), tally.repeated),
             (("conflict",), tally.conflicts),
+            (("diverged",), tally.diverged),
         ]
-        found = {finding.value: count for finding, count in self._of.follower.status.findings.items()}
-        outcomes: Samples = [((name,), count) for name, count in {**tally.outcomes, **found}.items()]
+        findings = self._of.follower.status.findings
+        found: Samples = [((each.value,), findings.get(each, 0)) for each in Finding]
         yield _counter("log_appends", "Appends by what came of them.", appends, "outcome")
         yield _counter("log_append_retries", "Appends sent again after a lost reply.", [((), tally.append_retries)])
-        yield _counter("log_outcomes", "What looks at the log led to.", outcomes, "outcome")
+        yield _counter("log_findings", "What had become of the log when it did not link.", found, "finding")
+        yield _counter("log_restorations", "Times this replica restored the log.", [((), tally.restorations)])
+        yield _counter("log_restated_tenants", "Tenants it said again for that.", [((), tally.restated)])
         yield _counter("key_repairs", "Tenants' keys that differed from the log.", [((), tally.keys_repaired)])
         yield _counter("head_repairs", "Heads that differed from the log.", [((), tally.heads_repaired)])
         yield _counter("quarantines", "Events whose body could not be read.", [((), tally.quarantined)])

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -21,9 +21,7 @@ from projections.reconciler import Reconciler
 from projections.replicas import LEASE, Whereabouts
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
-from registry.adoption import Adopted, adopt
 from registry.decide import require_live
-from registry.errors import RegistryUnavailable
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -33,10 +31,12 @@ from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
 from registry.tally import Tally
 from server import __version__
+from server.adopting import adopt_once
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
 from server.pools import Lookup, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
+from server.redis_check import RedisCheck
 from server.settings import Settings
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
@@ -46,7 +46,6 @@ from server.toolbox import Toolbox
 _TAIL_TIMEOUT: Final = 4.0
 """Seconds that a blocking read may take: longer than it blocks, or each idle second would look like a lost server."""
 
-_ADOPTION_PAUSE: Final = 1.0
 _SHOWN: Final = 20
 """Ids in a log line."""
 
@@ -66,15 +65,44 @@ async def open_replica(
 ) -> AsyncIterator[Replica]:
     """Run a replica; Redis may be away, now or later. On leaving, pools are drained and connections closed.
 
+    Raises `UnsafeRedis` if Redis is there and must not hold the log; if it comes later, the follower halts.
+
     Args:
         settings: Checked settings.
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
         serving: Also adopt and mend keys, and be seen by the other replicas; one who only looks changes nothing.
     """
-    names = Names(settings.prefix)
+    async with _clients(redis_url) as (commands, tail):
+        check = RedisCheck(commands, allow_unsafe=settings.allow_unsafe_redis)
+        await check.at_start()
+        async with _assembled(settings, commands, tail, master, check, serving=serving) as replica:
+            yield replica
+
+
+@asynccontextmanager
+async def _clients(redis_url: str) -> AsyncIterator[tuple[RedisClient, RedisClient]]:
+    """Hold the connections to Redis: one set for what answers at once, and one for the tail."""
     commands = RedisClient.from_url(redis_url)
     tail = RedisClient.from_url(redis_url, connections=1, timeout=_TAIL_TIMEOUT)
+    try:
+        yield commands, tail
+    finally:
+        await tail.close()
+        await commands.close()
+
+
+@asynccontextmanager
+async def _assembled(
+    settings: Settings,
+    commands: RedisClient,
+    tail: RedisClient,
+    master: MasterKeys,
+    check: RedisCheck,
+    *,
+    serving: bool,
+) -> AsyncIterator[Replica]:
+    names = Names(settings.prefix)
     log = RedisLog(commands, tail, names)
     directory, keyring = Directory(), Keyring(log, master)
     keys = TenantKeys(commands, names, lambda: directory.epoch)
@@ -103,11 +131,12 @@ async def open_replica(
         await keyring.refresh(tenants)
 
     async def on_caught_up() -> None:
+        await check()
         if not follower.status.ready:
             _check_keys(keyring)
         reconciler.hurry()
 
-    restorer = Restorer(log, keyring, signer, actor=owner, now=_now, new_id=_new_id, tally=tally)
+    restorer = Restorer(log, keyring, signer, actor=presence.name, now=_now, new_id=_new_id, tally=tally)
     follower = Follower(
         log=log,
         directory=directory,
@@ -155,24 +184,25 @@ async def open_replica(
         tools=tools,
     )
 
-    async def adopt_once() -> None:
-        await follower.complete()
-        await _adopt(commands, names, follower, registry)
-
-    loops = [asyncio.create_task(ticking(freshness.tick))]
-    if serving:
-        loops += [asyncio.create_task(each) for each in (presence.run(), reconciler.run(), adopt_once())]
-    loops.append(asyncio.create_task(_follow(follower, presence if serving else None), name="follower"))
+    served = (presence.run(), reconciler.run(), adopt_once(commands, names, follower, registry)) if serving else ()
     try:
-        yield Replica(toolbox, follower, instruments)
+        async with _running(ticking(freshness.tick), *served, _follow(follower, presence if serving else None)):
+            yield Replica(toolbox, follower, instruments)
     finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
         await pools.close()
         await presence.leave()
-        await tail.close()
-        await commands.close()
+
+
+@asynccontextmanager
+async def _running(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run loops that end when they are cancelled."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def _follow(follower: Follower, presence: Presence | None) -> None:
@@ -201,30 +231,6 @@ def _check_keys(keyring: Keyring) -> None:
     if unreadable:
         logger = structlog.get_logger("replica")
         logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
-
-
-async def _adopt(redis: RedisClient, names: Names, follower: Follower, registry: TenantRegistry) -> None:
-    """Take over an earlier system's keys, as soon as Redis lets us."""
-    adopted = Adopted([], {})
-    logger = structlog.get_logger("adoption")
-    while True:
-        try:
-            await adopt(redis, names, follower, registry, adopted)
-            break
-        except RegistryUnavailable:
-            await asyncio.sleep(_ADOPTION_PAUSE)
-        except Exception:  # a supervised task: nobody awaits it, so what broke is told here or nowhere
-            logger.exception("keys not adopted")
-            break
-    _tell_adopted(adopted)
-
-
-def _tell_adopted(adopted: Adopted) -> None:
-    logger = structlog.get_logger("adoption")
-    if adopted.tenants:
-        logger.info("plain keys adopted", count=len(adopted.tenants), tenants=adopted.tenants[:_SHOWN])
-    for tenant_id, reason in adopted.refused.items():
-        logger.warning("key not adopted", tenant=tenant_id[:80], reason=reason)
 
 
 def _pools(settings: Settings, lookup: Lookup, keyring: Keyring) -> Pools:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from server import redis_url
+from registry import redis_url
 
 Command: TypeAlias = Literal["serve", "run", "tenants"]
 _SERVERS: Final[tuple[Command, ...]] = ("serve", "run")
@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     insecure: bool = False
     redis_url: str | None = None
+    allow_unsafe_redis: bool = False
     key_file: Path | None = None
     prefix: str = "mcp:postgres"
     data_dir: Path = Path(".mcp-postgres")
@@ -83,7 +84,13 @@ SETTINGS: Final = (
     Setting(
         "redis_url",
         "REDIS_URL",
-        "redis://, rediss:// or unix://; without any, an embedded Valkey is started",
+        "redis[s]://, unix://, redis+sentinel:// or redis+cluster://; without any, an embedded Valkey is started",
+        _NAMED,
+    ),
+    Setting(
+        "allow_unsafe_redis",
+        "MCP_POSTGRES_ALLOW_UNSAFE_REDIS",
+        "1: go on with a Redis that may lose the log, and warn",
         _NAMED,
     ),
     Setting(

@@ -45,7 +45,9 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phase: str
     ready: bool
     position: Annotated[str, Meta(description="How far the log is applied here")]
+    epoch: Annotated[str, Meta(description="Which log, or stretch of it")] | None = None
     tenants: int
+    found: Annotated[str, Meta(description="What had become of the log when it last did not link")] | None = None
     reason: Annotated[str, Meta(description="What is wrong")] | None = None
     quarantined: Annotated[list[QuarantinedLine], Meta(description="The first of them")] = []
     quarantined_total: int = 0
@@ -90,7 +92,9 @@ class StatusTools:
             phase=status.phase,
             ready=status.ready,
             position=status.position,
+            epoch=status.epoch,
             tenants=status.tenants,
+            found=status.found,
             reason=status.reason,
             quarantined=[QuarantinedLine(tenant_id=tenant, reason=why) for tenant, why in quarantined[:_SHOWN]],
             quarantined_total=len(quarantined),

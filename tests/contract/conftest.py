@@ -1,7 +1,8 @@
-"""One log under two implementations, and the ways in which the world damages it."""
+"""One log under two implementations and on every topology, and the ways in which the world damages it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from shutil import which
 from typing import Final, TypeAlias
 
 import pytest
@@ -19,22 +20,32 @@ Propose: TypeAlias = Callable[..., Proposal]
 
 
 @pytest.fixture
-async def commands(redis_url: str) -> AsyncIterator[RedisClient]:
+def log_url(kind: str, request: pytest.FixtureRequest) -> str:
+    """The address of the Redis that the log is on."""
+    if kind == "redis-server":
+        return f"redis://127.0.0.1:{request.getfixturevalue('redis_server').port}/0"
+    fixture = {"sentinel": "sentinels", "cluster": "cluster"}.get(kind)
+    return str(request.getfixturevalue(fixture).url if fixture else request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+async def commands(log_url: str) -> AsyncIterator[RedisClient]:
     """A client of an empty Redis."""
-    client = RedisClient.from_url(redis_url)
+    client = RedisClient.from_url(log_url)
+    await client.on_every_primary("FLUSHALL")
     yield client
     await client.close()
 
 
 @pytest.fixture
-async def redis_log(redis_url: str, commands: RedisClient) -> AsyncIterator[RedisLog]:
+async def redis_log(log_url: str, commands: RedisClient) -> AsyncIterator[RedisLog]:
     """A log on an empty Redis."""
-    tail = RedisClient.from_url(redis_url, connections=1, timeout=10.0)
+    tail = RedisClient.from_url(log_url, connections=1, timeout=10.0)
     yield RedisLog(commands, tail, Names())
     await tail.close()
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "sentinel", "cluster", *(["redis-server"] if which("redis-server") else [])])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which log the contract is put to."""
     return str(request.param)
@@ -82,7 +93,7 @@ def lose_everything(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
             log._heads.clear()
             log._keys.clear()
         else:
-            await _raw(request).run("FLUSHALL")
+            await _raw(request).on_every_primary("FLUSHALL")
 
     return lose
 

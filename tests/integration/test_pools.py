@@ -105,8 +105,11 @@ class Town:
                 version=self._version,
                 position=Position(self._version, f"{self._version}-0"),
                 event_id="event",
+                command_id="command",
+                digest="one:0d",
                 changed_at=EPOCH,
                 changed_by="ann",
+                born=EPOCH,
                 config=TenantConfig(**reached),
                 secret=secret,
             )
@@ -116,7 +119,16 @@ class Town:
         self._version += 1
         position = Position(self._version, f"{self._version}-0")
         self._change(
-            Removed(tenant=tenant, version=self._version, position=position, changed_at=EPOCH, changed_by="ben")
+            Removed(
+                tenant=tenant,
+                version=self._version,
+                position=position,
+                event_id="event",
+                command_id="command",
+                digest="one:0d",
+                changed_at=EPOCH,
+                changed_by="ben",
+            )
         )
 
     async def ask(self, query: str = "SELECT 1", tenant: str = "acme") -> object:
