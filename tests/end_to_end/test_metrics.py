@@ -81,8 +81,8 @@ def test_a_lost_log_and_its_restoration_are_counted(serve: Start, acme: Fields, 
     replica.call("register_tenant", **acme)
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-    eventually(lambda: values(replica)["log_outcomes_total restored"] == 1, "nothing was restored")
-    assert values(replica)["log_outcomes_total log_gone"] == 1
+    eventually(lambda: values(replica)["log_restorations_total"] == 1, "nothing was restored")
+    assert values(replica)["log_findings_total log_gone"] == 1
 
 
 def test_replicas_are_counted_and_one_that_is_not_ready_still_answers(serve: Start) -> None:
