@@ -95,6 +95,8 @@ async def test_writing_and_following_go_on_when_sentinels_replace_a_primary_that
 async def test_writing_and_following_go_on_when_a_primary_that_is_well_is_deposed(
     sentinel_set: SentinelSet, open_on: Open, open_client: OpenClient
 ) -> None:
+    if int(str(sentinel_set.primary().info("server").get("valkey_version", "0")).split(".")[0]) < 9:
+        pytest.skip("MCP_POSTGRES_VALKEY_BIN names a server that cannot hand over before it is deposed; Valkey 9 can")
     a, b = await open_on(sentinel_set.url), await open_on(sentinel_set.url)
     redis, tail = open_client(sentinel_set.url), open_client(sentinel_set.url, connections=1, timeout=60.0)
     waiting = asyncio.create_task(tail.run("XREAD", "BLOCK", 50_000, "STREAMS", OTHER_STREAM, "0-0"))
