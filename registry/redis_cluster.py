@@ -84,20 +84,22 @@ class Cluster:
     async def _read_map(self) -> None:
         """Ask servers for the map until one answers: those we know, those of the URL, at last the one that failed."""
         known = dict.fromkeys(itertools.chain(self._owned(), self._seeds))
+        failure: Exception | None = None
         for address in sorted(known, key=lambda each: each == self._last):
             node = self._node(address)
             try:
                 ranges = await node.run("CLUSTER", "SLOTS")
             except ResponseError as error:
                 raise _no_cluster(error) from error
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
+                failure = error
                 await node.let_go()
                 continue
             if ranges:
                 self._stale = False
                 await self._take(_owners_of(ranges, address[0]))
                 return
-        raise NoServer("No server of the Redis cluster can be reached; try again.")
+        raise failure or NoServer("No server of the Redis cluster knows who has which slots; try again.")
 
     async def _take(self, owners: list[Address | None]) -> None:
         """Use a map, and close servers that have no part in it any more: whoever waits there waits in vain."""

@@ -67,10 +67,10 @@ def is_lost(error: Exception) -> bool:
 
 def unavailable(error: Exception) -> RegistryUnavailable:
     """Say what a failed command means for the caller. Never repeats what the URL holds, nor where servers are."""
-    if isinstance(error, NoServer):
-        return RegistryUnavailable(str(error))
     if _is_of_tls(error):
         return RegistryUnavailable(_TLS)
+    if isinstance(error, NoServer):
+        return RegistryUnavailable(str(error))
     told = next((told for kind, told in _TOLD if _is(error, kind)), None)
     if told is not None:
         return RegistryUnavailable(told)

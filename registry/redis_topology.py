@@ -101,7 +101,7 @@ class Sentinels:
         primary = self._primary
         if primary is None or self._stale:
             async with self._lock:
-                return await self._look() if self._primary is None or self._stale else self._primary
+                return await self._look_before() if self._primary is None or self._stale else self._primary
         if time.monotonic() - self._looked > _LOOK_EVERY and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._look_again())
         return primary
@@ -131,6 +131,15 @@ class Sentinels:
         for node in (*self._sentinels, *self._deposed, *([self._primary] if self._primary else ())):
             await node.close()
 
+    async def _look_before(self) -> Node:
+        """Ask before a command. Where nobody answers, the primary that was named last may be well all the same."""
+        try:
+            return await self._look()
+        except NoServer:
+            if self._primary is None:
+                raise
+            return self._primary
+
     async def _look_again(self) -> None:
         """Ask beside the commands. That nobody answers is no reason to leave a primary that works."""
         try:
@@ -154,11 +163,12 @@ class Sentinels:
 
     async def _named(self) -> Address:
         """Return what the first Sentinel to answer says; who does not is asked last from then on."""
-        answered = False
+        answered, failure = False, None
         for sentinel in tuple(self._sentinels):
             try:
                 named = await sentinel.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
+                failure = error
                 self._sentinels.remove(sentinel)
                 self._sentinels.append(sentinel)
                 continue
@@ -170,4 +180,4 @@ class Sentinels:
             "No Sentinel knows the service that REDIS_URL names; correct its name."
             if answered
             else "No Sentinel answers, or lets this server in; try again, and check REDIS_URL (sentinel_password too)."
-        )
+        ) from failure

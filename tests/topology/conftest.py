@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
@@ -12,9 +13,11 @@ from projections.phase import Phase
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.secrets import MasterKeys, new_master_key
+from server.embedded.binaries import find_valkey
 from server.replica import Replica, open_replica
 from server.settings import Settings
 from server.toolbox import Call
+from tests.servers import ClusterOfThree, SentinelSet
 
 MASTER: Final = MasterKeys.parse(new_master_key("one"))
 WITHIN: Final = 15.0
@@ -48,6 +51,27 @@ async def open_on() -> AsyncIterator[Open]:
             return replica
 
         yield begin
+
+
+@pytest.fixture
+def sentinel_set(tmp_path: Path) -> Iterator[SentinelSet]:
+    """A set of its own for each test: a new one is whole ten seconds before a mended one."""
+    servers = SentinelSet(find_valkey(), tmp_path)
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.stop()
+
+
+@pytest.fixture
+async def whole_cluster(cluster: ClusterOfThree) -> AsyncIterator[ClusterOfThree]:
+    """An empty cluster, whole before the test and after it."""
+    await asyncio.to_thread(cluster.wait_healthy)
+    for primary in cluster.primaries():
+        primary.run("FLUSHALL")
+    yield cluster
+    await asyncio.to_thread(cluster.mend)
 
 
 class Writer:

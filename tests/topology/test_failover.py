@@ -1,9 +1,8 @@
 """The primary dies, is deposed, or hands the log's slot over, while tenants are registered and replicas follow."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,7 +11,6 @@ from projections.phase import Phase
 from registry.errors import RegistryUnavailable
 from registry.names import Names
 from registry.redis_client import RedisClient
-from server.embedded.binaries import find_valkey
 from server.replica import Replica
 from tests.servers import ClusterOfThree, SentinelSet
 from tests.topology.conftest import Open, OpenClient, Writer, call, commands_in, eventually
@@ -58,27 +56,6 @@ async def check(writer: Writer, a: Replica, b: Replica, redis: RedisClient) -> N
     assert all(found)
 
 
-@pytest.fixture
-def sentinel_set(tmp_path: Path) -> Iterator[SentinelSet]:
-    """A set of its own for each test: a new one is whole ten seconds before a mended one."""
-    servers = SentinelSet(find_valkey(), tmp_path)
-    try:
-        servers.start()
-        yield servers
-    finally:
-        servers.stop()
-
-
-@pytest.fixture
-async def whole_cluster(cluster: ClusterOfThree) -> AsyncIterator[ClusterOfThree]:
-    """An empty cluster, whole before the test and after it."""
-    await asyncio.to_thread(cluster.wait_healthy)
-    for primary in cluster.primaries():
-        primary.run("FLUSHALL")
-    yield cluster
-    await asyncio.to_thread(cluster.mend)
-
-
 async def test_writing_and_following_go_on_when_sentinels_replace_a_primary_that_was_killed(
     sentinel_set: SentinelSet, open_on: Open, open_client: OpenClient
 ) -> None:
@@ -95,6 +72,8 @@ async def test_writing_and_following_go_on_when_sentinels_replace_a_primary_that
 async def test_writing_and_following_go_on_when_a_primary_that_is_well_is_deposed(
     sentinel_set: SentinelSet, open_on: Open, open_client: OpenClient
 ) -> None:
+    if int(str(sentinel_set.primary().info("server").get("valkey_version", "0")).split(".")[0]) < 9:
+        pytest.skip("MCP_POSTGRES_VALKEY_BIN names a server that cannot hand over before it is deposed; Valkey 9 can")
     a, b = await open_on(sentinel_set.url), await open_on(sentinel_set.url)
     redis, tail = open_client(sentinel_set.url), open_client(sentinel_set.url, connections=1, timeout=60.0)
     waiting = asyncio.create_task(tail.run("XREAD", "BLOCK", 50_000, "STREAMS", OTHER_STREAM, "0-0"))
@@ -138,47 +117,3 @@ async def test_writing_and_following_go_on_while_the_logs_slot_moves_to_another_
             assert await asyncio.to_thread(cluster.owner, STREAM) is target
 
     await check(writer, a, b, open_client(cluster.url))
-
-
-async def test_at_every_step_of_a_slot_on_its_way_each_kind_of_call_finds_its_keys(
-    whole_cluster: ClusterOfThree, open_client: OpenClient
-) -> None:
-    cluster, keys = whole_cluster, ["{slot}a", "{slot}b"]
-    redis = open_client(cluster.url, connections=5)
-    await redis.pipeline([["SET", key, "0"] for key in keys])
-    source = await asyncio.to_thread(cluster.owner, keys[0])
-    target = next(server for server in cluster.primaries() if server is not source)
-
-    steps = []
-    for step in cluster.moving(cluster.slot(keys[0]), source, target):
-        steps.append(step)
-        before = [int(value or 0) for value in await redis.get_many(keys)]
-        # At the same time, so that more than one connection is open to either server.
-        await asyncio.gather(*(redis.run("INCR", key) for key in keys for _ in range(5)))
-        assert await redis.pipeline([["INCR", key] for key in keys]) == [value + 6 for value in before]
-        for key, value in zip(keys, before, strict=True):
-            assert await redis.atomically([["INCR", key], ["GET", key]]) == [value + 7, str(value + 7).encode()]
-
-    assert steps == ["begun", "moved a key", "moved a key", "moved all keys", "done"]
-
-
-async def test_a_call_on_keys_on_both_sides_of_a_move_is_put_off_and_then_refused_as_what_may_pass(
-    whole_cluster: ClusterOfThree, open_client: OpenClient
-) -> None:
-    cluster, keys = whole_cluster, ["{slot}a", "{slot}b"]
-    redis = open_client(cluster.url)
-    await redis.pipeline([["SET", key, "0"] for key in keys])
-    source = await asyncio.to_thread(cluster.owner, keys[0])
-    target = next(server for server in cluster.primaries() if server is not source)
-
-    moving = cluster.moving(cluster.slot(keys[0]), source, target)
-    while next(moving) != "moved a key":
-        pass
-    with pytest.raises(RegistryUnavailable, match="on its way"):
-        await redis.run("MGET", *keys)
-    waiting = asyncio.create_task(redis.run("MGET", *keys))
-    await asyncio.sleep(0)
-    for _ in moving:
-        pass
-
-    assert await waiting == [b"0", b"0"]
