@@ -113,6 +113,27 @@ async def test_a_log_that_was_shortened_and_went_another_way_is_shortened_howeve
     assert finding.is_loss
 
 
+async def test_a_log_that_went_another_way_is_known_by_its_numbers_when_its_beginning_was_trimmed(world: World) -> None:
+    held = world.survivor()
+    _shorten(world, 3)
+    world.directory = Directory()
+    await world.catch_up()
+    for each in range(4):
+        await world.register(f"other-{each}")
+    world.take_out(1, 2, 3)
+
+    assert await found(world, held) is Finding.LOG_SHORTENED
+
+
+async def test_a_log_that_went_another_way_is_known_by_its_links_where_numbers_and_ids_both_go_on(world: World) -> None:
+    held = world.survivor()
+    for each in range(4):
+        await world.register(f"other-{each}")
+    held.position = Position(5, "7-1")
+
+    assert await found(world, held) is Finding.LOG_SHORTENED
+
+
 async def test_a_log_whose_end_has_a_higher_number_and_a_lower_id_went_another_way(world: World) -> None:
     held = world.survivor()
     held.position = Position(4, "900-0")
