@@ -67,9 +67,9 @@ class World:
         """Append an event of the tenant whose body a replica of today cannot read; the key stays."""
         before = self.directory.tenant(tenant)
         told = _told(tenant, before, next(self._ticks))
-        event = TenantRemoved(**told)
+        event = TenantRegistered(**told, config=TenantConfig(host="unreadable", database="app", user="reader"))
         body = msgspec.json.encode({"tenant": tenant, "version": event.version, "event_id": event.event_id})
-        return await self._append(before, event, body, alive=True)
+        return await self._append(before, event, body)
 
     def survivor(self) -> Directory:
         """Return what a replica holds that has read everything so far."""
@@ -95,19 +95,16 @@ class World:
         """Delete entries by their numbers."""
         self.log._entries = [entry for entry in self.log._entries if _seq(entry) not in seqs]
 
-    async def _append(
-        self, before: Tenant | None, event: TenantEvent, data: bytes | None = None, *, alive: bool | None = None
-    ) -> Tenant:
+    async def _append(self, before: Tenant | None, event: TenantEvent, data: bytes | None = None) -> Tenant:
         after = evolve(before, event, START)
         assert not isinstance(after, Quarantined)
-        head = proposed_head(after)
         proposal = Proposal(
             tenant=event.tenant,
             expected=before.position.seq if before else 0,
             after=self.directory.position,
             type=codec.type_of(event),
             data=data or codec.encode(event),
-            head=head if alive is None else msgspec.structs.replace(head, alive=alive),
+            head=proposed_head(after),
             key=KeepKey(),
         )
         outcome = await append_one(self.log, proposal)
