@@ -28,6 +28,10 @@ class World:
         self.directory = Directory()
         self._ticks = itertools.count(1)
 
+    def it_is(self, tick: int) -> None:
+        """Set the clock, so many seconds after noon; each event takes one."""
+        self._ticks = itertools.count(tick)
+
     async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         """Return what stands under the tenants' keys, as `Documents` promises."""
         return [self.keys.get(tenant) for tenant in tenants]
