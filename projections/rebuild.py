@@ -54,12 +54,14 @@ class Rebuilder:
         log: What is read.
         documents: The tenants' keys.
         full_replay: Replay the log however long it is.
+        short: How many entries are always replayed.
     """
 
-    def __init__(self, log: TenantLog, documents: Documents, *, full_replay: bool = False) -> None:
+    def __init__(self, log: TenantLog, documents: Documents, *, full_replay: bool = False, short: int = SHORT) -> None:
         self._log = log
         self._documents = documents
         self._full_replay = full_replay
+        self._short = short
         self._trusts_heads, self._used_heads = True, False
         self._progress = Progress(structlog.get_logger("follower"))
 
@@ -86,7 +88,7 @@ class Rebuilder:
         cut = await self._log.cut()
         if cut.end is None:
             raise LogDiverged("The log is gone.")
-        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= SHORT or cut.unreadable):
+        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= self._short or cut.unreadable):
             return await self._from_cut(cut, cut.end, cut.epoch)
         try:
             directory = await self._replay(cut.end)

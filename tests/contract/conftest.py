@@ -99,6 +99,32 @@ def lose_everything(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
 
 
 @pytest.fixture
+def lose_epoch(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
+    """What takes away the note of which log it is."""
+
+    async def lose() -> None:
+        if isinstance(log, MemoryLog):
+            log._epoch = None
+        else:
+            await _raw(request).run("DEL", Names().epoch)
+
+    return lose
+
+
+@pytest.fixture
+def lose_head(log: TenantLog, request: pytest.FixtureRequest) -> Callable[[str], Awaitable[None]]:
+    """What takes away one tenant's head."""
+
+    async def lose(tenant: str) -> None:
+        if isinstance(log, MemoryLog):
+            del log._heads[tenant]
+        else:
+            await _raw(request).run("HDEL", Names().heads, tenant)
+
+    return lose
+
+
+@pytest.fixture
 def trim(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
     """What leaves only the last entry."""
 
@@ -129,7 +155,13 @@ def propose() -> Propose:
         told = (TIME, "ann", None, None, "0d1c2b3a49586776" if alive else None)
         head = Head(START, 1, alive, f"event of {command}", command, digest, *told)
         return Proposal(
-            tenant=tenant, expected=expected, after=after, type="t", data=data, head=head, key=key or KeepKey()
+            tenant=tenant,
+            expected=expected,
+            after=after,
+            type="t",
+            data=data,
+            head=head,
+            key=key or KeepKey(),
         )
 
     return make

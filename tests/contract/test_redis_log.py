@@ -292,3 +292,47 @@ async def test_two_prefixes_in_one_redis_are_two_logs(
     (entry,) = await redis_log.read(START, 10)
     assert isinstance(entry, Entry)
     assert (entry.position, entry.data) == (start, b"{}")
+
+
+async def test_a_head_that_cannot_be_read_is_named_in_a_cut_and_the_others_are_in_it(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    await append(propose(start, tenant="beta"))
+    await commands.run("HSET", HEADS, "acme", "garbage")
+
+    cut = await redis_log.cut()
+
+    assert (list(cut.heads), cut.unreadable) == (["beta"], ("acme",))
+
+
+@pytest.mark.parametrize("raw", ["", "garbage", "a|b", "a|b|c|d"])
+async def test_an_epoch_that_was_edited_into_none_counts_as_none(
+    raw: str, redis_log: RedisLog, start: Position, commands: RedisClient
+) -> None:
+    await commands.run("SET", EPOCH, raw)
+
+    assert await redis_log.epoch() is None
+    assert (await redis_log.cut()).end == start
+
+
+async def test_a_head_that_was_edited_into_none_is_put_back(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    end = await append(propose(start))
+    right = await head_in(redis_log, "acme")
+    assert right is not None
+    await commands.run("HSET", HEADS, "acme", "garbage")
+
+    assert await redis_log.mend_head("acme", right, end)
+    assert await head_in(redis_log, "acme") == right
+
+
+async def test_as_many_proposals_as_may_travel_together_are_one_script_and_one_step(
+    redis_log: RedisLog, start: Position, propose: Propose
+) -> None:
+    outcomes = await redis_log.append([propose(start, tenant=f"tenant-{each}") for each in range(100)])
+
+    assert {type(outcome) for outcome in outcomes} == {Appended}
+    assert [entry.position.seq for entry in await redis_log.read(start, 200) if isinstance(entry, Entry)] == list(
+        range(2, 102)
+    )
