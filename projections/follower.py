@@ -233,7 +233,7 @@ class Follower:
         if end is None:
             await self._resynchronise(Finding.LOG_GONE)
             return self.position
-        if end.seq == 1:
+        if end.seq == 1 and not self._tries:
             self._logger.warning(
                 "the log is new and empty; if there were tenants, keep the replicas running that still know them"
             )
