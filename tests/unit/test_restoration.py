@@ -19,7 +19,7 @@ from registry import codec
 from registry.chain import events_back
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogRestored, TenantRestated
-from registry.log import Entry, Outcome, Position, Proposal
+from registry.log import Entry, Head, Outcome, Position, Proposal
 from registry.memory_log import MemoryLog
 from registry.restore import newest
 from registry.secrets import MasterKeys, Secret, new_master_key
@@ -435,3 +435,25 @@ def _lose_last(world: World) -> None:
         else:
             version = msgspec.structs.replace(head, position=tenant.position, version=tenant.version)
             log._heads[name] = version
+
+
+async def test_what_somebody_changes_between_the_look_and_the_append_is_looked_at_again(world: World) -> None:
+    survivor, log = Survivor(world, "one"), world.log
+    world.lose_everything()
+    original, changed = log.heads, False
+
+    async def meanwhile(tenants: Sequence[str]) -> Sequence[Head | None]:
+        nonlocal changed
+        if not changed:
+            changed = True
+            await world.catch_up()
+            world.it_is(5000)
+            await world.register("a", host="meanwhile")
+        return await original(tenants)
+
+    log.heads = meanwhile  # type: ignore[method-assign]  # somebody is faster
+    await survivor.restore()
+
+    tenant = (await folded(world)).tenant("a")
+    assert isinstance(tenant, Live)
+    assert tenant.config.host == "meanwhile"
