@@ -97,7 +97,9 @@ async def test_a_script_is_known_everywhere_and_sent_again_where_it_was_forgotte
     script = Script("projections", "materialise.lua")
     for round_ in range(2):
         for tenant in range(20):
-            assert await commands.script(script, [f"t{tenant}", f"{{t{tenant}}}f"], [round_, "document", 1000]) == 1
+            assert (
+                await commands.script(script, [f"t{tenant}", f"{{t{tenant}}}f"], ["1-0", round_, "document", 1000]) == 1
+            )
         await commands.on_every_primary("SCRIPT FLUSH")
 
 

@@ -11,7 +11,9 @@ import pytest
 from projections.diagnosis import Finding
 from projections.directory import Directory
 from projections.follower import Follower
+from projections.keyring import Keyring
 from projections.rebuild import SHORT, Rebuilder
+from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.events import LogCreated, SealedSecret, TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
@@ -19,6 +21,8 @@ from registry.log import START, Appended, Epoch, KeepKey, Position, Proposal
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
+from registry.secrets import MasterKeys, new_master_key
+from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant, evolve
 from registry.stored import document_of, proposed_head
 
@@ -59,14 +63,16 @@ class Registry:
         """Return what a replica has that starts now."""
         directory = Directory()
         rebuilder = Rebuilder(self.log, self.keys, short=short, full_replay=full_replay)
+        keyring = Keyring(self.log, MasterKeys.parse(new_master_key("one")))
+        restorer = Restorer(self.log, keyring, Signer(), actor="replica", now=lambda: NOON, new_id=lambda: "nobody")
         follower = Follower(
             log=self.log,
             directory=directory,
             rebuilder=rebuilder,
             on_change=_nothing,
             on_caught_up=_nothing,
-            now=lambda: NOON,
-            new_id=lambda: "nobody",
+            restorer=restorer,
+            restores=False,
         )
         task = asyncio.create_task(follower.run())
         try:
