@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
+from registry.errors import RegistryUnavailable
 from registry.redis_client import RedisClient
 
 
@@ -42,3 +44,22 @@ async def test_the_command_after_a_cancelled_one_gets_its_own_reply(steps: int, 
     await asyncio.wait([asking])
 
     assert await redis.run("ECHO", "second") == b"second"
+
+
+def test_a_connection_that_was_reset_just_before_a_command_is_redis_being_away_on_the_servers_loop_too(
+    redis_url: str,
+) -> None:
+    async def reset_and_ask() -> None:
+        client = RedisClient.from_url(redis_url, connections=1)
+        try:
+            await client.run("PING")
+            (connection,) = client._redis.connection_pool._available_connections
+            assert connection._writer is not None
+            connection._writer.transport.abort()
+            with pytest.raises(RegistryUnavailable):
+                await client.run("PING")
+            assert await client.run("PING")
+        finally:
+            await client.close()
+
+    uvloop.run(reset_and_ask())  # what `serve` runs on, and it says so in another way than asyncio's own
