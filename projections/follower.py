@@ -6,6 +6,7 @@ so, keeps what it holds, and goes on only when the log holds its position again.
 
 import asyncio
 import enum
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -248,12 +249,28 @@ class Follower:
         entries = await self._log.read(self.position, _PAGE, wait)
         try:
             for entry in entries:
+                before = self.position
                 tenant = self._directory.apply(entry)
                 if tenant is not None:
                     self._untold[tenant.tenant] = tenant
+                if self._complete.is_set():
+                    self._tell_applied(before, tenant)
         finally:
             await self._announce()
         return bool(entries)
+
+    def _tell_applied(self, before: Position, tenant: Tenant | None) -> None:
+        """Say what was folded, one line an entry; of a start's replay, the position that it ends at says it all."""
+        if not self._logger.is_enabled_for(logging.DEBUG):  # what makes a line of it costs more than to fold it
+            return
+        self._logger.debug(
+            "applied",
+            position=str(self.position),
+            prev=str(before),
+            tenant=tenant.tenant if tenant else None,
+            version=tenant.version if tenant else None,
+            state=type(tenant).__name__.lower() if tenant else None,
+        )
 
     async def _announce(self) -> None:
         """Tell who keeps something of the changed tenants, then who waits for the position: all is up to date then.
