@@ -1,0 +1,194 @@
+"""What a run left behind, made part of its history: the replicas' logs, the log, and who tells what at the end."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from projections.directory import Directory
+from registry import codec
+from registry.events import TenantRegistered, TenantRemoved
+from registry.log import Entry, Foreign, Position
+from registry.names import Names
+from registry.state import Live, Tenant
+from server.master_keys import load_master_keys
+from tests.faults.history import Announced, Applied, Began, Complained, Leaked, Logged, Ok, Record, Restored, Seen
+from tests.faults.workload import CANARY, TENANTS, call, password_of
+from tests.faults.world import Redis, Replica, World, await_
+
+if TYPE_CHECKING:
+    import redis
+
+_AGREE_WITHIN: Final = 30.0
+_MENDED_WITHIN: Final = 15.0
+_COMMAND: Final = re.compile(r"command (\d+)\Z")
+_NAMES: Final = Names()
+
+
+def collect(world: World) -> None:
+    """Wait until the replicas agree with the log, and tell the recorder all that the checks need.
+
+    Raises `TimeoutError` when they do not agree; what there is to see is told all the same.
+    """
+    tell = world.recorder.tell
+    try:
+        await_(lambda: _agree(world), "the replicas and the log never agreed on a position", _AGREE_WITHIN)
+    finally:
+        for began in world.recorder.history().of(Began):
+            for record in marks_of(world.folder / f"replica-{began.replica}.{began.life}.log", began):
+                tell(record)
+        directory = Directory()
+        for logged in read_log(world.redis, directory):
+            tell(logged)
+        for seen in views(world, directory):
+            tell(seen)
+        for leaked in leaks(world.folder):
+            tell(leaked)
+
+
+def marks_of(log: Path, began: Began) -> Iterator[Record]:
+    """Read what a replica's log tells of what it applied, and what it complained of."""
+    who: dict[str, Any] = {"replica": began.replica, "life": began.life}
+    for raw in log.read_text("utf-8", "replace").splitlines():
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            yield Complained(**who, line=raw)
+            continue
+        if line["level"] in ("error", "critical"):
+            yield Complained(**who, line=raw)
+        match line["event"]:
+            case "applied":
+                yield Applied(
+                    **who,
+                    position=Position.parse(line["position"]),
+                    prev=Position.parse(line["prev"]),
+                    tenant=line["tenant"],
+                    version=line["version"],
+                    state=line["state"],
+                )
+            case "registry following":
+                yield Announced(**who, position=Position.parse(line["position"]))
+            case "log restored":
+                yield Restored(**who, epoch=line["epoch"])
+            case _:
+                pass
+
+
+def read_log(server: Redis, directory: Directory) -> list[Logged]:
+    """Read the whole log with the product's own codec, and fold it into `directory`."""
+    with server.client() as client:
+        entries = [codec.read_envelope(entry, fields) for entry, fields in client.xrange(_NAMES.stream)]
+    logged = []
+    for entry in entries:
+        directory.apply(entry)
+        logged.append(_logged(entry))
+    return logged
+
+
+def views(world: World, directory: Directory) -> Iterator[Seen]:
+    """Return who tells which tenants at the end: each replica by both tools, the heads, the keys, the passwords."""
+    for replica in world.replicas:
+        yield Seen(by=f"list_tenants of replica {replica.name}", tenants=_listed(replica))
+        yield Seen(by=f"get_tenant of replica {replica.name}", tenants=_looked_at(replica))
+    with world.redis.client() as client:
+        yield Seen(by="the heads", tenants=_heads(client, directory))
+        expected = {tenant.tenant: (tenant.version, tenant.config.database) for tenant in directory.live()}
+        with contextlib.suppress(TimeoutError):  # what they say instead is for the check to tell
+            await_(lambda: _keys(client) == expected, "the keys", _MENDED_WITHIN)
+        yield Seen(by="the tenants' keys", tenants=_keys(client))
+        yield Seen(by="the sealed passwords", tenants=_passwords(client, directory, world.folder / "master.key"))
+
+
+def leaks(folder: Path) -> Iterator[Leaked]:
+    """Look for passwords in all that was written: the replicas' logs, and every command that Redis was ever given."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and CANARY.encode() in path.read_bytes():
+            yield Leaked(file=str(path.relative_to(folder)))
+
+
+def _agree(world: World) -> bool:
+    with world.redis.client() as client:
+        info = client.xinfo_stream(_NAMES.stream)
+    end = str(Position(info["entries-added"], info["last-generated-id"].decode()))
+    told = [replica.readiness() for replica in world.replicas]
+    return all((each.get("phase"), each.get("position")) == ("following", end) for each in told)
+
+
+def _logged(entry: Entry | Foreign) -> Logged:
+    assert isinstance(entry, Entry)
+    event = codec.decode(entry)
+    if not isinstance(event, TenantRegistered | TenantRemoved):
+        return Logged(position=entry.position, prev=entry.prev)
+    match = _COMMAND.match(event.reason or "")
+    return Logged(
+        position=entry.position,
+        prev=entry.prev,
+        tenant=event.tenant,
+        version=event.version,
+        alive=isinstance(event, TenantRegistered),
+        value=event.config.database if isinstance(event, TenantRegistered) else None,
+        command=int(match[1]) if match else None,
+        command_id=event.command_id,
+    )
+
+
+def _listed(replica: Replica) -> dict[str, tuple[int, str]]:
+    outcome = call(replica.process, "list_tenants", {"limit": 1000})
+    if not isinstance(outcome, Ok):
+        return {"(nothing)": (0, str(outcome))}
+    return {line["tenant_id"]: (line["version"], line["database"]) for line in outcome.answer["tenants"]}
+
+
+def _looked_at(replica: Replica) -> dict[str, tuple[int, str]]:
+    outcomes = {tenant: call(replica.process, "get_tenant", {"tenant_id": tenant}) for tenant in TENANTS}
+    return {
+        tenant: (outcome.answer["version"], outcome.answer["database"])
+        for tenant, outcome in outcomes.items()
+        if isinstance(outcome, Ok)
+    }
+
+
+def _heads(client: "redis.Redis", directory: Directory) -> dict[str, tuple[int, str]]:
+    """Return the live heads; a head has no value, so the fold's is taken where all else agrees."""
+    seen = {}
+    for name, raw in _hash(client, _NAMES.heads).items():
+        head, tenant = codec.decode_head(raw), directory.tenant(name)
+        if head.alive or isinstance(tenant, Live):
+            agrees = tenant is not None and (head.position, head.alive) == (tenant.position, isinstance(tenant, Live))
+            seen[name] = (head.version, _value(tenant) if agrees else f"another head: {raw.decode()}")
+    return seen
+
+
+def _keys(client: "redis.Redis") -> dict[str, tuple[int, str]]:
+    seen = {}
+    for key in client.scan_iter(_NAMES.tenant("*")):
+        document = msgspec.json.decode(client.get(key) or b"{}", type=codec.TenantDocument)
+        seen[key.decode().removeprefix(_NAMES.tenant(""))] = (document.version, document.database)
+    return seen
+
+
+def _passwords(client: "redis.Redis", directory: Directory, key_file: Path) -> dict[str, tuple[int, str]]:
+    """Open each live tenant's password as a pool would; its value is told if it is the one registered with it."""
+    master, keys, seen = load_master_keys(key_file), _hash(client, _NAMES.data_keys), {}
+    for tenant in directory.live():
+        assert tenant.secret is not None
+        key = master.unwrap(tenant.tenant, keys[tenant.tenant].decode())
+        opened = key.open(tenant.tenant, tenant.secret).reveal()
+        right = opened == password_of(tenant.config.database)
+        seen[tenant.tenant] = (tenant.version, tenant.config.database if right else "another password")
+    gone = set(keys) - set(seen)
+    return seen | dict.fromkeys(gone, (0, "a data key of a removed tenant"))
+
+
+def _hash(client: "redis.Redis", name: str) -> dict[str, bytes]:
+    fields: dict[bytes, bytes] = msgspec.convert(client.hgetall(name), dict[bytes, bytes])
+    return {field.decode(): value for field, value in fields.items()}
+
+
+def _value(tenant: Tenant | None) -> str:
+    return tenant.config.database if isinstance(tenant, Live) else ""
