@@ -32,22 +32,26 @@ _NAMES: Final = Names()
 def collect(world: World) -> None:
     """Wait until the replicas agree with the log, and tell the recorder all that the checks need.
 
-    Raises `TimeoutError` when they do not agree; what there is to see is told all the same.
+    That they do not agree in time is told too, and is wrong by itself.
     """
     tell = world.recorder.tell
     try:
         await_(lambda: _agree(world), "the replicas and the log never agreed on a position", _AGREE_WITHIN)
-    finally:
-        for began in world.recorder.history().of(Began):
-            for record in marks_of(world.folder / f"replica-{began.replica}.{began.life}.log", began):
-                tell(record)
-        directory = Directory()
-        for logged in read_log(world.redis, directory):
-            tell(logged)
-        for seen in views(world, directory):
-            tell(seen)
-        for leaked in leaks(world.folder):
-            tell(leaked)
+    except TimeoutError as error:
+        tell(Complained(replica="all", life=0, line=str(error)))
+    for replica in world.replicas:
+        if (code := replica.process.popen.poll()) is not None:
+            tell(Complained(replica=replica.name, life=0, line=f"ended by itself with exit code {code}"))
+    for began in world.recorder.history().of(Began):
+        for record in marks_of(world.folder / f"replica-{began.replica}.{began.life}.log", began):
+            tell(record)
+    directory = Directory()
+    for logged in read_log(world.redis, directory):
+        tell(logged)
+    for seen in views(world, directory):
+        tell(seen)
+    for leaked in leaks(world.folder):
+        tell(leaked)
 
 
 def marks_of(log: Path, began: Began) -> Iterator[Record]:

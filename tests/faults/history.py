@@ -85,6 +85,7 @@ class Began(_Record, frozen=True, kw_only=True, tag="began"):
     replica: str
     life: int
     pid: int
+    port: int
     at: float
 
 

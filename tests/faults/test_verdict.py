@@ -74,7 +74,7 @@ def wrote(command: int, time: float, seq: int, version: int, status: str = "repl
 
 CREATED = Logged(position=Position(1, "1-0"), prev="0-0")
 GOOD: tuple[Record, ...] = (
-    Began(replica="a", life=1, pid=1, at=0.0),
+    Began(replica="a", life=1, pid=1, port=1, at=0.0),
     Broken(kind="reset", target="a", begun=0.5, healed=0.7),
     wrote(1, 1, 2, 1, "registered"),
     wrote(2, 2, 3, 2),

@@ -111,8 +111,8 @@ def test_an_answer_that_says_served_before_it_was_applied_is_no_bookmark(log: li
 def test_after_a_restoration_positions_begin_anew_and_only_the_last_log_is_compared(log: list[Logged]) -> None:
     history = History(
         [
-            Began(replica="a", life=1, pid=1, at=0.0),
-            Began(replica="b", life=1, pid=2, at=0.0),
+            Began(replica="a", life=1, pid=1, port=1, at=0.0),
+            Began(replica="b", life=1, pid=2, port=1, at=0.0),
             announced(8),
             applied(9),
             Restored(replica="a", life=1, epoch="new"),
@@ -141,8 +141,8 @@ def test_a_whole_history_is_cut_into_processes_and_each_is_checked(log: list[Log
     )
     history = History(
         [
-            Began(replica="a", life=1, pid=1, at=0.0),
-            Began(replica="a", life=2, pid=2, at=1.0),
+            Began(replica="a", life=1, pid=1, port=1, at=0.0),
+            Began(replica="a", life=2, pid=2, port=1, at=1.0),
             served,
             announced(1),
             applied(2),

@@ -17,11 +17,14 @@ from tests.processes import Process
 CANARY: Final = "canary-Zw7"
 """Every password begins with it, so that one look finds any of them in clear."""
 TENANTS: Final = tuple(f"tenant-{number}" for number in range(8))
-CLIENTS: Final = 6
+CLIENTS: Final = 8
 _ACTIONS: Final[tuple[Action, ...]] = ("register", "remove", "get", "list")
-_PATIENCE: Final = 4.0
+_PATIENCE: Final = 3.0
 """Seconds until a client gives up: longer than a command of Redis may take, shorter than replicas are frozen."""
-_PAUSE: Final = 0.06
+_PAUSE: Final = 0.04
+"""Longest time between two calls of a client, in seconds."""
+_SHUN: Final = 1.0
+"""Seconds for which a replica that did not answer is mostly not asked."""
 _TRIES: Final = 4
 _OPEN: Final = frozenset({"registry_unavailable"})
 """Refusals that leave open whether the change was made."""
@@ -83,6 +86,7 @@ class Client(threading.Thread):
         self._stopped = threading.Event()
         self._versions: dict[str, int] = {}
         self._values: dict[str, str] = {}
+        self._shunned: dict[str, float] = {}
 
     def stop(self) -> None:
         """Ask no more; what is under way is seen through."""
@@ -108,7 +112,7 @@ class Client(threading.Thread):
 
     def _command(self, ask: Ask) -> None:
         """Ask; ask again for a command with an id, where the answer is not known, and now and then where it is."""
-        replica = self._chance.choice(self._world.replicas)
+        replica = self._choose()
         for _ in range(_TRIES):
             outcome = self._ask(replica, ask)
             known = not isinstance(outcome, Unknown)
@@ -117,7 +121,13 @@ class Client(threading.Thread):
                 self._ask(replica, Ask(next(self._numbers), "get", ask.tenant, self._chance))
             if not again or self._stopped.wait(self._chance.uniform(0.0, 0.5)):
                 return
-            replica = self._chance.choice(self._world.replicas)
+            replica = self._choose()
+
+    def _choose(self) -> Replica:
+        """Choose whom to ask: mostly not one that did not answer a moment ago, as a load balancer would."""
+        now = self._world.recorder.now()
+        healthy = [replica for replica in self._world.replicas if self._shunned.get(replica.name, 0.0) < now]
+        return self._chance.choice(healthy if healthy and self._chance.random() < 0.9 else self._world.replicas)
 
     def _ask(self, replica: Replica, ask: Ask) -> Outcome:
         assert replica.now is not None
@@ -141,6 +151,8 @@ class Client(threading.Thread):
         )
         recorder.tell(operation)
         self._learn(ask, outcome)
+        if outcome == Refused(UNREACHABLE) or isinstance(outcome, Unknown):
+            self._shunned[replica.name] = recorder.now() + _SHUN
         return outcome
 
     def _learn(self, ask: Ask, outcome: Outcome) -> None:

@@ -81,6 +81,7 @@ class Redis:
         self._nursery = nursery
         self._popen: subprocess.Popen[bytes] | None = None
         home.mkdir()
+        (home / "port").write_text(str(self.port))
 
     def start(self) -> None:
         """Start it on its port and data, and wait until it answers."""
@@ -133,7 +134,7 @@ class Replica:
             "MCP_POSTGRES_LOG_FORMAT": "json",
         }
         popen = self._nursery.start([COMMAND, "serve", "--port", str(port)], log, clean(env))
-        self._recorder.tell(Began(replica=self.name, life=life, pid=popen.pid, at=self._recorder.now()))
+        self._recorder.tell(Began(replica=self.name, life=life, pid=popen.pid, port=port, at=self._recorder.now()))
         self.now = life, Process(port=port, log=log, popen=popen)
 
     def kill(self) -> None:
