@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, get_args
 
-from tests.faults.breakages import FAULTS, Group
+from tests.faults.breakages import FAULTS, Fault, Group
 from tests.faults.evidence import collect
 from tests.faults.history import Broken, History
 from tests.faults.verdict import Summary, judge, summarise
@@ -33,10 +33,10 @@ _SHOWN: Final = 5
 class Injector(threading.Thread):
     """Breaks and mends, one fault after the other, until it is told to stop; what it broke is mended then."""
 
-    def __init__(self, group: Group, seed: str, world: World) -> None:
+    def __init__(self, seed: str, group: Group, faults: Mapping[str, Fault], world: World) -> None:
         super().__init__(name=f"injector-{group}", daemon=True)
         self.error: Exception | None = None
-        self._faults = {name: fault for name, fault in FAULTS.items() if fault.group == group}
+        self._faults = {name: fault for name, fault in faults.items() if fault.group == group}
         self._chance = random.Random(f"{seed} {group}")  # noqa: S311 - drawn again from the same seed
         self._world = world
         self._stopped = threading.Event()
@@ -48,7 +48,7 @@ class Injector(threading.Thread):
     def run(self) -> None:
         """Break and mend."""
         try:
-            while not self._stopped.wait(self._chance.uniform(*_GAP)):
+            while self._faults and not self._stopped.wait(self._chance.uniform(*_GAP)):
                 self._break()
         except Exception as error:  # noqa: BLE001 - the run's to tell
             self.error = error
@@ -60,17 +60,25 @@ class Injector(threading.Thread):
         begun = recorder.now()
         with fault.breaks(self._world, self._chance) as target:
             self._stopped.wait(self._chance.uniform(*fault.lasts))
-        recorder.tell(Broken(kind=kind, target=target, begun=begun, healed=recorder.now()))
+        healed = recorder.now()
+        recorder.tell(Broken(kind=kind, target=target, begun=begun, healed=healed, may_lose=fault.may_lose))
 
 
-def run(seed: int, seconds: float, folder: Path) -> History:
-    """Run one world in `folder` for `seconds` and return its history; what is left in the folder is for people.
+def run(seed: int, seconds: float, folder: Path, faults: Mapping[str, Fault] = FAULTS, **settings: str) -> History:
+    """Run one world and return its history. Takes a few seconds more: to start, to mend, and to agree.
 
-    Takes a few seconds more: to start, to mend, and to agree. Raises what the harness itself ran into.
+    Args:
+        seed: What clients ask and what breaks are drawn from it.
+        seconds: How long things break.
+        folder: Where the history and all logs are left, for people.
+        faults: What may break, by name.
+        settings: Variables of the replicas.
+
+    Raises what the harness itself ran into.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open_world(folder) as world:
-        injectors = [Injector("process", str(seed), world), Injector("redis", str(seed), world)]
+    with open_world(folder, **settings) as world:
+        injectors = [Injector(str(seed), group, faults, world) for group in get_args(Group)]
         clients = run_clients(str(seed), world)
         try:
             for injector in injectors:

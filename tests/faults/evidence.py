@@ -11,9 +11,11 @@ import msgspec
 
 from projections.directory import Directory
 from registry import codec
+from registry.errors import TenancyError
 from registry.events import TenantRegistered, TenantRemoved
 from registry.log import Entry, Foreign, Position
 from registry.names import Names
+from registry.secrets import MasterKeys
 from registry.state import Live, Tenant
 from server.master_keys import load_master_keys
 from tests.faults.history import Announced, Applied, Began, Complained, Leaked, Logged, Ok, Record, Restored, Seen
@@ -46,12 +48,8 @@ def collect(world: World) -> None:
         for record in marks_of(world.folder / f"replica-{began.replica}.{began.life}.log", began):
             tell(record)
     directory = Directory()
-    for logged in read_log(world.redis, directory):
-        tell(logged)
-    for seen in views(world, directory):
-        tell(seen)
-    for leaked in leaks(world.folder):
-        tell(leaked)
+    for record in (*read_log(world.redis, directory), *views(world, directory), *leaks(world.folder)):
+        tell(record)
 
 
 def marks_of(log: Path, began: Began) -> Iterator[Record]:
@@ -64,7 +62,7 @@ def marks_of(log: Path, began: Began) -> Iterator[Record]:
             yield Complained(**who, line=raw)
             continue
         if line["level"] in ("error", "critical"):
-            yield Complained(**who, line=raw)
+            yield Complained(**who, event=line["event"], line=raw)
         match line["event"]:
             case "applied":
                 yield Applied(
@@ -83,15 +81,17 @@ def marks_of(log: Path, began: Began) -> Iterator[Record]:
                 pass
 
 
-def read_log(server: Redis, directory: Directory) -> list[Logged]:
-    """Read the whole log with the product's own codec, and fold it into `directory`."""
+def read_log(server: Redis, directory: Directory) -> Iterator[Logged | Complained]:
+    """Read the whole log with the product's own codec, and fold it into `directory`, up to what cannot be."""
     with server.client() as client:
         entries = [codec.read_envelope(entry, fields) for entry, fields in client.xrange(_NAMES.stream)]
-    logged = []
     for entry in entries:
-        directory.apply(entry)
-        logged.append(_logged(entry))
-    return logged
+        try:
+            directory.apply(entry)
+        except TenancyError as error:
+            yield Complained(replica="the log", life=0, line=error.message)
+            return
+        yield _logged(entry)
 
 
 def views(world: World, directory: Directory) -> Iterator[Seen]:
@@ -180,13 +180,19 @@ def _passwords(client: "redis.Redis", directory: Directory, key_file: Path) -> d
     """Open each live tenant's password as a pool would; its value is told if it is the one registered with it."""
     master, keys, seen = load_master_keys(key_file), _hash(client, _NAMES.data_keys), {}
     for tenant in directory.live():
-        assert tenant.secret is not None
-        key = master.unwrap(tenant.tenant, keys[tenant.tenant].decode())
-        opened = key.open(tenant.tenant, tenant.secret).reveal()
-        right = opened == password_of(tenant.config.database)
-        seen[tenant.tenant] = (tenant.version, tenant.config.database if right else "another password")
-    gone = set(keys) - set(seen)
-    return seen | dict.fromkeys(gone, (0, "a data key of a removed tenant"))
+        wrapped = keys.pop(tenant.tenant, b"")
+        seen[tenant.tenant] = (tenant.version, _value_of_password(master, tenant, wrapped.decode()))
+    return seen | dict.fromkeys(keys, (0, "a data key of a removed tenant"))
+
+
+def _value_of_password(master: MasterKeys, tenant: Live, wrapped: str) -> str:
+    assert tenant.secret is not None
+    try:
+        opened = master.unwrap(tenant.tenant, wrapped).open(tenant.tenant, tenant.secret)
+    except TenancyError as error:
+        return error.message
+    value = tenant.config.database
+    return value if opened.reveal() == password_of(value) else "another password"
 
 
 def _hash(client: "redis.Redis", name: str) -> dict[str, bytes]:

@@ -71,12 +71,13 @@ class Operation(_Record, frozen=True, kw_only=True, tag="operation"):
 
 
 class Broken(_Record, frozen=True, kw_only=True, tag="fault"):
-    """A fault: its kind, whom it hit, and when it began and was healed."""
+    """A fault: its kind, whom it hit, when it began and was healed, and whether Redis may forget by it."""
 
     kind: str
     target: str
     begun: float
     healed: float
+    may_lose: bool = False
 
 
 class Began(_Record, frozen=True, kw_only=True, tag="began"):
@@ -118,10 +119,11 @@ class Restored(_Record, frozen=True, kw_only=True, tag="restored"):
 
 
 class Complained(_Record, frozen=True, kw_only=True, tag="complained"):
-    """A replica wrote a line of level error, or one that is no JSON at all."""
+    """A replica wrote a line of level error, or one that is no JSON at all (then `event` is empty); or the run did."""
 
     replica: str
     life: int
+    event: str = ""
     line: str
 
 

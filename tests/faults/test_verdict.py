@@ -202,6 +202,17 @@ def test_a_complaint_in_a_log_and_a_leak_are_found() -> None:
     assert wrong(History([*GOOD, complaint, Leaked(file="replica-a.1.log")])) == {"calm logs", "no clear password"}
 
 
+def test_a_lost_log_may_be_complained_of_and_restored_only_where_a_fault_may_have_lost_it() -> None:
+    said = Complained(replica="a", life=1, event="registry diverged", line="{}")
+    restored = Restored(replica="a", life=1, epoch="new")
+    flushed = Broken(kind="flush", target="redis", begun=0.5, healed=0.5, may_lose=True)
+
+    assert "calm logs" in wrong(History([*GOOD, said]))
+    assert "calm logs" in wrong(History([*GOOD, restored]))
+    assert "calm logs" not in wrong(History([*GOOD, said, restored, flushed]))
+    assert "expected refusals" not in wrong(History([*told(3, Refused("log_diverged")).records, flushed]))
+
+
 def test_the_tries_of_one_command_are_one_step_from_the_first_call_to_the_first_answer() -> None:
     first = msgspec.structs.replace(wrote(2, 1.6, 3, 2), outcome=Unknown("TimeoutError"))
 

@@ -1,7 +1,9 @@
 """Everything a history is checked for. Pure: the same history gives the same verdict, today and from a file.
 
-What may be claimed depends on the faults: one that makes Redis forget lets acknowledged writes be lost, as long as the
-replicas say so (a `Restored` mark). Then a write is checked only if it was asked for after the last restoration.
+What may be claimed depends on the faults. One that makes Redis forget (`may_lose`) lets acknowledged changes be lost,
+as long as the replicas say so: by a `Restored` mark, after which changes count again. Until then they may refuse with
+`log_diverged`. What compares answers with the log as a whole, the order of changes and the sessions, is left out of
+such a history.
 """
 
 import math
@@ -34,6 +36,8 @@ from tests.faults.watch_checks import check_watches
 StepAction: TypeAlias = Literal["register", "remove", "read"]
 EXPECTED_REFUSALS: Final = frozenset({UNREACHABLE, "unknown_tenant", "removed_tenant", "version_conflict"})
 """What a client may be told, whatever breaks; all else is a `Unknown` (it may be tried again) or a defect."""
+_SAID_OF_LOSS: Final = frozenset({"registry diverged", "log restored"})
+"""Events of level error that a lost log justifies."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +71,7 @@ def judge(history: History) -> dict[str, list[str]]:
         "convergence": check_convergence(history),
         "no clear password": [f"{leak.file} holds a password in clear" for leak in history.of(Leaked)],
         "expected refusals": check_refusals(history),
-        "calm logs": [f"replica {told.replica} (process {told.life}): {told.line}" for told in history.of(Complained)],
+        "calm logs": check_logs(history),
     }
 
 
@@ -142,11 +146,25 @@ def check_convergence(history: History) -> list[str]:
 
 def check_refusals(history: History) -> list[str]:
     """Nobody is told of a broken log, a broken server or an unreadable secret."""
+    expected = EXPECTED_REFUSALS | ({"log_diverged"} if _may_lose(history) else set())
     return [
         f"{_asked(operation)} was refused as {operation.outcome.code}"
         for operation in history.of(Operation)
-        if isinstance(operation.outcome, Refused) and operation.outcome.code not in EXPECTED_REFUSALS
+        if isinstance(operation.outcome, Refused) and operation.outcome.code not in expected
     ]
+
+
+def check_logs(history: History) -> list[str]:
+    """No replica complains, halts or breaks, and none restores a log that nothing lost."""
+    justified = _SAID_OF_LOSS if _may_lose(history) else frozenset[str]()
+    found = [
+        f"replica {told.replica} (process {told.life}): {told.line}"
+        for told in history.of(Complained)
+        if told.event not in justified
+    ]
+    if not justified:
+        found += [f"replica {told.replica} (process {told.life}) restored a whole log" for told in history.of(Restored)]
+    return found
 
 
 def check_linearizable(history: History) -> list[str]:
@@ -215,6 +233,10 @@ def _step(operation: Operation, action: StepAction, told: Told, invoked: float, 
         returned=returned,
         name=_asked(operation),
     )
+
+
+def _may_lose(history: History) -> bool:
+    return any(fault.may_lose for fault in history.of(Broken))
 
 
 def _change_of(operation: Operation) -> StepAction:

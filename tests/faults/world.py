@@ -107,12 +107,13 @@ class Redis:
 class Replica:
     """One replica over its lives: each process has a port of its own, so an address says which one answered."""
 
-    def __init__(self, name: str, proxy: Proxy, nursery: Nursery, recorder: Recorder, folder: Path) -> None:
+    def __init__(self, name: str, proxy: Proxy, nursery: Nursery, recorder: Recorder, settings: dict[str, str]) -> None:
         self.name = name
         self.proxy = proxy
+        self._settings = settings
         self._nursery = nursery
         self._recorder = recorder
-        self._folder = folder
+        self._folder = recorder.path.parent
         self.now: tuple[int, Process] | None = None
         """The life and its process, changed as one: who reads them may be another thread."""
 
@@ -132,6 +133,7 @@ class Replica:
             "MCP_POSTGRES_REPAIR_SECONDS": "1",
             "MCP_POSTGRES_LOG_LEVEL": "debug",
             "MCP_POSTGRES_LOG_FORMAT": "json",
+            **self._settings,
         }
         popen = self._nursery.start([COMMAND, "serve", "--port", str(port)], log, clean(env))
         self._recorder.tell(Began(replica=self.name, life=life, pid=popen.pid, port=port, at=self._recorder.now()))
@@ -165,11 +167,13 @@ class Replica:
 class World:
     """What a run breaks: `redis` and `replicas`. Made by `open_world`."""
 
-    def __init__(self, folder: Path, recorder: Recorder, nursery: Nursery, proxies: Proxies) -> None:
-        self.folder = folder
+    def __init__(self, recorder: Recorder, nursery: Nursery, proxies: Proxies, settings: dict[str, str]) -> None:
+        self.folder = recorder.path.parent
         self.recorder = recorder
-        self.redis = Redis(nursery, folder / "redis")
-        self.replicas = tuple(Replica(name, proxies.add(self.redis.port), nursery, recorder, folder) for name in NAMES)
+        self.redis = Redis(nursery, self.folder / "redis")
+        self.replicas = tuple(
+            Replica(name, proxies.add(self.redis.port), nursery, recorder, settings) for name in NAMES
+        )
 
     def start(self) -> None:
         """Start everything, and wait until it is ready."""
@@ -181,15 +185,15 @@ class World:
 
 
 @contextmanager
-def open_world(folder: Path) -> Iterator[World]:
-    """Run a world whose files are in `folder`; nothing of it runs afterwards."""
+def open_world(folder: Path, **settings: str) -> Iterator[World]:
+    """Run a world whose files are in `folder`, its replicas with `settings`; nothing of it runs afterwards."""
     with contextlib.ExitStack() as stack:
         recorder = Recorder(folder / "history.jsonl")
         stack.callback(recorder.close)
         proxies = stack.enter_context(Proxies())
         nursery = Nursery()
         stack.callback(nursery.close)
-        world = World(folder, recorder, nursery, proxies)
+        world = World(recorder, nursery, proxies, settings)
         world.start()
         yield world
 
