@@ -21,6 +21,11 @@ UNREACHABLE = "unreachable"
 """The code of a call that reached nobody: no replica listened."""
 
 
+def command_id_of(command: int | None) -> str:
+    """Return the id that a client gives a command, if it gives one."""
+    return f"command-{command}"
+
+
 class Ok(msgspec.Struct, frozen=True, tag="ok"):
     """The call was answered; `answer` is the tool's."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from registry.appender import REMEMBERED
 from registry.log import Position
 from tests.faults.history import (
     Announced,
@@ -25,6 +26,7 @@ from tests.faults.history import (
     Restored,
     Seen,
     Unknown,
+    command_id_of,
 )
 from tests.faults.verdict import judge, lost, steps_of, summarise
 
@@ -38,7 +40,7 @@ def logged(seq: int, version: int, value: str | None, command: int) -> Logged:
         alive=value is not None,
         value=value,
         command=command,
-        command_id=f"id-{command}",
+        command_id=command_id_of(command),
     )
 
 
@@ -65,7 +67,7 @@ def wrote(command: int, time: float, seq: int, version: int, status: str = "repl
         action="remove" if removes else "register",
         tenant="acme",
         value=None if removes else f"w{command}",
-        command_id=f"id-{command}",
+        command_id=command_id_of(command),
         invoked=time,
         returned=time + 0.5 * tries,
         outcome=Ok({"position": f"{seq}@{seq}-0", "version": version, "status": status}),
@@ -134,9 +136,22 @@ def test_an_acknowledged_change_in_whose_place_the_log_has_another_is_lost() -> 
 def test_a_command_that_led_to_two_entries_did_not_happen_once() -> None:
     def repeated(record: Record) -> Record:
         mine = isinstance(record, Logged) and record.command == 2
-        return msgspec.structs.replace(record, command=1, command_id="id-1") if mine else record
+        return msgspec.structs.replace(record, command=1, command_id=command_id_of(1)) if mine else record
 
     assert "exactly once" in wrong(but(repeated))
+
+
+def test_a_callers_retry_after_more_events_than_are_remembered_is_another_command_and_an_own_one_is_not() -> None:
+    def with_other_id(record: Record) -> Record:
+        mine = isinstance(record, Logged) and record.command == 1
+        return msgspec.structs.replace(record, command_id="made-by-the-product") if mine else record
+
+    late = logged(6, REMEMBERED + 2, "w1", 1)
+    own = msgspec.structs.replace(late, command_id="made-by-the-product")
+
+    assert "exactly once" in wrong(History([*GOOD, logged(6, REMEMBERED + 1, "w1", 1)]))
+    assert "exactly once" not in wrong(History([*GOOD, late]))
+    assert "exactly once" in wrong(History([*but(with_other_id).records, own]))
 
 
 def test_two_answers_to_one_command_must_be_the_same() -> None:

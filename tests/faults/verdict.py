@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from registry.appender import REMEMBERED
 from registry.log import Position
 from tests.faults.history import (
     UNREACHABLE,
@@ -28,6 +29,7 @@ from tests.faults.history import (
     Restored,
     Seen,
     Unknown,
+    command_id_of,
 )
 from tests.faults.linearizability import Found, Register, Step, Told, Undecided, WasAt, Wrote, explain
 from tests.faults.session_checks import check_sessions
@@ -103,17 +105,17 @@ def lost(history: History) -> list[Operation]:
 
 
 def check_once(history: History) -> list[str]:
-    """No command or command id led to two entries, no refused one to any; all answers to one command are the same."""
+    """No command led to two entries, no refused one to any; all answers to one command are the same.
+
+    A caller's own command id is known again among the tenant's last events alone: a command that was tried again after
+    more of them is another one.
+    """
     log = history.of(Logged)
     found = [
-        f"command {command} led to {count} entries"
-        for command, count in Counter(entry.command for entry in log if entry.tenant).items()
-        if count > 1
-    ]
-    found += [
-        f"command id {name} of {tenant} is in the log {count} times"
-        for (tenant, name), count in Counter((entry.tenant, entry.command_id) for entry in log if entry.tenant).items()
-        if count > 1
+        f"command {command} led to two entries, {earlier.position} and {later.position}"
+        for command, entries in _by_command(log).items()
+        for earlier, later in pairwise(entries)
+        if not _is_forgotten(earlier, later)
     ]
     answers: dict[int, set[str]] = defaultdict(set)
     for operation in history.of(Operation):
@@ -190,14 +192,14 @@ def steps_of(history: History) -> dict[str, list[Step]]:
     if history.of(Restored):
         return {}
     log = history.of(Logged)
-    logged = {entry.command: entry for entry in log if entry.command is not None}
+    logged = _by_command(log)
     tries: dict[int, list[Operation]] = defaultdict(list)
     for operation in history.of(Operation):
         if operation.action != "list":
             tries[operation.command].append(operation)
     steps: dict[str, list[Step]] = defaultdict(list)
     for command, operations in tries.items():
-        steps[str(operations[0].tenant)] += _steps(operations, logged.get(command))
+        steps[str(operations[0].tenant)] += _steps(operations, logged.get(command, []))
     end = max((operation.returned for operation in history.of(Operation)), default=0.0) + 1
     for tenant, told in steps.items():
         last = next((entry for entry in reversed(log) if entry.tenant == tenant), None)
@@ -206,20 +208,25 @@ def steps_of(history: History) -> dict[str, list[Step]]:
     return steps
 
 
-def _steps(operations: Sequence[Operation], logged: Logged | None) -> list[Step]:
+def _steps(operations: Sequence[Operation], logged: Sequence[Logged]) -> list[Step]:
     """Return the steps that the tries of one command are."""
-    steps = []
-    for operation in operations:
-        told = _refusal(operation)
-        if told is not None:
-            steps.append(_step(operation, "read", told, operation.invoked, operation.returned))
+    steps = [
+        _step(operation, "read", told, operation.invoked, operation.returned)
+        for operation in operations
+        if (told := _refusal(operation)) is not None
+    ]
     first = min(operations, key=lambda operation: operation.invoked)
     answered = [operation for operation in operations if _changed(operation)]
+    answer = None
     if answered:
         soonest = min(answered, key=lambda operation: operation.returned)
-        steps.append(_step(first, _change_of(first), _answer(soonest), first.invoked, soonest.returned))
-    elif logged is not None:
-        steps.append(_step(first, _change_of(first), Wrote(logged.version or 0), first.invoked, math.inf))
+        answer = _answer(soonest)
+        steps.append(_step(first, _change_of(first), answer, first.invoked, soonest.returned))
+    steps += [
+        _step(first, _change_of(first), Wrote(entry.version or 0), first.invoked, math.inf)
+        for entry in logged
+        if answer is None or entry.version != answer.version
+    ]
     return steps
 
 
@@ -233,6 +240,20 @@ def _step(operation: Operation, action: StepAction, told: Told, invoked: float, 
         returned=returned,
         name=_asked(operation),
     )
+
+
+def _by_command(log: Iterable[Logged]) -> dict[int, list[Logged]]:
+    entries: dict[int, list[Logged]] = defaultdict(list)
+    for entry in log:
+        if entry.command is not None:
+            entries[entry.command].append(entry)
+    return entries
+
+
+def _is_forgotten(earlier: Logged, later: Logged) -> bool:
+    """Whether the later one is that of a caller's retry that came after the product's memory of ids."""
+    of_caller = earlier.command_id == later.command_id == command_id_of(earlier.command)
+    return of_caller and (later.version or 0) - (earlier.version or 0) > REMEMBERED
 
 
 def _may_lose(history: History) -> bool:
@@ -256,7 +277,7 @@ def _refusal(operation: Operation) -> Told:
             return None
 
 
-def _answer(operation: Operation) -> Told:
+def _answer(operation: Operation) -> Wrote:
     assert isinstance(operation.outcome, Ok)
     return Wrote(operation.outcome.answer["version"], operation.outcome.answer["status"])
 

@@ -10,7 +10,7 @@ import random
 import threading
 from typing import Any, Final
 
-from tests.faults.history import UNREACHABLE, Action, Ok, Operation, Outcome, Refused, Unknown
+from tests.faults.history import UNREACHABLE, Action, Ok, Operation, Outcome, Refused, Unknown, command_id_of
 from tests.faults.world import Replica, World
 from tests.processes import Process
 
@@ -39,7 +39,7 @@ class Ask:
         self.tenant = tenant
         self.value = f"w{number}" if action == "register" else None
         changes = action in ("register", "remove")
-        self.command_id = f"command-{number}" if changes and chance.random() < 0.5 else None
+        self.command_id = command_id_of(number) if changes and chance.random() < 0.5 else None
         self.expected_version: int | None = None
 
     def call(self) -> tuple[str, dict[str, Any]]:
