@@ -127,9 +127,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     seed, left = arguments.seed, arguments.seconds
     while left > 0:
-        seconds = min(left, ROUND)
-        if not _round(seed, seconds, arguments.folder / f"seed-{seed}"):
-            return 1
+        seconds, folder = min(left, ROUND), arguments.folder / f"seed-{seed}"
+        try:
+            if not _round(seed, seconds, folder):
+                return 1
+        except KeyboardInterrupt:
+            _say(f"interrupted; what was recorded is in {folder}")
+            return 130
         seed, left = seed + 1, left - seconds
     return 0
 

@@ -55,7 +55,8 @@ def collect(world: World) -> None:
 def marks_of(log: Path, began: Began) -> Iterator[Record]:
     """Read what a replica's log tells of what it applied, and what it complained of."""
     who: dict[str, Any] = {"replica": began.replica, "life": began.life}
-    for raw in log.read_text("utf-8", "replace").splitlines():
+    whole, _, _ = log.read_text("utf-8", "replace").rpartition("\n")  # what follows was cut off by a kill
+    for raw in whole.splitlines():
         try:
             line = json.loads(raw)
         except ValueError:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from server.embedded.sockets import is_free
-from tests.faults.breakages import FAULTS
 from tests.faults.chaos import findings, repeat, run, table
 from tests.faults.history import Began, Broken, History
 from tests.faults.verdict import judge, summarise
@@ -27,7 +26,7 @@ def test_every_guarantee_holds_whatever_breaks(seed: int, tmp_path: Path) -> Non
     wrong, summary = findings(judge(history)), summarise(history)
     assert not wrong, f"{wrong}\n{table(summary)}\nThe history is in {folder}; again with: {repeat(seed, SECONDS)}"
     assert summary.acknowledged > 50, table(summary)
-    assert {fault.kind for fault in history.of(Broken)} <= set(FAULTS)
+    assert len({fault.kind for fault in history.of(Broken)}) >= 3, table(summary)
     shutil.rmtree(folder)
 
 
