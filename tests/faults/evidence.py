@@ -3,11 +3,12 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
+import redis
 
 from projections.directory import Directory
 from registry import codec
@@ -21,9 +22,6 @@ from server.master_keys import load_master_keys
 from tests.faults.history import Announced, Applied, Began, Complained, Leaked, Logged, Ok, Record, Restored, Seen
 from tests.faults.workload import CANARY, TENANTS, call, password_of
 from tests.faults.world import Redis, Replica, World, await_
-
-if TYPE_CHECKING:
-    import redis
 
 _AGREE_WITHIN: Final = 30.0
 _MENDED_WITHIN: Final = 15.0
@@ -45,14 +43,15 @@ def collect(world: World) -> None:
         if (code := replica.process.popen.poll()) is not None:
             tell(Complained(replica=replica.name, life=0, line=f"ended by itself with exit code {code}"))
     for began in world.recorder.history().of(Began):
-        for record in marks_of(world.folder / f"replica-{began.replica}.{began.life}.log", began):
+        log = world.folder / f"replica-{began.replica}.{began.life}.log"
+        for record in marks_of(log, began, world.recorder.since_began):
             tell(record)
     directory = Directory()
     for record in (*read_log(world.redis, directory), *views(world, directory), *leaks(world.folder)):
         tell(record)
 
 
-def marks_of(log: Path, began: Began) -> Iterator[Record]:
+def marks_of(log: Path, began: Began, since_began: Callable[[str], float]) -> Iterator[Record]:
     """Read what a replica's log tells of what it applied, and what it complained of."""
     who: dict[str, Any] = {"replica": began.replica, "life": began.life}
     whole, _, _ = log.read_text("utf-8", "replace").rpartition("\n")  # what follows was cut off by a kill
@@ -77,7 +76,7 @@ def marks_of(log: Path, began: Began) -> Iterator[Record]:
             case "registry following":
                 yield Announced(**who, position=Position.parse(line["position"]))
             case "log restored":
-                yield Restored(**who, epoch=line["epoch"])
+                yield Restored(**who, epoch=line["epoch"], at=since_began(line["timestamp"]))
             case _:
                 pass
 
@@ -117,8 +116,11 @@ def leaks(folder: Path) -> Iterator[Leaked]:
 
 
 def _agree(world: World) -> bool:
-    with world.redis.client() as client:
-        info = client.xinfo_stream(_NAMES.stream)
+    try:
+        with world.redis.client() as client:
+            info = client.xinfo_stream(_NAMES.stream)
+    except redis.ResponseError:  # the log is gone
+        return False
     end = str(Position(info["entries-added"], info["last-generated-id"].decode()))
     told = [replica.readiness() for replica in world.replicas]
     return all((each.get("phase"), each.get("position")) == ("following", end) for each in told)

@@ -7,6 +7,7 @@ the run began, of one clock.
 import threading
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
@@ -121,6 +122,7 @@ class Restored(_Record, frozen=True, kw_only=True, tag="restored"):
     replica: str
     life: int
     epoch: str
+    at: float
 
 
 class Complained(_Record, frozen=True, kw_only=True, tag="complained"):
@@ -186,6 +188,7 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._begun = time.monotonic()
+        self._began_at = time.time()
         self._lock = threading.Lock()
         self._records: list[Record] = []
         self._file = path.open("wb", buffering=0)
@@ -193,6 +196,10 @@ class Recorder:
     def now(self) -> float:
         """Return seconds since the run began."""
         return time.monotonic() - self._begun
+
+    def since_began(self, timestamp: str) -> float:
+        """Return seconds since the run began of a log line's timestamp."""
+        return datetime.fromisoformat(timestamp).timestamp() - self._began_at
 
     def tell(self, record: Record) -> None:
         """Keep one record."""

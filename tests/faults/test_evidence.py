@@ -21,10 +21,10 @@ def test_what_was_applied_announced_and_restored_is_read_in_order(tmp_path: Path
         line("registry replaying", position="0@0-0")
         + line("registry following", position="1@1-0")
         + line("applied", "debug", position="2@2-0", prev="1@1-0", tenant="acme", version=1, state="live")
-        + line("log restored", epoch="new", position="9@9-0")
+        + line("log restored", epoch="new", position="9@9-0", timestamp="2026-01-01T00:00:07Z")
     )
 
-    announced, applied, restored = marks_of(log, BEGAN)
+    announced, applied, restored = marks_of(log, BEGAN, lambda timestamp: float(timestamp[17:19]))
 
     assert announced == Announced(replica="a", life=2, position=Position(1, "1-0"))
     assert applied == Applied(
@@ -36,14 +36,14 @@ def test_what_was_applied_announced_and_restored_is_read_in_order(tmp_path: Path
         version=1,
         state="live",
     )
-    assert restored == Restored(replica="a", life=2, epoch="new")
+    assert restored == Restored(replica="a", life=2, epoch="new", at=7.0)
 
 
 def test_an_error_and_what_is_no_json_are_complaints_and_a_line_that_a_kill_cut_off_is_not(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(line("follower broke", "error") + "Traceback (most recent call last):\n" + '{"event": "appl')
 
-    said = list(marks_of(log, BEGAN))
+    said = list(marks_of(log, BEGAN, lambda _: 0.0))
 
     assert [complaint.event for complaint in said if isinstance(complaint, Complained)] == ["follower broke", ""]
 

@@ -217,7 +217,7 @@ def test_a_complaint_in_a_log_and_a_leak_are_found() -> None:
 
 def test_a_lost_log_may_be_complained_of_and_restored_only_where_a_fault_may_have_lost_it() -> None:
     said = Complained(replica="a", life=1, event="registry diverged", line="{}")
-    restored = Restored(replica="a", life=1, epoch="new")
+    restored = Restored(replica="a", life=1, epoch="new", at=2.5)
     flushed = Broken(kind="flush", target="redis", begun=0.5, healed=0.5, may_lose=True)
 
     assert "calm logs" in wrong(History([*GOOD, said]))
@@ -235,7 +235,7 @@ def test_the_tries_of_one_command_are_one_step_from_the_first_call_to_the_first_
 
 
 def test_after_a_restoration_that_was_told_earlier_changes_may_be_lost_and_later_ones_not() -> None:
-    restored = Restored(replica="a", life=1, epoch="new")
+    restored = Restored(replica="a", life=1, epoch="new", at=2.5)
     before, after = wrote(7, 1, 9, 9), wrote(8, 3, 9, 9)
 
     assert lost(History([before, restored, CREATED])) == []
@@ -252,7 +252,7 @@ def test_a_summary_counts_what_was_asked_what_broke_and_how_long_nothing_worked(
 
 def test_a_history_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "history.jsonl")
-    for record in (*GOOD, Restored(replica="a", life=1, epoch="new"), Leaked(file="x")):
+    for record in (*GOOD, Restored(replica="a", life=1, epoch="new", at=2.5), Leaked(file="x")):
         recorder.tell(record)
     recorder.close()
 

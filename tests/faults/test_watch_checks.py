@@ -113,18 +113,17 @@ def test_after_a_restoration_positions_begin_anew_and_only_the_last_log_is_compa
         [
             Began(replica="a", life=1, pid=1, port=1, at=0.0),
             Began(replica="b", life=1, pid=2, port=1, at=0.0),
+            Began(replica="b", life=2, pid=3, port=1, at=3.0),
             announced(8),
             applied(9),
-            Restored(replica="a", life=1, epoch="new"),
+            Restored(replica="a", life=1, epoch="new", at=2.0),
             announced(1),
             applied(2),
             *log,
         ]
     )
 
-    old, new, other = watches(history)
-
-    assert (old.of_last_log, new.of_last_log, other.of_last_log) == (False, True, False)
+    assert [watch.of_last_log for watch in watches(history)] == [False, True, False, True]
     assert check_watches(history) == []
 
 

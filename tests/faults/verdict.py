@@ -87,7 +87,7 @@ def summarise(history: History) -> Summary:
         by_outcome=dict(Counter(_outcome(operation) for operation in operations).most_common()),
         faults=dict(Counter(fault.kind for fault in history.of(Broken)).most_common()),
         acknowledged=len({operation.command for operation in changed}),
-        lost=len(lost(history)),
+        lost=len({operation.command for operation in lost(history)}),
         entries=len(history.of(Logged)),
         unavailable=_longest(operations, changed),
         unread=_longest(operations, looked),
@@ -297,14 +297,8 @@ def _is_logged(operation: Operation, log: Sequence[Logged]) -> bool:
 
 
 def _last_restoration(history: History) -> float:
-    """Return when the log was made anew for the last time; the record after which it came tells the time."""
-    at = since = 0.0
-    for record in history.records:
-        if isinstance(record, Operation):
-            at = record.returned
-        elif isinstance(record, Restored):
-            since = at
-    return since
+    """Return when the last replica said that the log was made anew; zero if it never was."""
+    return max((mark.at for mark in history.of(Restored)), default=0.0)
 
 
 def _longest(operations: Sequence[Operation], answered: Iterable[Operation]) -> float:

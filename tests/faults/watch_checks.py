@@ -44,7 +44,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
 def watches(history: History) -> list[Watch]:
     """Cut a history into watches: one for each process, and a new one at each restoration that it told of."""
-    last_epoch = next((mark.epoch for mark in reversed(history.of(Restored))), None)
+    last_epoch = max(((mark.at, mark.epoch) for mark in history.of(Restored)), default=(0.0, None))[1]
     told = []
     for began in history.of(Began):
         mine: list[Applied | Announced] = []
@@ -160,14 +160,9 @@ def _who(record: Applied | Announced | Restored | Began | Operation) -> tuple[st
 
 
 def _epoch_at_start(history: History, began: Began) -> str | None:
-    """Return the last restoration before the process began; None if the log is still its first."""
-    epoch = None
-    for record in history.records:
-        if record is began:
-            return epoch
-        if isinstance(record, Restored):
-            epoch = record.epoch
-    return epoch
+    """Return the last restoration before the process began; None if the log was still its first."""
+    before = [mark for mark in history.of(Restored) if mark.at < began.at]
+    return max(before, key=lambda mark: mark.at).epoch if before else None
 
 
 def _watch(history: History, began: Began, marks: Sequence[Applied | Announced], *, of_last_log: bool) -> Watch:
