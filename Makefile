@@ -35,6 +35,9 @@ check: $(VENV)/.dev ## lint, format, types, import contract: what CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
+
 fix: $(VENV)/.dev ## let the formatter and the linter mend what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -68,4 +71,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit chaos check fix lock clean
+.PHONY: help run setup test unit chaos check figures fix lock clean

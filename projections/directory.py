@@ -10,9 +10,16 @@ from typing import assert_never
 from registry import codec
 from registry.decide import next_version
 from registry.errors import CorruptEntry, LogDiverged
-from registry.events import LogCreated, TenantRegistered, TenantRemoved
-from registry.log import START, Entry, Foreign, Position
-from registry.state import Live, Quarantined, Tenant, evolve
+from registry.events import (
+    LogCompacted,
+    LogCreated,
+    LogRestored,
+    TenantRegistered,
+    TenantRemoved,
+    TenantRestated,
+)
+from registry.log import START, Entry, Epoch, Foreign, Position
+from registry.state import Live, Quarantined, Removed, Tenant, evolve
 
 
 class Directory:
@@ -21,8 +28,26 @@ class Directory:
     def __init__(self) -> None:
         self._tenants: dict[str, Tenant] = {}
         self._live = 0
+        self._aside: dict[str, Quarantined] = {}
         self.position: Position = START
-        self.epoch: str | None = None
+        self.epoch: Epoch | None = None
+
+    @classmethod
+    def of(cls, position: Position, epoch: Epoch, tenants: Iterable[Tenant]) -> "Directory":
+        """Return the fold of a log up to `position`, as heads and keys tell it."""
+        directory = cls()
+        directory.position, directory.epoch = position, epoch
+        for tenant in tenants:
+            directory._put(tenant)
+        return directory
+
+    def become(self, other: "Directory") -> list[Tenant]:
+        """Take over what `other` holds, all at once; return the tenants that are not as they were."""
+        before, self._tenants = self._tenants, {tenant.tenant: tenant for tenant in other.all()}
+        self._live, self._aside = len(other), {tenant.tenant: tenant for tenant in other.quarantined()}
+        changed = [tenant for name, tenant in self._tenants.items() if before.get(name) != tenant]
+        self.position, self.epoch = other.position, other.epoch
+        return changed
 
     def apply(self, entry: Entry | Foreign) -> Tenant | None:
         """Fold one entry; return the tenant it changed, or None if it was not about one.
@@ -46,6 +71,18 @@ class Directory:
         """Return the tenant, live or removed, or None if the log up to the position never told of it."""
         return self._tenants.get(tenant_id)
 
+    def quarantined(self) -> list[Quarantined]:
+        """Return the tenants that cannot be read here, in no order."""
+        return list(self._aside.values())
+
+    def settle(self, tenant: Live | Removed) -> bool:
+        """Put a tenant that can be read after all where it was set aside; return whether it still is, at that place."""
+        known = self._tenants.get(tenant.tenant)
+        if not isinstance(known, Quarantined) or known.position != tenant.position:
+            return False
+        self._put(tenant)
+        return True
+
     def live(self) -> list[Live]:
         """Return the tenants that may be used, by id."""
         return sorted(
@@ -64,29 +101,46 @@ class Directory:
             event = codec.decode(entry)
         except CorruptEntry as error:
             return self._quarantine(entry, error)
-        if isinstance(event, LogCreated) != (self.position == START):
+        if isinstance(event, LogCreated) != (self.position.seq == 0):
             raise CorruptEntry(
                 f"Entry {entry.position} is a {entry.type}; a log begins with its own creation, and only there.",
                 entry=entry.position.entry,
             )
         match event:
-            case LogCreated():
-                self.epoch = event.epoch
-                return None
-            case TenantRegistered() | TenantRemoved():
+            case TenantRegistered() | TenantRemoved() | TenantRestated():
                 return self._put(evolve(self._tenants.get(event.tenant), event, entry.position))
+            case LogCreated():
+                self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
+            case LogRestored():
+                begun = self.epoch.begun if self.epoch else START.entry
+                self.epoch = Epoch(event.epoch, entry.position.entry, begun)
+            case LogCompacted():
+                pass
             case _:
                 assert_never(event)
+        return None
 
     def _quarantine(self, entry: Entry, error: CorruptEntry) -> Tenant:
         """Set the tenant aside that an unreadable body concerns; `error` if not even that much can be believed."""
-        tenant, version = codec.unreadable(entry) or ("", 0)
-        if version != next_version(self._tenants.get(tenant)) or self.position == START:
+        named = codec.unreadable(entry)
+        if named is None or self.position == START or named.version != next_version(self._tenants.get(named.tenant)):
             raise error
-        return self._put(Quarantined(tenant=tenant, version=version, position=entry.position, reason=error.message))
+        return self._put(
+            Quarantined(
+                tenant=named.tenant,
+                version=named.version,
+                position=entry.position,
+                event_id=named.event_id,
+                reason=error.message,
+            )
+        )
 
     def _put(self, after: Tenant) -> Tenant:
         before = self._tenants.get(after.tenant)
         self._tenants[after.tenant] = after
         self._live += isinstance(after, Live) - isinstance(before, Live)
+        if isinstance(after, Quarantined):
+            self._aside[after.tenant] = after
+        elif self._aside:
+            self._aside.pop(after.tenant, None)
         return after

@@ -1,69 +1,43 @@
-"""The one loop that replays the log on start and tails it afterwards.
+"""The one loop that reads the log on start and tails it afterwards.
 
-Replay and tail go through the same `Directory.apply`. What does not link is not served and not skipped: the loop says
-so, keeps what it holds, and goes on only when the log holds its position again.
+What does not link is not served and not skipped: the loop finds out what has become of the log
+(`projections/diagnosis.py`), makes a directory of it as it is (`projections/rebuild.py`), says again what was lost
+where that is the policy (`projections/restoration.py`), and only then changes over, all at once. Until then it serves
+what it holds.
 """
 
 import asyncio
-import enum
-import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Final, TypeAlias
 
-import msgspec
 import structlog
 
+from projections.clock import boottime
+from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
-from projections.progress import Progress
-from registry import codec
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, TenancyError
-from registry.events import LogCreated
-from registry.log import START, Position, TenantLog
+from projections.freshness import Freshness, Verdict, refusal
+from projections.phase import STUCK, Phase, Status, is_degraded
+from projections.rebuild import PAGE, Rebuilder, Rebuilt
+from projections.restoration import Restorer
+from projections.standing import Standing
+from registry import restore
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnsafeRedis
+from registry.log import START, Head, Position, TenantLog
 from registry.state import Live, Tenant
 
-_PAGE: Final = 1000
-"""Entries a page: 1,000 hold the event loop for 4 ms, 10,000 for 40."""
-_WAIT: Final = 1.0
-"""Seconds that a read blocks; the log's end is looked at as often when nothing comes."""
+_WAIT: Final = 0.8
+"""Seconds that a read blocks; the log's end is looked at as often when nothing comes, so that a loss is seen in one."""
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _CATCH_UP: Final = 5.0
+_LOOK_AGAIN: Final = 10.0
+_SHOWN: Final = 20
+"""Ids in a message."""
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
 
-
 _KEEP: Final = "Restore Redis, and do not restart the replicas before: they hold what the log has lost."
-
-
-class Phase(enum.StrEnum):
-    """What the follower is doing."""
-
-    CONNECTING = "connecting"
-    REPLAYING = "replaying"
-    FOLLOWING = "following"
-    CUT_OFF = "cut_off"
-    DIVERGED = "diverged"
-    HALTED = "halted"
-
-
-_STUCK: Final = frozenset({Phase.DIVERGED, Phase.HALTED})
-"""Phases in which nothing more is folded: there is nothing to wait for."""
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot for health checks. `ready`: the whole fold was in once, and nothing unreadable stopped it since."""
-
-    phase: Phase
-    ready: bool
-    position: str
-    tenants: int
-    reason: str | None = None
-
-    @property
-    def stuck(self) -> bool:
-        """Whether nothing more is folded until somebody mends something: there is nothing to wait for."""
-        return self.phase in _STUCK
 
 
 class Follower:
@@ -72,10 +46,13 @@ class Follower:
     Args:
         log: What is followed; its blocking reads use a connection of their own.
         directory: What is kept; nobody else may apply to it.
+        rebuilder: Makes a directory of the log, on start and when it does not link.
         on_change: Told the tenants that a page of entries changed, after the directory has them; awaited.
         on_caught_up: Called each time the tail is about to begin, after a replay or a lost connection. May raise
-            `SecretUnreadable`: then this replica is of no use, and halts.
-        now, new_id: The clock and fresh ids, for the log's first entry.
+            `SecretUnreadable` or `UnsafeRedis`: then this replica is of no use, and halts.
+        restorer: Begins a log where there is none, knows what one has lost, and says it again.
+        restores: Whether it may; if not, the replica waits for an operator.
+        freshness: How old what this replica holds may be; without one, it serves that for ever.
     """
 
     def __init__(
@@ -83,25 +60,30 @@ class Follower:
         *,
         log: TenantLog,
         directory: Directory,
+        rebuilder: Rebuilder,
+        restorer: Restorer,
         on_change: OnChange,
         on_caught_up: OnCaughtUp,
-        now: Callable[[], datetime],
-        new_id: Callable[[], str],
+        restores: bool = True,
+        freshness: Freshness | None = None,
     ) -> None:
         self._log = log
         self._directory = directory
         self._on_change = on_change
         self._on_caught_up = on_caught_up
-        self._now = now
-        self._new_id = new_id
-        self._phase = Phase.CONNECTING
-        self._reason: str | None = None
+        self._rebuilder = rebuilder
+        self._restorer = restorer
+        self._restores = restores
+        self._freshness = freshness or Freshness(math.inf, math.inf)
+        self._tries = 0
+        self._doubts = False
+        self._next_look = 0.0
         self._complete = asyncio.Event()
         self._moved = asyncio.Event()
-        self._announced = 0
+        self._announced = START
         self._untold: dict[str, Tenant] = {}
-        self._halted: type[TenancyError] = RegistryUnavailable
         self._logger = structlog.get_logger("follower")
+        self._standing = Standing(self._logger)
 
     @property
     def position(self) -> Position:
@@ -109,42 +91,67 @@ class Follower:
         return self._directory.position
 
     @property
+    def steps(self) -> int:
+        """How much was read so far; grows as long as something is."""
+        return self._rebuilder.done + self.position.seq
+
+    @property
     def status(self) -> Status:
         """Return what the follower is doing now."""
+        standing = self._standing
         return Status(
-            phase=self._phase,
-            ready=self._complete.is_set() and self._phase is not Phase.HALTED,
+            phase=standing.phase,
+            ready=self._complete.is_set() and standing.phase is not Phase.HALTED and self._verdict() is Verdict.FRESH,
+            degraded=is_degraded(standing.phase),
             position=str(self.position),
+            epoch=self._directory.epoch.name if self._directory.epoch else None,
             tenants=len(self._directory),
-            reason=self._reason,
+            reason=standing.reason,
+            found=standing.found,
+            findings=dict(standing.findings),
         )
 
     async def run(self) -> None:
-        """Follow until cancelled, or for good until an entry cannot be read. Raises nothing of its own."""
-        tries = 0
-        while self._phase is not Phase.HALTED:
+        """Follow until cancelled. Raises nothing of its own.
+
+        What halts it may be mended meanwhile, by taking a foreign entry out, say: it goes on looking.
+        """
+        while True:
             try:
-                await self._catch_up()
-                await self._fold_page(_WAIT)
-                tries = 0  # not before the tail's own connection has answered
+                await self._settle()
                 await self._tail()
             except RegistryUnavailable as error:
-                self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
+                if self._standing.phase is not Phase.HALTED:
+                    self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
-                self._enter(Phase.DIVERGED, error.message)
-            except (CorruptEntry, SecretUnreadable) as error:
-                self._halted = type(error)
-                self._enter(Phase.HALTED, error.message)
+                self._enter(Phase.RESTORING if self._restores else Phase.DIVERGED, error.message)
+            except CorruptEntry as error:
+                # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
+                self._doubts = self._complete.is_set() and self._rebuilder.distrust_heads()
+                if not self._doubts:
+                    self._standing.halt(error, position=self.position)
+                    self._wake()
+            except (SecretUnreadable, UnsafeRedis) as error:
+                self._standing.halt(error, position=self.position)
+                self._wake()
             except Exception:  # the supervising loop: a replica that stopped following must not look ready
                 self._logger.exception("follower broke")
                 self._enter(Phase.HALTED, "The follower broke; the log of this replica has the cause. Restart it.")
-            await asyncio.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
-            tries += 1
+                return
+            await asyncio.sleep(_BACKOFF[min(self._tries, len(_BACKOFF) - 1)])
+            self._tries += 1
 
     def require_ready(self) -> None:
-        """Raise unless the whole fold was in once: `RegistryUnavailable`, or why the log cannot be read."""
-        if self._phase is Phase.HALTED or not self._complete.is_set():
-            self._require_following()
+        """Raise unless what is folded may be served.
+
+        `RegistryUnavailable`, or why the log cannot be read, before the whole fold was in once; `StaleReplica` while it
+        may be too old. To be asked again after each wait: this process may have been frozen in it.
+        """
+        if self._standing.phase is Phase.HALTED or not self._complete.is_set():
+            self._standing.require_following()
+        verdict = self._verdict()
+        if verdict is not Verdict.FRESH:
+            raise refusal(verdict)
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant for use. One that is unknown or removed here may be live elsewhere: the log is asked first.
@@ -153,7 +160,9 @@ class Follower:
         """
         self.require_ready()
         known = self._directory.tenant(tenant_id)
-        return known if isinstance(known, Live) else await self.refresh(tenant_id)
+        if isinstance(known, Live) or (known and self._standing.phase is Phase.RESTORING):
+            return known  # a removal that the log has lost holds all the same
+        return await self.refresh(tenant_id)
 
     async def complete(self) -> None:
         """Wait until the whole fold was in once. May be cancelled."""
@@ -166,103 +175,170 @@ class Follower:
     async def refresh(self, tenant_id: str) -> Tenant | None:
         """Fold up to the tenant's head and return the tenant; None if the log never heard of it.
 
-        Raises `RegistryUnavailable` if Redis does not answer or the tail is late, `LogDiverged` and `CorruptEntry` if
-        the log cannot be followed. May be cancelled.
+        Raises `RegistryUnavailable` if Redis does not answer, the tail is late or the log is being restored,
+        `LogDiverged` and `CorruptEntry` if the log cannot be followed. May be cancelled.
         """
-        self._require_following()
-        head = await self._log.head(tenant_id)
-        if head is not None and not await self.reached(head.position.seq):
-            self._require_following()
+        self._standing.require_following()
+        (head,) = await self._log.heads([tenant_id])
+        if head is not None and not await self._reached_head(head):
+            self._standing.require_following()
             raise RegistryUnavailable("This replica is behind the log; try again.", position=str(self.position))
         return self._directory.tenant(tenant_id)
 
-    async def reached(self, seq: int) -> bool:
-        """Wait up to five seconds until the fold includes entry `seq` and everybody was told; return whether it does.
+    async def reached(self, position: Position) -> bool:
+        """Wait up to five seconds until the fold includes `position` and everybody was told; return whether it does.
 
         May be cancelled.
         """
         try:
             async with asyncio.timeout(_CATCH_UP):
-                while self._announced < seq and self._phase not in _STUCK:
+                while not self._includes(position) and self._standing.phase not in STUCK:
                     await self._moved.wait()
         except TimeoutError:
             pass
-        return self._announced >= seq
+        return self._includes(position)
 
-    async def _catch_up(self) -> None:
-        """Fold everything up to an end that is fixed before, so that steady writers do not keep us from being ready."""
-        end = await self._find_end()
-        if self._phase is Phase.CONNECTING:
-            self._enter(Phase.REPLAYING)
-        progress = Progress(self._logger, end.seq)
+    def _includes(self, position: Position) -> bool:
+        return self._announced.seq >= position.seq
+
+    async def _reached_head(self, head: Head) -> bool:
+        epoch = self._directory.epoch
+        if epoch and epoch.is_orphan(head):
+            return False  # what another log has left of the tenant is still to be said again in this one
+        return await self.reached(head.position)
+
+    async def _settle(self) -> None:
+        """Bring the directory up to the log's end, whatever has become of the log, and say so.
+
+        The end is fixed before, so that steady writers do not keep us from being ready.
+        """
+        asked = boottime()
+        end = await (self._begin() if self.position == START else self._look())
         while self.position.seq < end.seq:
             if not await self._fold_page(0):
                 raise LogDiverged(f"The log says it ends at {end}; nothing is to be read after {self.position}.")
-            progress.report(self.position.seq)
         await self._announce()
+        if self._directory.epoch:
+            await self._log.mark_epoch(self._directory.epoch)
         await self._on_caught_up()
         self._complete.set()
+        self._freshness.heard(asked)
         self._enter(Phase.FOLLOWING)
 
-    async def _find_end(self) -> Position:
-        """Return the log's end, making the log if there is none yet; `LogDiverged` if it does not hold our position."""
-        if self.position == START:
-            first = LogCreated(event_id=self._new_id(), time=self._now(), actor="registry", epoch=self._new_id())
-            end = await self._log.create(codec.type_of(first), codec.encode(first))
-            if end is not None and end.seq == 1:
-                self._logger.warning(
-                    "the log is new and empty; if there were tenants, restore Redis and restart this replica alone: "
-                    "replicas that still run hold what was lost"
-                )
-            if end is None:
-                raise LogDiverged(
-                    "The log is gone and its heads are still there: Redis lost or evicted the stream. Restore Redis "
-                    "from a backup; nothing is written until then."
-                )
-            return end
-        end = await self._log.end()
-        await self._check_holds(end)
-        return end or START
-
-    async def _check_holds(self, end: Position | None) -> None:
+    async def _begin(self) -> Position:
+        """Read the log for the first time, making it if there is none; return where it ends."""
+        end = await self._restorer.begin()
         if end is None:
-            raise LogDiverged(f"The log is gone; this replica still serves what it read up to {self.position}. {_KEEP}")
-        if end.seq < self.position.seq or (end.seq == self.position.seq and end != self.position):
-            raise LogDiverged(
-                f"The log ends at {end}; this replica has read up to {self.position}: the log lost entries."
+            await self._resynchronise(Finding.LOG_GONE)
+            return self.position
+        if end.seq == 1:
+            self._logger.warning(
+                "the log is new and empty; if there were tenants, keep the replicas running that still know them"
             )
+        if self._standing.phase is Phase.CONNECTING:
+            self._enter(Phase.REPLAYING)
+        rebuilt = await self._rebuilder.rebuild()
+        if rebuilt.hole:
+            self._standing.finds(Finding.RESYNCHRONISED, rebuilt.hole, position=self.position)
+        await self._restore(rebuilt, Finding.LOG_REPLACED)
+        await self._become(rebuilt.directory)
+        return self.position
+
+    async def _look(self) -> Position:
+        """See what has become of the log; return where it ends once this replica can go on."""
+        finding, end = await diagnose(self._log, self._directory)
+        if self._doubts and not finding.is_loss:
+            finding, self._doubts = Finding.RESYNCHRONISED, False
+        if finding is Finding.CAUGHT_UP and end is not None:
+            return end
+        await self._resynchronise(finding, end)
+        return self.position
+
+    async def _resynchronise(self, finding: Finding, end: Position | None = None) -> None:
+        """Change over to what the log says now, and before that say again what it has lost."""
+        reason = _told(finding, self.position, end, restores=self._restores)
+        self._standing.finds(finding, reason, position=self.position)
+        if finding.is_loss:
+            if not self._restores:
+                raise LogDiverged(reason)
+            self._enter(Phase.RESTORING, reason)
+        if finding is Finding.LOG_GONE:
+            await self._restorer.begin(anew=True)
+        rebuilt = await self._rebuilder.rebuild()
+        await self._restore(rebuilt, finding)
+        await self._become(rebuilt.directory)
+
+    async def _restore(self, rebuilt: Rebuilt, finding: Finding) -> None:
+        """Say again what this replica, and what an earlier log has left, know and the log does not."""
+        held = {tenant.tenant: tenant for tenant in self._directory.all()}
+        for name, orphan in rebuilt.orphans.items():
+            held[name] = restore.newest(held.get(name), orphan) or orphan
+        missing = self._restorer.missing(held.values(), rebuilt.directory)
+        if missing and not self._restores:
+            names = ", ".join(sorted(tenant.tenant for tenant in missing)[:_SHOWN])
+            raise LogDiverged(f"The log does not say what is known of {len(missing)} tenants ({names}). {_KEEP}")
+        if missing:
+            self._enter(Phase.RESTORING, f"The log does not say what is known of {len(missing)} tenants.")
+            live, removed = await self._restorer.restore(held.values(), rebuilt.directory, self._directory, finding)
+            self._logger.info("log restored", finding=finding, live=live, removed=removed)
+
+    async def _become(self, directory: Directory) -> None:
+        for tenant in self._directory.become(directory):
+            self._untold[tenant.tenant] = tenant
+        await self._announce()
 
     async def _tail(self) -> None:
+        """Fold what comes, until the log does not link any more."""
         while True:
-            if await self._fold_page(_WAIT):
-                continue
-            end = await self._log.end()
-            await self._check_holds(end)
-            # Between the empty read and the look at the end an entry may have come; one that is still not to be read
-            # has an id below our position: another log's.
-            if end != self.position and not await self._fold_page(0):
-                raise LogDiverged(f"The log ends at {end}; nothing is to be read after {self.position}.")
+            try:
+                if await self._fold_page(_WAIT):
+                    continue
+                self._tries = 0
+                await self._look_again()
+                asked = boottime()
+                finding, end = await diagnose(self._log, self._directory)
+                # Between the empty read and the look at the end an entry may have come.
+                if finding is not Finding.CAUGHT_UP or (end != self.position and not await self._fold_page(0)):
+                    return
+                if end == self.position:
+                    self._freshness.heard(asked)
+            except LogDiverged:
+                return  # a closer look tells what that means
+
+    async def _look_again(self) -> None:
+        """See now and then whether tenants that could not be read can be: a key may have been put back."""
+        aside = self._directory.quarantined()
+        now = asyncio.get_running_loop().time()
+        if not aside or now < self._next_look:
+            return
+        self._next_look = now + _LOOK_AGAIN
+        for tenant in await self._rebuilder.reread(aside):
+            if self._directory.settle(tenant):
+                self._untold[tenant.tenant] = tenant
+                self._logger.info("tenant can be read again", tenant=tenant.tenant, position=str(tenant.position))
 
     async def _fold_page(self, wait: float) -> bool:
         """Fold what comes after the position; return whether anything did."""
         await self._announce()
-        entries = await self._log.read(self.position, _PAGE, wait)
+        asked = boottime()
+        entries = await self._log.read(self.position, PAGE, wait)
         try:
             for entry in entries:
                 before = self.position
                 tenant = self._directory.apply(entry)
+                self._tell_applied(before, tenant)
                 if tenant is not None:
                     self._untold[tenant.tenant] = tenant
-                if self._complete.is_set():
-                    self._tell_applied(before, tenant)
         finally:
             await self._announce()
+        if 0 < len(entries) < PAGE:  # nothing read is no news: a log that was emptied reads the same
+            self._freshness.heard(asked)
         return bool(entries)
 
+    def _verdict(self) -> Verdict:
+        return self._freshness.verdict(boottime(), cut_off=self._standing.phase is Phase.CUT_OFF)
+
     def _tell_applied(self, before: Position, tenant: Tenant | None) -> None:
-        """Say what was folded, one line an entry; of a start's replay, the position that it ends at says it all."""
-        if not self._logger.is_enabled_for(logging.DEBUG):  # what makes a line of it costs more than to fold it
-            return
         self._logger.debug(
             "applied",
             position=str(self.position),
@@ -281,33 +357,28 @@ class Follower:
             told = dict(self._untold)
             await self._on_change(list(told.values()))
             self._untold = {name: tenant for name, tenant in self._untold.items() if told.get(name) is not tenant}
-        self._announced = self.position.seq
+        self._announced = self.position
         self._wake()
 
     def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    def _require_following(self) -> None:
-        """Refuse what needs the log while it cannot be followed, with the reason."""
-        match self._phase:
-            case Phase.FOLLOWING | Phase.CUT_OFF:
-                return
-            case Phase.DIVERGED:
-                raise LogDiverged(self._reason or "The log is not the one this replica has read.")
-            case Phase.HALTED:
-                raise self._halted(self._reason or "The log has an entry that cannot be read.")
-            case Phase.CONNECTING | Phase.REPLAYING:
-                raise RegistryUnavailable(
-                    f"This replica has not read the whole registry yet. {self._reason or 'Try again.'}"
-                )
-
     def _enter(self, phase: Phase, reason: str | None = None) -> None:
-        """Change the phase, and say so once, however often the reason is put anew."""
-        entered = (phase, reason is None) != (self._phase, self._reason is None)
-        self._phase, self._reason = phase, reason
+        self._standing.enter(phase, reason, position=self.position)
         self._wake()
-        if not entered:
-            return
-        log = self._logger.error if phase in _STUCK else self._logger.info if reason is None else self._logger.warning
-        log("registry " + phase.replace("_", " "), phase=phase, reason=reason, position=str(self.position))
+
+
+def _told(finding: Finding, position: Position, end: Position | None, *, restores: bool) -> str:
+    """Say what was found, and what comes of it."""
+    held = "nothing" if position == START else f"what it read up to {position}"
+    then = "It restores the log from what it holds." if restores else _KEEP
+    match finding:
+        case Finding.LOG_GONE:
+            return f"The log is gone; this replica still serves {held}. {then}"
+        case Finding.LOG_REPLACED:
+            return f"The log is another one, which ends at {end}; this replica still serves {held}. {then}"
+        case Finding.LOG_SHORTENED:
+            return f"The log ends at {end} and has lost entries; this replica still serves {held}. {then}"
+        case Finding.RESYNCHRONISED | Finding.CAUGHT_UP:
+            return f"Entries after {position} are in the log no more; heads and keys tell what they said."

@@ -5,11 +5,14 @@ kept at all.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from registry.errors import SecretUnreadable
 from registry.log import TenantLog
-from registry.secrets import DataKey, MasterKeys, Secret
+from registry.secrets import DataKey, MasterKeys, Secret, id_of
 from registry.state import Live, Tenant
+
+_PAGE: Final = 1000
 
 
 class Keyring:
@@ -22,12 +25,18 @@ class Keyring:
 
     async def refresh(self, tenants: Sequence[Tenant]) -> None:
         """Fetch the keys of tenants that changed. Raises `RegistryUnavailable`; may be cancelled and repeated."""
-        ids = [tenant.tenant for tenant in tenants]
-        for tenant_id, wrapped in zip(ids, await self._log.data_keys(ids), strict=True):
-            if wrapped is None:
-                self._wrapped.pop(tenant_id, None)
-            else:
-                self._wrapped[tenant_id] = wrapped
+        for start in range(0, len(tenants), _PAGE):
+            ids = [tenant.tenant for tenant in tenants[start : start + _PAGE]]
+            for tenant_id, wrapped in zip(ids, await self._log.data_keys(ids), strict=True):
+                if wrapped is None:
+                    self._wrapped.pop(tenant_id, None)
+                else:
+                    self._wrapped[tenant_id] = wrapped
+
+    def wrapped(self, tenant: Live) -> str | None:
+        """Return the tenant's data key as it is stored, if it is the one that sealed the tenant's secret."""
+        wrapped = self._wrapped.get(tenant.tenant)
+        return wrapped if wrapped and tenant.secret and id_of(wrapped) == tenant.secret.key else None
 
     async def password(self, tenant: Live) -> Secret | None:
         """Open the tenant's password; None if it has none. Raises `SecretUnreadable` or `RegistryUnavailable`."""

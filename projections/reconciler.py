@@ -1,22 +1,29 @@
-"""Keeps the tenants' keys equal to the fold while nothing else happens: what was edited, deleted or evicted is mended.
+"""Keeps heads and keys equal to the fold while nothing else happens: what was edited, deleted or evicted is mended.
 
 One replica at a time does so, by a lease in Redis: the work is the same whoever does it, and twice does no harm.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 
 from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
-from registry.errors import RegistryUnavailable
+from registry.errors import CorruptEntry, RegistryUnavailable
+from registry.log import Head, Position, TenantLog
 from registry.names import Names
 from registry.redis_client import RedisClient
+from registry.state import Live, Removed, Tenant
+from registry.stored import head_of
+from registry.tally import Tally
 
 _SHOWN: Final = 20
 """Ids in a log line."""
+_PAGE: Final = 500
+_PACE: Final = 0.005
+"""Seconds between two pages: 100,000 tenants take a second or two, and nobody's call waits for longer than a page."""
 
 
 class Reconciler:
@@ -24,39 +31,50 @@ class Reconciler:
 
     Args:
         redis, names: Where the lease is.
+        log: Whose heads are compared.
         keys: What is compared and mended.
-        directory: What the keys should say.
+        directory: What heads and keys should say.
         is_current: Whether the directory is up to date with the log; what another log says is not to be overwritten.
         owner: This replica's name, for whoever looks at the lease.
         every: Seconds between two looks, of all replicas together.
+        tally: Where what was mended is counted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is compared with what, by whom and when, and where it is counted
         self,
         *,
         redis: RedisClient,
         names: Names,
+        log: TenantLog,
         keys: TenantKeys,
         directory: Directory,
         is_current: Callable[[], bool],
         owner: str,
         every: float,
+        tally: Tally | None = None,
     ) -> None:
         self._redis = redis
         self._names = names
+        self._log = log
         self._keys = keys
         self._directory = directory
         self._is_current = is_current
         self._owner = owner
         self._every = every
+        self._tally = tally or Tally()
+        self._due = asyncio.Event()
         self._logger = structlog.get_logger("reconciler")
+
+    def hurry(self) -> None:
+        """Look now, and without the lease: this replica has just caught up with what it may have missed."""
+        self._due.set()
 
     async def run(self) -> None:
         """Go on until cancelled. Redis being away is somebody else's to tell."""
         while True:
-            await asyncio.sleep(self._every)
+            hurried = await self._wait()
             try:
-                if self._is_current() and await self._take_lease():
+                if self._is_current() and (hurried or await self._take_lease()):
                     await self.mend()
             except RegistryUnavailable:
                 continue
@@ -64,13 +82,60 @@ class Reconciler:
                 self._logger.exception("keys not compared")
 
     async def mend(self) -> list[str]:
-        """Compare all keys now, mend those that differ, return their tenants' ids. Raises `RegistryUnavailable`."""
-        mended = await self._keys.repair(tuple(self._directory.all()))
+        """Compare all now and mend what differs; return the tenants whose key did. Raises `RegistryUnavailable`."""
+        # Invariant: no await between the two; a head of behind what was read would else pass for a wrong one.
+        tenants, read = tuple(self._directory.all()), self._directory.position
+        heads = await self._mend_heads(tenants, read)
+        if heads:
+            self._logger.warning("heads repaired", count=len(heads), tenants=heads[:_SHOWN])
+        mended = await self._keys.repair(tenants, _PACE)
+        self._tally.heads_repaired += len(heads)
+        self._tally.keys_repaired += len(mended)
         if mended:
             self._logger.warning("tenant keys repaired", count=len(mended), tenants=mended[:_SHOWN])
         return mended
+
+    async def _mend_heads(self, tenants: Sequence[Tenant], read: Position) -> list[str]:
+        mended = []
+        known = [tenant for tenant in tenants if isinstance(tenant, Live | Removed)]
+        for start in range(0, len(known), _PAGE):
+            await asyncio.sleep(_PACE)
+            page = known[start : start + _PAGE]
+            for tenant, found in zip(page, await self._heads(page), strict=True):
+                head = head_of(tenant)
+                if _is_wrong(found, head, read) and await self._log.mend_head(tenant.tenant, head, read):
+                    mended.append(tenant.tenant)
+        return mended
+
+    async def _heads(self, page: Sequence[Live | Removed]) -> Sequence[Head | None]:
+        """Return the heads; one that cannot be read counts as none."""
+        try:
+            return await self._log.heads([tenant.tenant for tenant in page])
+        except CorruptEntry:
+            return [await self._readable(tenant.tenant) for tenant in page]
+
+    async def _readable(self, tenant: str) -> Head | None:
+        try:
+            return (await self._log.heads([tenant]))[0]
+        except CorruptEntry:
+            return None
+
+    async def _wait(self) -> bool:
+        """Wait for the next look; return whether it was asked for."""
+        try:
+            async with asyncio.timeout(self._every):
+                await self._due.wait()
+        except TimeoutError:
+            return False
+        self._due.clear()
+        return True
 
     async def _take_lease(self) -> bool:
         """Take the lease for a little less than a round, so that it is free when the next one is due."""
         milliseconds = max(1, int(self._every * 900))
         return bool(await self._redis.run("SET", self._names.repair, self._owner, "NX", "PX", milliseconds))
+
+
+def _is_wrong(found: Head | None, head: Head, read: Position) -> bool:
+    """Whether a head is not what the log tells; one behind what was read is newer, and right."""
+    return found is None or (found != head and found.position.seq <= read.seq)

@@ -5,15 +5,15 @@ ones, and the same state written twice is the same bytes.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-import msgspec
-
+from registry.log import START, Epoch
 from registry.names import Names
-from registry.redis_client import RedisClient, Script
+from registry.redis_client import RedisClient, Script, Word
 from registry.state import Live, Quarantined, Tenant
+from registry.stored import document_of
 
 FENCE_AFTER_REMOVAL: Final = timedelta(days=1)
 """How long a removal's fence stays: far longer than any replica can be frozen and still come back with an old state."""
@@ -23,40 +23,63 @@ _PAGE: Final = 500
 
 
 class TenantKeys:
-    """The tenants' keys in Redis. Every method raises `RegistryUnavailable`, and may be cancelled and repeated."""
+    """The tenants' keys in Redis. Every method raises `RegistryUnavailable`, and may be cancelled and repeated.
 
-    def __init__(self, redis: RedisClient, names: Names) -> None:
+    Args:
+        redis, names: Where the keys are.
+        epoch: The epoch of the log that the states to be written are folded from, as it is when they are.
+    """
+
+    def __init__(self, redis: RedisClient, names: Names, epoch: Callable[[], Epoch | None]) -> None:
         self._redis = redis
         self._names = names
+        self._epoch = epoch
 
     async def materialise(self, tenant: Tenant) -> bool:
         """Write the live tenant's document, or delete the removed one's; return False if a later state is there.
 
         A quarantined tenant's key is left as it is: what should stand there is what cannot be read.
         """
-        if isinstance(tenant, Quarantined):
-            return False
-        written = await self._redis.script(
-            _MATERIALISE,
-            [self._names.tenant(tenant.tenant), self._names.fence(tenant.tenant)],
-            [tenant.position.seq, document_of(tenant), int(FENCE_AFTER_REMOVAL.total_seconds() * 1000)],
-        )
-        return bool(written)
+        return bool(await self._write([tenant]))
 
-    async def repair(self, tenants: Sequence[Tenant]) -> list[str]:
-        """Compare the keys with `tenants` and write those that differ; return the ids of the tenants mended."""
+    async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        """Return what stands under each tenant's key, in order."""
+        return await self._redis.get_many([self._names.tenant(tenant) for tenant in tenants])
+
+    async def repair(self, tenants: Sequence[Tenant], pause: float = 0) -> list[str]:
+        """Compare the keys with `tenants` and write those that differ; return the ids of the tenants mended.
+
+        Args:
+            tenants: What the keys should say.
+            pause: Seconds between two pages of them: calls go first, nobody waits for this.
+        """
         mended = []
         known = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]
         for start in range(0, len(known), _PAGE):
-            await asyncio.sleep(0)  # calls go first: nobody waits for this
+            await asyncio.sleep(pause)
             page = known[start : start + _PAGE]
-            found = await self._redis.run("MGET", *(self._names.tenant(tenant.tenant) for tenant in page))
-            for tenant, document in zip(page, found, strict=True):
-                if document != (document_of(tenant) or None) and await self.materialise(tenant):
-                    mended.append(tenant.tenant)
+            found = await self.documents([tenant.tenant for tenant in page])
+            # A removed tenant's key is not there: that it is empty is not the same.
+            differing = [
+                tenant for tenant, text in zip(page, found, strict=True) if text != (written_for(tenant) or None)
+            ]
+            mended += await self._write(differing)
         return mended
 
+    async def _write(self, tenants: Sequence[Tenant]) -> list[str]:
+        """Write the states that are not older than what is there; return whose they are."""
+        writable = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]
+        written = await self._redis.scripts(_MATERIALISE, [self._words(tenant) for tenant in writable])
+        return [tenant.tenant for tenant, done in zip(writable, written, strict=True) if done]
 
-def document_of(tenant: Tenant) -> bytes:
-    """Return what stands under the tenant's key; nothing for a removed one. Equal states give equal bytes."""
-    return msgspec.json.encode(tenant.document) if isinstance(tenant, Live) else b""
+    def _words(self, tenant: Tenant) -> tuple[list[str], list[Word]]:
+        name, epoch = tenant.tenant, self._epoch()
+        opened = epoch.opened if epoch else START.entry
+        life = int(FENCE_AFTER_REMOVAL.total_seconds() * 1000)
+        words: list[Word] = [opened, tenant.position.seq, written_for(tenant), life]
+        return [self._names.tenant(name), self._names.fence(name)], words
+
+
+def written_for(tenant: Tenant) -> bytes:
+    """Return what stands under the tenant's key; nothing for one that is not live."""
+    return document_of(tenant) if isinstance(tenant, Live) else b""

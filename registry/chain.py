@@ -9,7 +9,7 @@ import msgspec
 
 from registry import codec
 from registry.errors import CorruptEntry
-from registry.events import TenantEvent, TenantRegistered, TenantRemoved
+from registry.events import TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
 from registry.log import Entry, Position, TenantLog
 
 
@@ -30,10 +30,10 @@ async def events_back(log: TenantLog, last: str) -> AsyncIterator[Recorded]:
 
 
 async def _recorded(log: TenantLog, at: str) -> Recorded:
-    entry = await log.entry(at)
+    (entry,) = await log.entries([at])
     if not isinstance(entry, Entry):
         raise CorruptEntry(f"Entry {at} is missing from the log or is not this system's.", entry=at)
     event = codec.decode(entry)
-    if not isinstance(event, TenantRegistered | TenantRemoved):
+    if not isinstance(event, TenantRegistered | TenantRemoved | TenantRestated):
         raise CorruptEntry(f"Entry {at} is no tenant's.", entry=at)
     return Recorded(entry.position, event)

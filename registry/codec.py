@@ -4,32 +4,37 @@ Rules: pure. What was ever written is readable for ever; the files in `tests/gol
 may gain fields (readers ignore what they do not know); anything else is a new major behind the dot of its type.
 """
 
-from typing import Final, TypeAlias
+import hashlib
+import re
+from datetime import datetime
+from typing import Final, TypeAlias, get_args
 
 import msgspec
 
 from registry.errors import CorruptEntry
-from registry.events import Event, LogCreated, SealedSecret, SslMode, TenantRegistered, TenantRemoved
+from registry.events import Event, SealedSecret, SslMode, TenantConfig, TenantEvent
 from registry.log import Entry, Foreign, Head, Position
 
-_EVENT_TYPES: Final[dict[str, type[Event]]] = {
-    str(kind.__struct_config__.tag): kind for kind in (LogCreated, TenantRegistered, TenantRemoved)
-}
-_TENANT_TYPES: Final = frozenset(name for name, kind in _EVENT_TYPES.items() if kind is not LogCreated)
+_EVENT_TYPES: Final[dict[str, type[Event]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Event)}
+_TENANT_TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(TenantEvent))
+_MINOR: Final = re.compile(r"(?P<known>[a-z_]+\.v\d+)\.\d+")
+# Nothing but a position: a second "host" in between would be left out of the sum, and read.
+_PLACE: Final = re.compile(rb',"seq":\d{1,20},"entry":"\d{1,20}-\d{1,20}"(?=,"event_id":)')
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     name: msgspec.json.Decoder(kind) for name, kind in _EVENT_TYPES.items()
 }
 
 
-class _Named(msgspec.Struct):
+class Named(msgspec.Struct):
     """As much of a tenant's event as says whom it concerns."""
 
     tenant: str
     version: int
+    event_id: str = ""
 
 
-_NAMED: Final = msgspec.json.Decoder(_Named)
+_NAMED: Final = msgspec.json.Decoder(Named)
 
 
 class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +56,20 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: str
     changed_by: str
     secret: SealedSecret | None = None
+
+    @property
+    def config(self) -> TenantConfig:
+        """The configuration by itself."""
+        return TenantConfig(
+            host=self.host,
+            port=self.port,
+            database=self.database,
+            user=self.user,
+            ssl=self.ssl,
+            min_pool_size=self.min_pool_size,
+            max_pool_size=self.max_pool_size,
+            max_concurrent_requests=self.max_concurrent_requests,
+        )
 
 
 Fields: TypeAlias = dict[bytes, bytes]
@@ -83,19 +102,19 @@ def decode(entry: Entry) -> Event:
         ) from None
 
 
-def unreadable(entry: Entry) -> tuple[str, int] | None:
+def unreadable(entry: Entry) -> Named | None:
     """Return whose entry it is and which version, where its body cannot be decoded and still tells that much.
 
     None for a type of an unknown name or major, and for a body that does not even name a tenant: what it means for
-    others cannot be known then.
+    others cannot be known then. A minor that this version does not know (`tenant_registered.v1.2`) concerns its tenant.
     """
-    if entry.type not in _TENANT_TYPES:
+    minor = _MINOR.fullmatch(entry.type)
+    if (minor["known"] if minor else entry.type) not in _TENANT_TYPES:
         return None
     try:
-        body = _NAMED.decode(entry.data)
+        return _NAMED.decode(entry.data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return body.tenant, body.version
 
 
 def read_envelope(entry_id: bytes, fields: Fields) -> Entry | Foreign:
@@ -112,13 +131,34 @@ def read_envelope(entry_id: bytes, fields: Fields) -> Entry | Foreign:
 
 def encode_head(head: Head) -> str:
     """Return the head without its position, which the log puts in front of it."""
-    return f"{head.version}|{int(head.alive)}|{head.event_id}|{head.command_id}|{head.digest}"
+    changed_at, born = (time.isoformat() if time else "" for time in (head.changed_at, head.born))
+    known = (str(head.version), str(int(head.alive)), head.event_id, head.command_id, head.digest)
+    return "|".join((*known, changed_at, born, head.mac or "", head.sum or "", head.changed_by))
 
 
 def decode_head(raw: bytes) -> Head:
     """Read a head as the append script wrote it; `CorruptEntry` otherwise."""
     try:
-        seq, entry, version, alive, event_id, command_id, digest = raw.decode("ascii").split("|")
-        return Head(Position(int(seq), entry), int(version), alive == "1", event_id, command_id, digest)
+        # The last one may hold anything, the separator too.
+        seq, entry, version, alive, event_id, command_id, digest, *told = raw.decode().split("|", 11)
+        place = Position(int(seq), entry)
+        if not told:
+            return Head(place, int(version), alive == "1", event_id, command_id, digest)
+        when, since, mac, sum_, who = told
+        changed_at = datetime.fromisoformat(when) if when else None
+        born = changed_at if since == when else datetime.fromisoformat(since) if since else None
+        known = (changed_at, who, born, mac or None, sum_ or None)
+        return Head(place, int(version), alive == "1", event_id, command_id, digest, *known)
     except ValueError:
         raise CorruptEntry(f"A head cannot be read: {raw[:200]!r}. Was it edited by hand?") from None
+
+
+def sum_of(document: bytes) -> str | None:
+    """Return a digest of a tenant's document without its position, which is not known before it is appended.
+
+    Of the bytes, so that no two documents that differ in anything have the same; None for what is no such document.
+    """
+    place = _PLACE.search(document)
+    if place is None:
+        return None
+    return hashlib.blake2b(document[: place.start()] + document[place.end() :], digest_size=8).hexdigest()

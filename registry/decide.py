@@ -5,6 +5,7 @@ log compares that state's sequence number with the tenant's head before it appen
 """
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -56,7 +57,7 @@ def register(
         previous=tenant.position.entry if tenant else None,
         config=config,
         secret=secret,
-        **msgspec.structs.asdict(origin),
+        **_told(origin, tenant),
     )
 
 
@@ -67,8 +68,14 @@ def remove(tenant_id: str, tenant: Tenant | None, origin: Origin) -> TenantRemov
         tenant=tenant_id,
         version=next_version(present),
         previous=present.position.entry,
-        **msgspec.structs.asdict(origin),
+        **_told(origin, present),
     )
+
+
+def _told(origin: Origin, tenant: Tenant | None) -> dict[str, Any]:
+    """Return what the event says of its origin. A tenant's time never goes back, whosever clock is late."""
+    before = origin.time if tenant is None or isinstance(tenant, Quarantined) else tenant.changed_at
+    return {**msgspec.structs.asdict(origin), "time": max(origin.time, before)}
 
 
 def next_version(tenant: Tenant | None) -> int:

@@ -53,6 +53,32 @@ class LogCreated(_Fact, frozen=True, kw_only=True, gc=False, tag="log_created.v1
     epoch: str
 
 
+class LogRestored(_Fact, frozen=True, kw_only=True, gc=False, tag="log_restored.v1"):
+    """The log had lost entries; `actor`, a replica that held them, states anew behind this entry what they said.
+
+    A new epoch begins here: it tells apart what was lost and what has its number since.
+    """
+
+    epoch: str
+    lost_epoch: str | None
+    """Of the log that the replica had read, and `lost_position` how far; None where heads and keys alone were left."""
+    lost_position: str | None
+    outcome: str
+    """What the replica found: the name of a `Finding`."""
+    live: int
+    """How many tenants are restated as live, and how many as `removed`."""
+    removed: int
+
+
+class LogCompacted(_Fact, frozen=True, kw_only=True, gc=False, tag="log_compacted.v1"):
+    """Entries before `before` are taken out of the log: heads and keys say all that they did of the present."""
+
+    before: str
+    """Position of the first entry that is kept."""
+    tenants: int
+    """How many tenants, live or removed, heads and keys told of then."""
+
+
 class _TenantFact(_Fact, frozen=True, kw_only=True, gc=False):
     tenant: str
     version: int
@@ -62,6 +88,8 @@ class _TenantFact(_Fact, frozen=True, kw_only=True, gc=False):
     previous: str | None = None
     """Entry id of this tenant's event before, or None for its first: its history is a linked list in the log."""
     reason: str | None = None
+    mac: str | msgspec.UnsetType = msgspec.UNSET
+    """Of this event and of the tenant's event before; unset where no signing key was given."""
 
 
 class TenantRegistered(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tenant_registered.v1"):
@@ -76,5 +104,24 @@ class TenantRemoved(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tenan
     """The tenant is gone and its data key destroyed; its history stays."""
 
 
-TenantEvent: TypeAlias = TenantRegistered | TenantRemoved
-Event: TypeAlias = LogCreated | TenantEvent
+class TenantRestated(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tenant_restated.v1"):
+    """The tenant is what an event said that the log had lost: that event's id, version, time and actor, said again.
+
+    Where the log had meanwhile gone another way, the version is one that neither way had, and so is the event's id.
+    """
+
+    born: datetime | None = None
+    """When the tenant's present life began, and None for one that is removed: then it has none."""
+    config: TenantConfig | None = None
+    """None likewise."""
+    secret: SealedSecret | None = None
+
+
+TenantEvent: TypeAlias = TenantRegistered | TenantRemoved | TenantRestated
+LogEvent: TypeAlias = LogCreated | LogRestored | LogCompacted
+Event: TypeAlias = LogEvent | TenantEvent
+
+
+def is_removal(event: TenantEvent) -> bool:
+    """Whether the tenant is gone after the event."""
+    return isinstance(event, TenantRemoved) or event.config is None

@@ -5,6 +5,7 @@ Rules: nothing here does I/O. An entry links to the one before it by `prev` and 
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -60,10 +61,23 @@ class Foreign(msgspec.Struct, frozen=True, gc=False):
     why: str
 
 
+def entry_order(entry: str) -> tuple[int, int]:
+    """Return what an entry's id sorts by: as texts, 9-0 would come after 10-0."""
+    milliseconds, _, count = entry.partition("-")
+    return int(milliseconds), int(count)
+
+
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """The last event of one tenant, as the append script keeps it.
+    """The last event of one tenant, as the append script keeps it: with its key, all that the event said.
 
     `command_id` and `digest` say which command led to it, so that its retry gets the first answer.
+
+    Attributes:
+        changed_at: When; None in heads written before it was kept there, as are the following.
+        changed_by: Who.
+        born: When the tenant's present life began; None for a removed one.
+        mac: The event's, for the next one's.
+        sum: Of the document under the tenant's key, so that an edited key is not taken for the tenant's word.
     """
 
     position: Position
@@ -72,6 +86,42 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     command_id: str
     digest: str
+    changed_at: datetime | None = None
+    changed_by: str = ""
+    born: datetime | None = None
+    mac: str | None = None
+    sum: str | None = None
+
+
+class Epoch(msgspec.Struct, frozen=True, gc=False):
+    """Which log this is, and which stretch of it.
+
+    Attributes:
+        name: Random; of the last entry that opened an epoch: the log's creation, or a restoration.
+        opened: That entry's id.
+        begun: The id of the log's first entry; heads of earlier ones are what another log has left.
+    """
+
+    name: str
+    opened: str
+    begun: str
+
+    def is_orphan(self, head: Head) -> bool:
+        """Whether the head was written by a log that was there before this one."""
+        return entry_order(head.position.entry) < entry_order(self.begun)
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the log ended at one instant, and every tenant's head then.
+
+    `end` is None when there is no stream, `epoch` when nothing says which it is; a head that cannot be read is left out
+    and named in `unreadable`.
+    """
+
+    end: Position | None
+    epoch: Epoch | None
+    heads: dict[str, Head]
+    unreadable: tuple[str, ...] = ()
 
 
 class KeepKey(msgspec.Struct, frozen=True):
@@ -100,6 +150,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
         after: The position the writer has read up to: the log must still hold it.
         head: What becomes the tenant's head; the log fills in its position.
         key: What happens to the tenant's data key in the same step.
+        restated: It says again what was lost: the command that led to it is no command now, whatever the head says.
     """
 
     tenant: str
@@ -109,6 +160,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     head: Head
     key: KeyChange
+    restated: bool = False
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -148,15 +200,24 @@ class TenantLog(Protocol):
     """An append-only log of tenant events with one head and one data key per tenant.
 
     Every method may be cancelled; a cancelled append may or may not have happened, and the same proposal may be sent
-    again. Every method raises `RegistryUnavailable` when the store does not answer; `append` and `head` raise
+    again. Every method raises `RegistryUnavailable` when the store does not answer; `append` and `heads` raise
     `CorruptEntry` when a head cannot be read; nothing else of their own.
     """
 
-    async def create(self, type: str, data: bytes) -> Position | None:  # noqa: A002 - the field's name in the log
-        """Make the first entry if there is no log. Return the log's end; None if it is gone and its heads are not."""
+    async def create(self, type: str, data: bytes, epoch: str, *, anew: bool = False) -> Position | None:  # noqa: A002 - the field's name in the log
+        """Make the first entry if there is no log. Return the log's end.
 
-    async def append(self, proposal: Proposal) -> Outcome:
-        """Append, or say why not, in one atomic step with the tenant's head and data key."""
+        None if it is gone and its heads are not, unless `anew`: then the heads stay as the orphans of the new log.
+        """
+
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log
+        """Append an entry about the log itself if `after` is its end; None if it is not.
+
+        `opens`: the epoch that it opens, if any; where it is opened is the entry's own place.
+        """
+
+    async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
+        """Append each or say why not, in one atomic step with the tenant's head and data key; in order, one by one."""
 
     async def read(self, after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
         """Return up to `limit` entries after `after`, oldest first; block up to `wait` seconds for the first one."""
@@ -164,11 +225,29 @@ class TenantLog(Protocol):
     async def end(self) -> Position | None:
         """Return the position of the last entry ever appended, or None when there is no log."""
 
-    async def entry(self, entry: str) -> Entry | Foreign | None:
-        """Return one entry by its id."""
+    async def cut(self) -> Cut:
+        """Return the end, the epoch and all heads as of one instant."""
 
-    async def head(self, tenant: str) -> Head | None:
-        """Return the tenant's head, or None if the log never heard of the tenant."""
+    async def epoch(self) -> Epoch | None:
+        """Return which log this is; None where nothing says so."""
+
+    async def entries(self, ids: Sequence[str]) -> Sequence[Entry | Foreign | None]:
+        """Return entries by their ids, in order; None for one that is not there."""
+
+    async def before(self, entry: str) -> Entry | Foreign | None:
+        """Return the last entry whose id is not behind `entry`."""
+
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+        """Return each tenant's head, in order; None for one that the log never heard of."""
+
+    async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
+        """Put back the head that the log tells of up to `read`, unless a later event of the tenant has changed it.
+
+        Return whether it was done; it is not if the log does not hold `read`.
+        """
+
+    async def mark_epoch(self, epoch: Epoch) -> None:
+        """Note which log this is, where that is not noted."""
 
     async def data_keys(self, tenants: Sequence[str]) -> Sequence[str | None]:
         """Return the wrapped data key of each tenant, in order; None where there is none."""

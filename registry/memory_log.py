@@ -9,9 +9,11 @@ from registry.log import (
     START,
     Appended,
     Conflict,
+    Cut,
     DestroyKey,
     Diverged,
     Entry,
+    Epoch,
     Foreign,
     Head,
     KeepKey,
@@ -21,6 +23,7 @@ from registry.log import (
     Repeated,
     Reused,
     SetKey,
+    entry_order,
 )
 
 
@@ -31,35 +34,39 @@ class MemoryLog:
     """
 
     def __init__(self) -> None:
-        self._entries: list[Entry] = []
+        self._entries: list[Entry | Foreign] = []
+        self._end: Position | None = None
+        self._epoch: Epoch | None = None
         self._heads: dict[str, Head] = {}
         self._keys: dict[str, str] = {}
         self._ticks = 0
         self._grown = asyncio.Condition()
 
-    async def create(self, type: str, data: bytes) -> Position | None:  # noqa: A002 - the field's name in the log
+    async def create(self, type: str, data: bytes, epoch: str, *, anew: bool = False) -> Position | None:  # noqa: A002 - the field's name in the log
         """See `TenantLog.create`."""
         async with self._grown:
-            if not self._entries and self._heads:
+            if self._end is not None:
+                return self._end
+            if self._heads and not anew:
                 return None
-            return self._entries[-1].position if self._entries else self._add(type, data)
+            first = self._add(type, data)
+            self._epoch = Epoch(epoch, first.entry, first.entry)
+            return first
 
-    async def append(self, proposal: Proposal) -> Outcome:
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log
+        """See `TenantLog.note`."""
+        async with self._grown:
+            if self._end is None or self._end != after:
+                return None
+            added = self._add(type, data)
+            if opens:
+                self._epoch = msgspec.structs.replace(opens, opened=added.entry)
+            return added
+
+    async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
         """See `TenantLog.append`."""
         async with self._grown:
-            refusal = self._refusal(proposal)
-            if refusal is not None:
-                return refusal
-            position = self._add(proposal.type, proposal.data)
-            self._heads[proposal.tenant] = msgspec.structs.replace(proposal.head, position=position)
-            match proposal.key:
-                case SetKey(wrapped):
-                    self._keys[proposal.tenant] = wrapped
-                case DestroyKey():
-                    self._keys.pop(proposal.tenant, None)
-                case KeepKey():
-                    pass
-            return Appended(position)
+            return [self._append(proposal) for proposal in proposals]
 
     async def read(self, after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
         """See `TenantLog.read`."""
@@ -74,44 +81,89 @@ class MemoryLog:
 
     async def end(self) -> Position | None:
         """See `TenantLog.end`."""
-        return self._entries[-1].position if self._entries else None
+        return self._end
 
-    async def entry(self, entry: str) -> Entry | Foreign | None:
-        """See `TenantLog.entry`."""
-        return next((known for known in self._entries if known.position.entry == entry), None)
+    async def cut(self) -> Cut:
+        """See `TenantLog.cut`."""
+        return Cut(end=self._end, epoch=self._epoch, heads=dict(self._heads))
 
-    async def head(self, tenant: str) -> Head | None:
-        """See `TenantLog.head`."""
-        return self._heads.get(tenant)
+    async def epoch(self) -> Epoch | None:
+        """See `TenantLog.epoch`."""
+        return self._epoch
+
+    async def entries(self, ids: Sequence[str]) -> Sequence[Entry | Foreign | None]:
+        """See `TenantLog.entries`."""
+        known = {_id_of(entry): entry for entry in self._entries}
+        return [known.get(entry) for entry in ids]
+
+    async def before(self, entry: str) -> Entry | Foreign | None:
+        """See `TenantLog.before`."""
+        earlier = [known for known in self._entries if entry_order(_id_of(known)) <= entry_order(entry)]
+        return earlier[-1] if earlier else None
+
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+        """See `TenantLog.heads`."""
+        return [self._heads.get(tenant) for tenant in tenants]
+
+    async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
+        """See `TenantLog.mend_head`."""
+        present = self._heads.get(tenant)
+        if not self._holds(read) or (present and present.position.seq > read.seq):
+            return False
+        self._heads[tenant] = head
+        return True
+
+    async def mark_epoch(self, epoch: Epoch) -> None:
+        """See `TenantLog.mark_epoch`."""
+        self._epoch = self._epoch or epoch
 
     async def data_keys(self, tenants: Sequence[str]) -> Sequence[str | None]:
         """See `TenantLog.data_keys`."""
         return [self._keys.get(tenant) for tenant in tenants]
 
+    def _append(self, proposal: Proposal) -> Outcome:
+        refusal = self._refusal(proposal)
+        if refusal is not None:
+            return refusal
+        position = self._add(proposal.type, proposal.data)
+        self._heads[proposal.tenant] = msgspec.structs.replace(proposal.head, position=position)
+        match proposal.key:
+            case SetKey(wrapped):
+                self._keys[proposal.tenant] = wrapped
+            case DestroyKey():
+                self._keys.pop(proposal.tenant, None)
+            case KeepKey():
+                pass
+        return Appended(position)
+
     def _refusal(self, proposal: Proposal) -> Outcome | None:
-        if not self._entries:
+        if self._end is None:
             return Diverged(None)
         head = self._heads.get(proposal.tenant)
-        if head and head.command_id == proposal.head.command_id:
+        if head and not proposal.restated and head.command_id == proposal.head.command_id:
             return Repeated(head) if head.digest == proposal.head.digest else Reused(head)
-        if all(known.position != proposal.after for known in self._entries):
-            return Diverged(self._entries[-1].position)
+        if not self._holds(proposal.after):
+            return Diverged(self._end)
         if (head.position.seq if head else 0) != proposal.expected:
             return Conflict(head)
         return None
 
+    def _holds(self, position: Position) -> bool:
+        known = (entry.position for entry in self._entries if isinstance(entry, Entry))
+        return position == self._end or position in known
+
     def _add(self, type: str, data: bytes) -> Position:  # noqa: A002 - the field's name in the log
-        last = self._entries[-1].position if self._entries else START
+        last = self._end or START
         self._ticks += 1
         position = Position(last.seq + 1, f"{self._ticks}-0")
         self._entries.append(Entry(position, last.entry, type, data))
+        self._end = position
         self._grown.notify_all()
         return position
 
-    def _later(self, after: Position) -> list[Entry]:
-        return [known for known in self._entries if _order(known.position.entry) > _order(after.entry)]
+    def _later(self, after: Position) -> list[Entry | Foreign]:
+        return [known for known in self._entries if entry_order(_id_of(known)) > entry_order(after.entry)]
 
 
-def _order(entry: str) -> tuple[int, int]:
-    milliseconds, _, count = entry.partition("-")
-    return int(milliseconds), int(count)
+def _id_of(entry: Entry | Foreign) -> str:
+    return entry.position.entry if isinstance(entry, Entry) else entry.entry

@@ -71,14 +71,24 @@ class Names(msgspec.Struct, frozen=True):
         return f"{{{self.stream}}}:keys"
 
     @property
+    def epoch(self) -> str:
+        """Which log this is: name and opening entry of its epoch, and its first entry."""
+        return f"{{{self.stream}}}:epoch"
+
+    @property
     def repair(self) -> str:
         """The lease of the replica that is mending the tenants' keys."""
         return f"{{{self.stream}}}:repair"
+
+    @property
+    def replicas(self) -> str:
+        """Hash: replica -> how far it has applied the log, and when it last said so."""
+        return f"{{{self.stream}}}:replicas"
 
     def tenant(self, tenant_id: str) -> str:
         """The tenant's current configuration, materialised."""
         return f"{self.prefix}:tenant:{tenant_id}"
 
     def fence(self, tenant_id: str) -> str:
-        """The sequence number that was last materialised for the tenant."""
+        """The state that was last materialised for the tenant: its epoch and its sequence number."""
         return f"{{{self.tenant(tenant_id)}}}:fence"

@@ -1,15 +1,18 @@
 """The log on a Redis stream, with one head and one data key per tenant beside it in the same cluster slot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from registry import codec
+from registry.errors import CorruptEntry
 from registry.log import (
     Appended,
     Conflict,
+    Cut,
     DestroyKey,
     Diverged,
     Entry,
+    Epoch,
     Foreign,
     Head,
     KeepKey,
@@ -22,10 +25,12 @@ from registry.log import (
     SetKey,
 )
 from registry.names import Names
-from registry.redis_client import RedisClient, Script
+from registry.redis_client import RedisClient, Script, Word
 
-_APPEND: Final = Script("registry", "append.lua")
-_CREATE: Final = Script("registry", "create.lua")
+_APPEND: Final = Script("registry", "end.lua", "append.lua")
+_CREATE: Final = Script("registry", "end.lua", "create.lua")
+_NOTE: Final = Script("registry", "end.lua", "note.lua")
+_MEND_HEAD: Final = Script("registry", "mend_head.lua")
 
 
 class RedisLog:
@@ -42,27 +47,25 @@ class RedisLog:
         self._tail = tail
         self._names = names
 
-    async def create(self, type: str, data: bytes) -> Position | None:  # noqa: A002 - the field's name in the log
+    async def create(self, type: str, data: bytes, epoch: str, *, anew: bool = False) -> Position | None:  # noqa: A002 - the field's name in the log
         """See `TenantLog.create`."""
         names = self._names
-        verdict, *end = await self._commands.script(_CREATE, [names.stream, names.heads], [type, data])
+        keys = [names.stream, names.heads, names.epoch]
+        verdict, *end = await self._commands.script(_CREATE, keys, [type, data, epoch, int(anew)])
         return None if verdict == b"gone" else _position(*end)
 
-    async def append(self, proposal: Proposal) -> Outcome:
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log
+        """See `TenantLog.note`."""
+        words: list[Word] = [after.entry, after.seq, type, data, *((opens.name, opens.begun) if opens else ("", ""))]
+        verdict, *end = await self._commands.script(_NOTE, [self._names.stream, self._names.epoch], words)
+        return None if verdict == b"moved" else _position(*end)
+
+    async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
         """See `TenantLog.append`."""
-        names, after, head = self._names, proposal.after, proposal.head
-        verdict, *rest = await self._commands.script(
-            _APPEND,
-            [names.stream, names.heads, names.data_keys],
-            [
-                *(after.entry, after.seq),
-                *(proposal.tenant, proposal.expected),
-                *(proposal.type, proposal.data),
-                *(codec.encode_head(head), head.command_id, head.digest),
-                *_key_words(proposal.key),
-            ],
-        )
-        return _outcome(verdict, rest)
+        names = self._names
+        words = [word for proposal in proposals for word in _words(proposal)]
+        outcomes = await self._commands.script(_APPEND, [names.stream, names.heads, names.data_keys], words)
+        return [_outcome(verdict, rest) for verdict, *rest in outcomes]
 
     async def read(self, after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
         """See `TenantLog.read`. Always by explicit id: `$` would forget what came between two calls."""
@@ -78,18 +81,57 @@ class RedisLog:
         """See `TenantLog.end`. By XINFO: after XDEL of the last entry XREVRANGE shows an older one."""
         if not await self._commands.run("EXISTS", self._names.stream):
             return None
-        info = await self._commands.run("XINFO STREAM", self._names.stream)
-        return Position(int(info["entries-added"]), info["last-generated-id"].decode())
+        return _end(await self._commands.run("XINFO STREAM", self._names.stream))
 
-    async def entry(self, entry: str) -> Entry | Foreign | None:
-        """See `TenantLog.entry`."""
-        found = await self._commands.run("XRANGE", self._names.stream, entry, entry)
+    async def cut(self) -> Cut:
+        """See `TenantLog.cut`. One transaction; HGETALL of 100,000 heads holds Redis for about 20 ms."""
+        names = self._names
+        exists = await self._commands.run("EXISTS", names.stream)
+        end, epoch, heads = await self._commands.atomically(
+            [
+                ("XINFO STREAM", names.stream) if exists else ("EXISTS", names.stream),
+                ("GET", names.epoch),
+                ("HGETALL", names.heads),
+            ]
+        )
+        readable, unreadable = _heads(heads)
+        return Cut(
+            end=_end(end) if exists else None,
+            epoch=_epoch(epoch),
+            heads=readable,
+            unreadable=unreadable,
+        )
+
+    async def epoch(self) -> Epoch | None:
+        """See `TenantLog.epoch`."""
+        return _epoch(await self._commands.run("GET", self._names.epoch))
+
+    async def entries(self, ids: Sequence[str]) -> Sequence[Entry | Foreign | None]:
+        """See `TenantLog.entries`."""
+        found = await self._commands.pipeline([("XRANGE", self._names.stream, entry, entry) for entry in ids])
+        return [codec.read_envelope(*each[0]) if each else None for each in found]
+
+    async def before(self, entry: str) -> Entry | Foreign | None:
+        """See `TenantLog.before`."""
+        found = await self._commands.run("XREVRANGE", self._names.stream, entry, "-", "COUNT", 1)
         return codec.read_envelope(*found[0]) if found else None
 
-    async def head(self, tenant: str) -> Head | None:
-        """See `TenantLog.head`."""
-        raw = await self._commands.run("HGET", self._names.heads, tenant)
-        return None if raw is None else codec.decode_head(raw)
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+        """See `TenantLog.heads`."""
+        if not tenants:
+            return []
+        found = await self._commands.run("HMGET", self._names.heads, *tenants)
+        return [None if raw is None else codec.decode_head(raw) for raw in found]
+
+    async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
+        """See `TenantLog.mend_head`."""
+        text = f"{head.position.seq}|{head.position.entry}|{codec.encode_head(head)}"
+        words: list[Word] = [read.entry, read.seq, tenant, text]
+        return bool(await self._commands.script(_MEND_HEAD, [self._names.stream, self._names.heads], words))
+
+    async def mark_epoch(self, epoch: Epoch) -> None:
+        """See `TenantLog.mark_epoch`."""
+        await self._commands.run("SET", self._names.epoch, f"{epoch.name}|{epoch.opened}|{epoch.begun}", "NX")
 
     async def data_keys(self, tenants: Sequence[str]) -> Sequence[str | None]:
         """See `TenantLog.data_keys`."""
@@ -101,6 +143,38 @@ class RedisLog:
 
 def _position(seq: bytes, entry: bytes) -> Position:
     return Position(int(seq), entry.decode())
+
+
+def _end(info: Mapping[str, Any]) -> Position:
+    return Position(int(info["entries-added"]), info["last-generated-id"].decode())
+
+
+def _epoch(raw: bytes | None) -> Epoch | None:
+    """Read what the scripts wrote; None for what somebody else did."""
+    words = raw.decode(errors="replace").split("|") if raw else []
+    return Epoch(*words) if len(words) == 3 else None  # noqa: PLR2004 - its three fields
+
+
+def _heads(raw: Mapping[bytes, bytes]) -> tuple[dict[str, Head], tuple[str, ...]]:
+    readable: dict[str, Head] = {}
+    unreadable = []
+    for tenant, head in raw.items():
+        try:
+            readable[tenant.decode()] = codec.decode_head(head)
+        except CorruptEntry:
+            unreadable.append(tenant.decode(errors="replace"))
+    return readable, tuple(unreadable)
+
+
+def _words(proposal: Proposal) -> tuple[Word, ...]:
+    after, head = proposal.after, proposal.head
+    return (
+        *(after.entry, after.seq),
+        *(proposal.tenant, proposal.expected),
+        *(proposal.type, proposal.data),
+        *(codec.encode_head(head), "" if proposal.restated else head.command_id, head.digest),
+        *_key_words(proposal.key),
+    )
 
 
 def _key_words(change: KeyChange) -> tuple[str, str]:

@@ -154,6 +154,11 @@ class MasterKeys:
         return DataKey(key_id, _decrypt(cipher, sealed, bound, f"the data key of tenant {tenant!r}"))
 
 
+def id_of(wrapped: str) -> str:
+    """Return the id of a wrapped data key."""
+    return wrapped.split("|")[1] if wrapped.count("|") else ""
+
+
 def new_master_key(name: str) -> str:
     """Return one line for a key file: a fresh 256-bit key under `name`."""
     return f"{name}:{base64.b64encode(os.urandom(_KEY_BYTES)).decode()}"

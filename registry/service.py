@@ -13,8 +13,8 @@ import msgspec
 from registry import codec, decide
 from registry.appender import Appender
 from registry.chain import events_back
-from registry.errors import CommandReused, CorruptEntry, LogDiverged, RegistryUnavailable, VersionConflict
-from registry.events import TenantEvent, TenantRegistered
+from registry.errors import CommandReused, CorruptEntry, RegistryUnavailable, VersionConflict
+from registry.events import TenantEvent, is_removal
 from registry.inputs import Registration
 from registry.log import (
     START,
@@ -32,7 +32,9 @@ from registry.log import (
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller, Plan, Planner, Status
 from registry.secrets import MasterKeys
-from registry.state import Removed, Tenant, evolve
+from registry.state import Quarantined, Removed, Tenant, evolve
+from registry.stored import proposed_head
+from registry.tally import Tally
 
 _ROUNDS: Final = 16
 """How often a decision is made anew when other writers of the same tenant were faster."""
@@ -51,8 +53,8 @@ class ReadSide(Protocol):
     async def refresh(self, tenant_id: str) -> Tenant | None:
         """Fold up to the tenant's head and return the tenant. Raises `RegistryUnavailable` or `LogDiverged`."""
 
-    async def reached(self, seq: int) -> bool:
-        """Wait, bounded, until the fold includes entry number `seq`; return whether it does."""
+    async def reached(self, position: Position) -> bool:
+        """Wait, bounded, until the fold includes `position`; return whether it does."""
 
 
 class Materialiser(Protocol):
@@ -82,7 +84,8 @@ class TenantRegistry:
     """Registers and removes tenants.
 
     Every method may be cancelled: the command then has happened whole or not at all. Every method raises
-    `RegistryUnavailable` when Redis does not answer, and `LogDiverged` when the log is not the one this replica knows.
+    `RegistryUnavailable` when Redis does not answer or the log is not the one this replica has read, and `LogDiverged`
+    when it waits for an operator to restore it.
 
     Args:
         log: Where events go.
@@ -91,6 +94,7 @@ class TenantRegistry:
         master: What wraps data keys.
         now: The clock.
         new_id: Fresh ids for events and commands.
+        tally: Where what came of appends is counted.
     """
 
     def __init__(
@@ -102,9 +106,10 @@ class TenantRegistry:
         master: MasterKeys,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        tally: Tally | None = None,
     ) -> None:
         self._log = log
-        self._appender = Appender(log)
+        self._appender = Appender(log, tally)
         self._planner = Planner(log, master, now, new_id)
         self._view = view
         self._keys = keys
@@ -173,12 +178,12 @@ class TenantRegistry:
         return Result(status=status, version=found.event.version, position=found.position)
 
     async def _status_of(self, event: TenantEvent) -> Status:
-        if not isinstance(event, TenantRegistered):
+        if is_removal(event):
             return "removed"
         if event.previous is None:
             return "registered"
         async for before in events_back(self._log, event.previous):
-            return "replaced" if isinstance(before.event, TenantRegistered) else "registered"
+            return "registered" if is_removal(before.event) else "replaced"
         return "registered"
 
     def _command_id(self, caller: Caller) -> str:
@@ -186,30 +191,25 @@ class TenantRegistry:
 
     async def _carry_out(self, tenant: Tenant | None, plan: Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again."""
-        outcome = await self._appender.append(self._proposal(tenant, plan))
+        after = evolve(tenant, plan.event, START)
+        outcome = await self._appender.append(self._proposal(tenant, plan, after))
         position = self._position_of(outcome, tenant, plan.event)
         if position is None:
             return None
-        await self._materialise(evolve(tenant, plan.event, position))
-        served = await self._view.reached(position.seq)
+        await self._materialise(msgspec.structs.replace(after, position=position))
+        served = await self._view.reached(position)
         return Result(status=plan.status, version=plan.event.version, position=position, served=served)
 
-    def _proposal(self, tenant: Tenant | None, plan: Plan) -> Proposal:
+    def _proposal(self, tenant: Tenant | None, plan: Plan, after: Tenant) -> Proposal:
         event = plan.event
+        assert not isinstance(after, Quarantined)  # noqa: S101 - no event that is decided here leads to it
         return Proposal(
             tenant=event.tenant,
             expected=tenant.position.seq if tenant else 0,
             after=self._view.position,
             type=codec.type_of(event),
             data=codec.encode(event),
-            head=Head(
-                position=START,
-                version=event.version,
-                alive=isinstance(event, TenantRegistered),
-                event_id=event.event_id,
-                command_id=event.command_id,
-                digest=event.digest,
-            ),
+            head=proposed_head(after),
             key=plan.key,
         )
 
@@ -226,10 +226,10 @@ class TenantRegistry:
             case Reused():
                 raise _reused(event.command_id)
             case Diverged(end):
-                raise LogDiverged(
+                raise RegistryUnavailable(
                     f"The log ends at {end or 'nothing'} and does not hold {self._view.position}, up to which this "
-                    "replica has read it; nothing was written. Restore Redis; a replica that is restarted "
-                    "before forgets what the log has lost."
+                    "replica has read it; nothing was written. The replica is about to find out what happened to the "
+                    "log; try again in a few seconds."
                 )
 
     async def _materialise(self, tenant: Tenant) -> None:

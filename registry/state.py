@@ -12,7 +12,14 @@ import msgspec
 
 from registry.codec import TenantDocument
 from registry.errors import CorruptEntry
-from registry.events import SealedSecret, TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
+from registry.events import (
+    SealedSecret,
+    TenantConfig,
+    TenantEvent,
+    TenantRegistered,
+    TenantRemoved,
+    TenantRestated,
+)
 from registry.log import Position
 
 
@@ -23,8 +30,13 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: int
     position: Position
     event_id: str
+    command_id: str
+    digest: str
     changed_at: datetime
     changed_by: str
+    born: datetime
+    """When its present life began: by the registration that found no live tenant."""
+    mac: str | None = None
     config: TenantConfig
     secret: SealedSecret | None
 
@@ -57,8 +69,12 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tenant: str
     version: int
     position: Position
+    event_id: str
+    command_id: str
+    digest: str
     changed_at: datetime
     changed_by: str
+    mac: str | None = None
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -70,44 +86,64 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tenant: str
     version: int
     position: Position
+    event_id: str = ""
     reason: str
 
 
 Tenant: TypeAlias = Live | Removed | Quarantined
 
-_Transition: TypeAlias = Callable[[Any, Position], Tenant]
+_Transition: TypeAlias = Callable[[Any, Position, datetime | None], Tenant]
 
 
-def _register(event: TenantRegistered, position: Position) -> Tenant:
+def _live(event: TenantRegistered | TenantRestated, position: Position, born: datetime | None) -> Live | Removed:
+    if event.config is None:
+        return _removed(event, position, None)
     return Live(
         tenant=event.tenant,
         version=event.version,
         position=position,
         event_id=event.event_id,
+        command_id=_same(event.command_id, event.event_id),
+        digest=event.digest,
         changed_at=event.time,
         changed_by=event.actor,
+        born=event.time if born is None else born,
+        mac=event.mac or None,
         config=event.config,
         secret=event.secret,
     )
 
 
-def _remove(event: TenantRemoved, position: Position) -> Tenant:
+def _removed(event: TenantRemoved | TenantRestated, position: Position, _born: datetime | None) -> Removed:
     return Removed(
         tenant=event.tenant,
         version=event.version,
         position=position,
+        event_id=event.event_id,
+        command_id=_same(event.command_id, event.event_id),
+        digest=event.digest,
         changed_at=event.time,
         changed_by=event.actor,
+        mac=event.mac or None,
     )
 
 
+def _same(text: str, other: str) -> str:
+    """Return `other` where it is equal: one text in memory instead of two."""
+    return other if text == other else text
+
+
 TRANSITIONS: Final[dict[tuple[type[Tenant] | None, type[TenantEvent]], _Transition]] = {
-    (None, TenantRegistered): _register,
-    (Live, TenantRegistered): _register,
-    (Removed, TenantRegistered): _register,
-    (Quarantined, TenantRegistered): _register,
-    (Live, TenantRemoved): _remove,
-    (Quarantined, TenantRemoved): _remove,
+    (None, TenantRegistered): _live,
+    (Live, TenantRegistered): _live,
+    (Removed, TenantRegistered): _live,
+    (Quarantined, TenantRegistered): _live,
+    (Live, TenantRemoved): _removed,
+    (Quarantined, TenantRemoved): _removed,
+    (None, TenantRestated): _live,
+    (Live, TenantRestated): _live,
+    (Removed, TenantRestated): _live,
+    (Quarantined, TenantRestated): _live,
 }
 
 
@@ -121,9 +157,25 @@ def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Ten
             entry=position.entry,
         )
     expected = (tenant.version if tenant else 0) + 1
-    if event.version != expected:
+    # What a log had lost is said again as of its last version: others may be missing before it.
+    late = isinstance(event, TenantRestated) and event.version > expected
+    if event.version != expected and not late:
         raise CorruptEntry(
             f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {expected} comes next.",
             entry=position.entry,
         )
-    return step(event, position)
+    return step(event, position, _born(tenant, event))
+
+
+def stated(event: TenantEvent, position: Position, born: datetime | None) -> Live | Removed:
+    """Return what the tenant is after `event`, whatever it was before: each event states the whole tenant.
+
+    All but when its life began: `born`, where that was not by this very event.
+    """
+    return _removed(event, position, born) if isinstance(event, TenantRemoved) else _live(event, position, born)
+
+
+def _born(tenant: Tenant | None, event: TenantEvent) -> datetime | None:
+    if isinstance(event, TenantRestated):
+        return event.born
+    return tenant.born if isinstance(tenant, Live) else None

@@ -4,7 +4,8 @@ import asyncio
 import time
 from typing import Final
 
-from projections.follower import Follower, Status
+from projections.follower import Follower
+from projections.phase import Status
 
 _LOOK_EVERY: Final = 0.02
 
@@ -15,10 +16,10 @@ async def first_read(follower: Follower, patience: float) -> Status:
     That is at once if the log cannot be followed, and after `patience` seconds in which nothing was read, as when Redis
     is away. A long replay is waited for. May be cancelled.
     """
-    since, position = time.monotonic(), follower.position
+    since, steps = time.monotonic(), follower.steps
     while not follower.status.ready and not follower.status.stuck:
-        if follower.position != position:
-            since, position = time.monotonic(), follower.position
+        if follower.steps != steps:
+            since, steps = time.monotonic(), follower.steps
         if time.monotonic() - since >= patience:
             break
         await asyncio.sleep(_LOOK_EVERY)

@@ -23,6 +23,7 @@ from registry.log import (
     SetKey,
     TenantLog,
 )
+from tests.logs import append_one, entry_in, head_in
 
 Append: TypeAlias = Callable[[Proposal], Awaitable[Position]]
 Damage: TypeAlias = Callable[[], Awaitable[None]]
@@ -30,7 +31,7 @@ Propose: TypeAlias = Callable[..., Proposal]
 
 
 async def test_a_log_is_created_with_its_first_entry(log: TenantLog) -> None:
-    end = await log.create("log_created.v1", b'{"a":1}')
+    end = await log.create("log_created.v1", b'{"a":1}', "epoch")
 
     assert end == await log.end()
     assert end is not None
@@ -38,7 +39,7 @@ async def test_a_log_is_created_with_its_first_entry(log: TenantLog) -> None:
 
 
 async def test_replicas_that_start_together_create_one_log(log: TenantLog) -> None:
-    ends = await asyncio.gather(*(log.create("log_created.v1", b"%d" % each) for each in range(8)))
+    ends = await asyncio.gather(*(log.create("log_created.v1", b"%d" % each, "epoch") for each in range(8)))
 
     assert len(set(ends)) == 1
     assert len(await log.read(START, 10)) == 1
@@ -49,7 +50,7 @@ async def test_creating_a_log_that_is_there_returns_its_end(
 ) -> None:
     end = await append(propose(start))
 
-    assert await log.create("log_created.v1", b"{}") == end
+    assert await log.create("log_created.v1", b"{}", "epoch") == end
     assert len(await log.read(START, 10)) == 2
 
 
@@ -59,7 +60,7 @@ async def test_a_log_that_is_gone_while_its_heads_are_there_is_not_begun_anew(
     await append(propose(start))
     await lose_stream()
 
-    assert await log.create("log_created.v1", b"{}") is None
+    assert await log.create("log_created.v1", b"{}", "epoch") is None
     assert await log.end() is None
 
 
@@ -89,7 +90,7 @@ async def test_data_is_kept_byte_for_byte(log: TenantLog, start: Position, appen
     data = bytes(range(256))
     position = await append(propose(start, data=data))
 
-    entry = await log.entry(position.entry)
+    entry = await entry_in(log, position.entry)
 
     assert isinstance(entry, Entry)
     assert entry.data == data
@@ -102,12 +103,12 @@ async def test_a_tenants_head_is_its_last_event(
     gone = propose(first, expected=first.seq, alive=False, command="two")
     second = await append(gone)
 
-    assert await log.head("acme") == msgspec.structs.replace(gone.head, position=second)
+    assert await head_in(log, "acme") == msgspec.structs.replace(gone.head, position=second)
 
 
 async def test_a_tenant_that_the_log_never_heard_of_has_no_head(log: TenantLog, start: Position) -> None:
     assert start == await log.end()
-    assert await log.head("acme") is None
+    assert await head_in(log, "acme") is None
 
 
 async def test_a_writer_that_a_faster_one_overtook_is_told_the_present_head(
@@ -115,21 +116,21 @@ async def test_a_writer_that_a_faster_one_overtook_is_told_the_present_head(
 ) -> None:
     await append(propose(start, command="fast"))
 
-    outcome = await log.append(propose(start, command="slow"))
+    outcome = await append_one(log, propose(start, command="slow"))
 
-    assert outcome == Conflict(await log.head("acme"))
+    assert outcome == Conflict(await head_in(log, "acme"))
     assert len(await log.read(START, 10)) == 2
 
 
 async def test_a_writer_that_knows_a_tenant_which_the_log_does_not_is_in_conflict(
     log: TenantLog, start: Position, propose: Propose
 ) -> None:
-    assert await log.append(propose(start, expected=7)) == Conflict(None)
+    assert await append_one(log, propose(start, expected=7)) == Conflict(None)
     assert await log.end() == start
 
 
 async def test_of_writers_at_the_same_moment_one_wins(log: TenantLog, start: Position, propose: Propose) -> None:
-    outcomes = await asyncio.gather(*(log.append(propose(start, command=f"{each}")) for each in range(8)))
+    outcomes = await asyncio.gather(*(append_one(log, propose(start, command=f"{each}")) for each in range(8)))
 
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Appended", *["Conflict"] * 7]
     assert len(await log.read(START, 10)) == 2
@@ -137,7 +138,7 @@ async def test_of_writers_at_the_same_moment_one_wins(log: TenantLog, start: Pos
 
 async def test_writers_of_different_tenants_never_conflict(log: TenantLog, start: Position, propose: Propose) -> None:
     outcomes = await asyncio.gather(
-        *(log.append(propose(start, tenant=f"tenant-{each}", command=f"{each}")) for each in range(50))
+        *(append_one(log, propose(start, tenant=f"tenant-{each}", command=f"{each}")) for each in range(50))
     )
 
     assert {type(outcome) for outcome in outcomes} == {Appended}
@@ -150,7 +151,7 @@ async def test_the_same_command_again_appends_nothing_and_gets_the_first_answer(
     proposal = propose(start)
     first = await append(proposal)
 
-    again = await log.append(proposal)
+    again = await append_one(log, proposal)
 
     assert again == Repeated(msgspec.structs.replace(proposal.head, position=first))
     assert await log.end() == first
@@ -159,7 +160,7 @@ async def test_the_same_command_again_appends_nothing_and_gets_the_first_answer(
 async def test_the_same_command_at_the_same_moment_is_carried_out_once(
     log: TenantLog, start: Position, propose: Propose
 ) -> None:
-    outcomes = await asyncio.gather(*(log.append(propose(start)) for _ in range(8)))
+    outcomes = await asyncio.gather(*(append_one(log, propose(start)) for _ in range(8)))
 
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Appended", *["Repeated"] * 7]
     assert len(await log.read(START, 10)) == 2
@@ -170,7 +171,7 @@ async def test_a_command_id_used_again_with_other_content_is_refused(
 ) -> None:
     end = await append(propose(start))
 
-    outcome = await log.append(propose(start, digest="another"))
+    outcome = await append_one(log, propose(start, digest="another"))
 
     assert outcome == Reused(msgspec.structs.replace(propose(start).head, position=end))
     assert await log.end() == end
@@ -181,11 +182,11 @@ async def test_one_command_id_may_serve_two_tenants(
 ) -> None:
     await append(propose(start, tenant="a"))
 
-    assert isinstance(await log.append(propose(start, tenant="b")), Appended)
+    assert isinstance(await append_one(log, propose(start, tenant="b")), Appended)
 
 
 async def test_a_writer_is_refused_when_there_is_no_log(log: TenantLog, propose: Propose) -> None:
-    assert await log.append(propose(Position(1, "1-0"))) == Diverged(None)
+    assert await append_one(log, propose(Position(1, "1-0"))) == Diverged(None)
     assert await log.end() is None
 
 
@@ -195,7 +196,7 @@ async def test_a_writer_is_refused_after_the_log_was_deleted(
     end = await append(propose(start))
     await lose_stream()
 
-    assert await log.append(propose(end, expected=end.seq, command="next")) == Diverged(None)
+    assert await append_one(log, propose(end, expected=end.seq, command="next")) == Diverged(None)
     assert await log.end() is None
 
 
@@ -205,7 +206,7 @@ async def test_a_repeated_command_is_not_said_to_be_in_a_log_that_is_gone(
     await append(propose(start))
     await lose_stream()
 
-    assert await log.append(propose(start)) == Diverged(None)
+    assert await append_one(log, propose(start)) == Diverged(None)
 
 
 async def test_a_writer_is_refused_when_what_it_has_read_was_trimmed_away(
@@ -214,7 +215,7 @@ async def test_a_writer_is_refused_when_what_it_has_read_was_trimmed_away(
     end = await append(propose(start))
     await trim()
 
-    assert await log.append(propose(start, tenant="beta")) == Diverged(end)
+    assert await append_one(log, propose(start, tenant="beta")) == Diverged(end)
     assert await log.end() == end
 
 
@@ -224,7 +225,7 @@ async def test_a_writer_that_has_read_up_to_the_end_is_not_disturbed_by_a_trim(
     end = await append(propose(start))
     await trim()
 
-    outcome = await log.append(propose(end, tenant="beta"))
+    outcome = await append_one(log, propose(end, tenant="beta"))
 
     assert isinstance(outcome, Appended)
     assert outcome.position.seq == end.seq + 1
@@ -235,14 +236,14 @@ async def test_a_writer_is_refused_by_a_log_that_took_the_place_of_its_own(
 ) -> None:
     end = await append(propose(start))
     await lose_everything()
-    other = await log.create("log_created.v1", b'"another"')
+    other = await log.create("log_created.v1", b'"another"', "epoch")
 
-    assert await log.append(propose(end, tenant="beta")) == Diverged(other)
+    assert await append_one(log, propose(end, tenant="beta")) == Diverged(other)
     assert await log.end() == other
 
 
 async def test_the_count_of_a_position_must_be_the_logs_too(log: TenantLog, start: Position, propose: Propose) -> None:
-    assert await log.append(propose(Position(start.seq + 1, start.entry))) == Diverged(start)
+    assert await append_one(log, propose(Position(start.seq + 1, start.entry))) == Diverged(start)
 
 
 @pytest.mark.parametrize(
@@ -270,10 +271,10 @@ async def test_the_data_key_stays_when_nothing_is_appended(
     end = await append(propose(start, key=SetKey("first"), command="one"))
 
     refused = [
-        await log.append(propose(start, command="late", key=change)),
-        await log.append(propose(start, command="one", key=change)),
-        await log.append(propose(start, command="one", digest="other", key=change)),
-        await log.append(propose(Position(9, "9-9"), expected=end.seq, command="lost", key=change)),
+        await append_one(log, propose(start, command="late", key=change)),
+        await append_one(log, propose(start, command="one", key=change)),
+        await append_one(log, propose(start, command="one", digest="other", key=change)),
+        await append_one(log, propose(Position(9, "9-9"), expected=end.seq, command="lost", key=change)),
     ]
 
     assert [type(outcome) for outcome in refused] == [Conflict, Repeated, Reused, Diverged]
@@ -349,12 +350,12 @@ async def test_a_read_after_a_cancelled_one_gets_what_came(
 async def test_an_entry_is_found_by_its_id(log: TenantLog, start: Position, append: Append, propose: Propose) -> None:
     end = await append(propose(start, data=b"[1]"))
 
-    assert await log.entry(end.entry) == Entry(end, start.entry, "t", b"[1]")
+    assert await entry_in(log, end.entry) == Entry(end, start.entry, "t", b"[1]")
 
 
 async def test_an_id_that_the_log_does_not_have_finds_nothing(log: TenantLog, start: Position) -> None:
     assert start == await log.end()
-    assert await log.entry("1-1") is None
+    assert await entry_in(log, "1-1") is None
 
 
 async def _read(log: TenantLog, after: Position) -> list[object]:

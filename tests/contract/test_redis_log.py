@@ -14,6 +14,7 @@ from registry.log import START, Appended, Diverged, Entry, Foreign, Position, Pr
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
+from tests.logs import append_one, entry_in, head_in
 
 Append: TypeAlias = Callable[[Proposal], Awaitable[Position]]
 Propose: TypeAlias = Callable[..., Proposal]
@@ -21,6 +22,7 @@ Propose: TypeAlias = Callable[..., Proposal]
 STREAM: Final = "mcp:postgres:tenant-events"
 HEADS: Final = "{mcp:postgres:tenant-events}:heads"
 DATA_KEYS: Final = "{mcp:postgres:tenant-events}:keys"
+EPOCH: Final = "{mcp:postgres:tenant-events}:epoch"
 
 
 @pytest.fixture
@@ -86,8 +88,9 @@ async def test_the_keys_have_the_names_and_types_that_the_design_promises(
 
     keys = {key.decode() for key in await commands.run("KEYS", "*")}
 
-    assert keys == {STREAM, HEADS, DATA_KEYS}
+    assert keys == {STREAM, HEADS, DATA_KEYS, EPOCH}
     assert [await commands.run("TYPE", key) for key in (STREAM, HEADS, DATA_KEYS)] == [b"stream", b"hash", b"hash"]
+    assert await commands.run("GET", EPOCH) == f"epoch|{start.entry}|{start.entry}".encode()
     assert await commands.run("HGETALL", DATA_KEYS) == {b"acme": b"wrapped"}
 
 
@@ -109,7 +112,8 @@ async def test_a_head_is_readable_with_redis_cli(
 
     head = await commands.run("HGET", HEADS, "acme")
 
-    assert head.decode() == f"2|{end.entry}|1|1|event of command|command|digest"
+    told = "2026-11-22T10:00:00+00:00|||0d1c2b3a49586776|ann"
+    assert head.decode() == f"2|{end.entry}|1|1|event of command|command|digest|{told}"
 
 
 async def test_scripts_that_redis_forgot_are_sent_again(
@@ -118,9 +122,9 @@ async def test_scripts_that_redis_forgot_are_sent_again(
     await append(propose(start, tenant="a"))
     await commands.run("SCRIPT FLUSH")
 
-    assert isinstance(await redis_log.append(propose(start, tenant="b")), Appended)
+    assert isinstance(await append_one(redis_log, propose(start, tenant="b")), Appended)
     await commands.run("SCRIPT FLUSH")
-    assert await redis_log.create("log_created.v1", b"{}") == await redis_log.end()
+    assert await redis_log.create("log_created.v1", b"{}", "epoch") == await redis_log.end()
 
 
 @pytest.mark.parametrize("wait", [0, 1])
@@ -130,7 +134,7 @@ async def test_an_entry_that_was_added_by_hand_is_foreign(
     added = await commands.run("XADD", STREAM, "*", "note", "hello")
 
     assert await redis_log.read(start, 10, wait) == [Foreign(added.decode(), "it has no field 'seq'")]
-    assert await redis_log.entry(added.decode()) == Foreign(added.decode(), "it has no field 'seq'")
+    assert await entry_in(redis_log, added.decode()) == Foreign(added.decode(), "it has no field 'seq'")
 
 
 async def test_an_entry_after_a_foreign_one_shows_that_something_is_in_between(
@@ -139,7 +143,7 @@ async def test_an_entry_after_a_foreign_one_shows_that_something_is_in_between(
     await commands.run("XADD", STREAM, "*", "note", "hello")
 
     end = await append(propose(start))
-    entry = await redis_log.entry(end.entry)
+    entry = await entry_in(redis_log, end.entry)
 
     assert isinstance(entry, Entry)
     assert not entry.follows(start)
@@ -155,13 +159,28 @@ async def test_after_its_last_entry_was_deleted_the_log_still_says_where_it_ende
     assert not await redis_log.read(start, 10)
 
 
-async def test_whoever_has_read_an_entry_that_was_deleted_may_not_write(
+async def test_whoever_has_read_an_entry_that_was_deleted_may_write_if_it_is_the_end_that_the_log_remembers(
     redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
 ) -> None:
     end = await append(propose(start))
     await commands.run("XDEL", STREAM, end.entry)
 
-    assert await redis_log.append(propose(end, tenant="beta")) == Diverged(end)
+    outcome = await append_one(redis_log, propose(end, tenant="beta"))
+
+    assert isinstance(outcome, Appended)
+    assert outcome.position.seq == end.seq + 1
+    assert await entry_in(redis_log, outcome.position.entry) == Entry(outcome.position, end.entry, "t", b"{}")
+
+
+async def test_whoever_has_read_an_entry_that_was_deleted_may_not_write_once_the_log_went_on(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    lost = await append(propose(start))
+    end = await append(propose(start, tenant="beta"))
+    await commands.run("XDEL", STREAM, lost.entry)
+
+    assert await append_one(redis_log, propose(lost, tenant="gamma")) == Diverged(end)
+    assert await redis_log.end() == end
 
 
 async def test_an_entry_after_a_deleted_one_shows_that_one_is_missing(
@@ -182,7 +201,7 @@ async def test_a_log_in_the_wrong_place_is_reported_and_left_alone(redis_log: Re
     await commands.run("SET", STREAM, "somebody else's")
 
     with pytest.raises(RegistryUnavailable):
-        await redis_log.create("log_created.v1", b"{}")
+        await redis_log.create("log_created.v1", b"{}", "epoch")
     with pytest.raises(RegistryUnavailable):
         await redis_log.end()
     assert await commands.run("GET", STREAM) == b"somebody else's"
@@ -195,9 +214,9 @@ async def test_a_head_that_was_edited_by_hand_is_corrupt_and_nothing_is_appended
     await commands.run("HSET", HEADS, "acme", raw)
 
     with pytest.raises(CorruptEntry, match="edited by hand"):
-        await redis_log.head("acme")
+        await head_in(redis_log, "acme")
     with pytest.raises(CorruptEntry, match="edited by hand"):
-        await redis_log.append(propose(start))
+        await append_one(redis_log, propose(start))
     assert await redis_log.end() == start
 
 
@@ -207,7 +226,7 @@ async def test_numbers_stay_whole_far_beyond_what_a_float_prints(
     many = 10**15
     await commands.run("XSETID", STREAM, start.entry, "ENTRIESADDED", many)
 
-    outcome = await redis_log.append(propose(start))
+    outcome = await append_one(redis_log, propose(start))
 
     assert isinstance(outcome, Appended)
     assert outcome.position.seq == many + 1
@@ -218,11 +237,11 @@ async def test_when_its_reply_is_lost_an_append_is_one_event_and_says_that_nobod
     redis_log: RedisLog, flaky_log: RedisLog, proxy: Proxy, append: Append, start: Position, propose: Propose
 ) -> None:
     await append(propose(start, tenant="beta"))
-    assert await flaky_log.head("acme") is None
+    assert await head_in(flaky_log, "acme") is None
 
     proxy.losing = 1
     with pytest.raises(RegistryUnavailable):
-        await flaky_log.append(propose(start))
+        await append_one(flaky_log, propose(start))
 
     assert proxy.losing == 0
     assert len(await redis_log.read(START, 10)) == 3
@@ -232,12 +251,12 @@ async def test_sent_again_after_a_lost_reply_an_append_is_still_one_event_and_ge
     redis_log: RedisLog, flaky_log: RedisLog, proxy: Proxy, append: Append, start: Position, propose: Propose
 ) -> None:
     await append(propose(start, tenant="beta"))
-    assert await flaky_log.head("acme") is None
+    assert await head_in(flaky_log, "acme") is None
     proxy.losing = 1
     with pytest.raises(RegistryUnavailable):
-        await flaky_log.append(propose(start))
+        await append_one(flaky_log, propose(start))
 
-    outcome = await flaky_log.append(propose(start))
+    outcome = await append_one(flaky_log, propose(start))
 
     assert isinstance(outcome, Repeated)
     assert outcome.head.position == await redis_log.end()
@@ -249,13 +268,13 @@ async def test_a_redis_that_is_not_there_is_unavailable_for_everything(tmp_path:
     log = RedisLog(client, client, Names())
 
     for call in (
-        log.create("log_created.v1", b"{}"),
-        log.append(propose(START)),
+        log.create("log_created.v1", b"{}", "epoch"),
+        append_one(log, propose(START)),
         log.read(START, 1),
         log.read(START, 1, 1),
         log.end(),
-        log.entry("1-1"),
-        log.head("acme"),
+        entry_in(log, "1-1"),
+        head_in(log, "acme"),
         log.data_keys(["acme"]),
     ):
         with pytest.raises(RegistryUnavailable, match="cannot be reached"):
@@ -269,7 +288,7 @@ async def test_two_prefixes_in_one_redis_are_two_logs(
     other = RedisLog(commands, commands, Names("staging"))
 
     assert await other.end() is None
-    assert await other.create("log_created.v1", b'"another"') is not None
+    assert await other.create("log_created.v1", b'"another"', "another") is not None
     (entry,) = await redis_log.read(START, 10)
     assert isinstance(entry, Entry)
     assert (entry.position, entry.data) == (start, b"{}")

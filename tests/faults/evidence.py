@@ -76,7 +76,7 @@ def marks_of(log: Path, began: Began, since_began: Callable[[str], float]) -> It
             case "registry following":
                 yield Announced(**who, position=Position.parse(line["position"]))
             case "log restored":
-                yield Restored(**who, epoch=line["epoch"], at=since_began(line["timestamp"]))
+                yield Restored(**who, epoch=line.get("epoch", ""), at=since_began(line["timestamp"]))
             case _:
                 pass
 

@@ -18,16 +18,20 @@ from projections.directory import Directory
 from projections.follower import Follower
 from projections.history import history_of
 from projections.keyring import Keyring
+from projections.rebuild import Rebuilder
+from projections.restoration import Restorer
 from registry import codec
 from registry.errors import RegistryUnavailable, TenancyError
-from registry.events import LogCreated
+from registry.events import Event, LogCompacted, LogCreated, LogRestored, TenantRestated
 from registry.inputs import Limits, from_fields
-from registry.log import Entry, Foreign, Head, Outcome, Position, Proposal
+from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Outcome, Position, Proposal, entry_order
 from registry.memory_log import MemoryLog
 from registry.planner import Caller
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.service import Result, TenantRegistry
+from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
+from registry.stored import document_of
 
 _A_WHILE: Final = 30.0
 """Seconds of the skipping clock after each step: more than any time-out of the packages."""
@@ -60,23 +64,26 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
 
 class FaultyLog(MemoryLog):
-    """A log in memory that may be away, and may lose replies."""
+    """A log in memory that may be away, may lose replies, and may forget."""
 
     def __init__(self) -> None:
         super().__init__()
         self.away = False
         self.losing = 0
-        self.saved: tuple[list[Entry], dict[str, Head], dict[str, str]] = ([], {}, {})
+        self.saved = self._all()
 
-    async def create(self, type: str, data: bytes) -> Position | None:  # noqa: A002 - as the protocol has it
-        return await self._answer(super().create(type, data))
+    async def create(self, type: str, data: bytes, epoch: str, *, anew: bool = False) -> Position | None:  # noqa: A002 - as the protocol has it
+        return await self._answer(super().create(type, data, epoch, anew=anew))
 
-    async def append(self, proposal: Proposal) -> Outcome:
-        outcome = await self._answer(super().append(proposal))
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - as the protocol has it
+        return await self._answer(super().note(after, type, data, opens=opens))
+
+    async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
+        outcomes = await self._answer(super().append(proposals))
         if self.losing:
             self.losing -= 1
             raise RegistryUnavailable("Redis did not answer in time; try again.")
-        return outcome
+        return outcomes
 
     async def read(self, after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
         return await self._answer(super().read(after, limit, wait))
@@ -84,14 +91,46 @@ class FaultyLog(MemoryLog):
     async def end(self) -> Position | None:
         return await self._answer(super().end())
 
-    async def entry(self, entry: str) -> Entry | Foreign | None:
-        return await self._answer(super().entry(entry))
+    async def cut(self) -> Cut:
+        return await self._answer(super().cut())
 
-    async def head(self, tenant: str) -> Head | None:
-        return await self._answer(super().head(tenant))
+    async def epoch(self) -> Epoch | None:
+        return await self._answer(super().epoch())
+
+    async def entries(self, ids: Sequence[str]) -> Sequence[Entry | Foreign | None]:
+        return await self._answer(super().entries(ids))
+
+    async def before(self, entry: str) -> Entry | Foreign | None:
+        return await self._answer(super().before(entry))
+
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+        return await self._answer(super().heads(tenants))
+
+    async def mark_epoch(self, epoch: Epoch) -> None:
+        await self._answer(super().mark_epoch(epoch))
 
     async def data_keys(self, tenants: Sequence[str]) -> Sequence[str | None]:
         return await self._answer(super().data_keys(tenants))
+
+    def save(self) -> None:
+        self.saved = self._all()
+
+    def fall_back(self) -> None:
+        entries, self._end, self._epoch, heads, keys = self.saved
+        self._entries, self._heads, self._keys = list(entries), dict(heads), dict(keys)
+
+    def forget_stream(self) -> None:
+        self._entries, self._end = [], None
+
+    def forget(self) -> None:
+        self.forget_stream()
+        self._epoch, self._heads, self._keys = None, {}, {}
+
+    def forget_entries(self, first: int, last: int) -> None:
+        self._entries = [each for each in self._entries if not (first <= _number_of(each) <= last)]
+
+    def _all(self) -> tuple[list[Entry | Foreign], Position | None, Epoch | None, dict[str, Head], dict[str, str]]:
+        return (self._entries.copy(), self._end, self._epoch, self._heads.copy(), self._keys.copy())
 
     async def _answer(self, work: Coroutine[object, object, Reply]) -> Reply:
         if self.away:
@@ -100,21 +139,41 @@ class FaultyLog(MemoryLog):
         return await work
 
 
+def _number_of(entry: Entry | Foreign) -> int:
+    return entry.position.seq if isinstance(entry, Entry) else -1
+
+
 class MemoryKeys:
     """Tenant keys in memory, fenced as those in Redis are."""
 
     def __init__(self) -> None:
-        self.fences: dict[str, int] = {}
-        self.documents: dict[str, Live] = {}
+        self.fences: dict[str, tuple[tuple[int, int], int]] = {}
+        self.live: dict[str, Live] = {}
+
+    async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        return [document_of(self.live[tenant]) if tenant in self.live else None for tenant in tenants]
+
+    def written_by(self, directory: Directory) -> "KeysOfReplica":
+        return KeysOfReplica(self, directory)
+
+
+class KeysOfReplica:
+    """The same, as one replica writes them: in the epoch that it has read."""
+
+    def __init__(self, keys: MemoryKeys, directory: Directory) -> None:
+        self._keys = keys
+        self._directory = directory
 
     async def materialise(self, tenant: Tenant) -> bool:
-        if self.fences.get(tenant.tenant, 0) > tenant.position.seq:
+        epoch = self._directory.epoch
+        fence = (entry_order(epoch.opened if epoch else START.entry), tenant.position.seq)
+        if self._keys.fences.get(tenant.tenant, ((0, 0), 0)) > fence:
             return False
-        self.fences[tenant.tenant] = tenant.position.seq
+        self._keys.fences[tenant.tenant] = fence
         if isinstance(tenant, Live):
-            self.documents[tenant.tenant] = tenant
+            self._keys.live[tenant.tenant] = tenant
         else:
-            self.documents.pop(tenant.tenant, None)
+            self._keys.live.pop(tenant.tenant, None)
         return True
 
 
@@ -151,7 +210,7 @@ class World:
             if actor == "redis":
                 return await self._redis(verb, words)
             if verb == "starts":
-                self.replicas[actor] = Replica(self)
+                self.replicas[actor] = Replica(self, actor, halts="halting" in words)
                 await asyncio.sleep(_A_WHILE)
                 return self.replicas[actor].status()
             command: Callable[..., Awaitable[list[str]]] = getattr(self.replicas[actor], verb)
@@ -166,7 +225,7 @@ class World:
             case "tells", "the", "log":
                 return [_entry_line(entry) for entry in log._entries]
             case "tells", "the", "keys":
-                return [f"{name} {_tenant_line(live)}" for name, live in sorted(self.keys.documents.items())]
+                return [f"{name} {_tenant_line(live)}" for name, live in sorted(self.keys.live.items())]
             case "gets", "an", "entry", kind, *body:
                 async with log._grown:
                     log._add(kind, " ".join(body).encode())
@@ -184,13 +243,17 @@ class World:
             case "drops", number, *_:
                 log.losing = int(number)
             case "saves", "itself":
-                log.saved = (log._entries.copy(), log._heads.copy(), log._keys.copy())
+                log.save()
             case "falls", "back":
-                log._entries, log._heads, log._keys = log.saved
+                log.fall_back()
             case "forgets", "the", "stream":
-                log._entries.clear()
+                log.forget_stream()
             case "forgets", "everything":
-                log._entries, log._heads, log._keys = [], {}, {}
+                log.forget()
+            case "forgets", "entries", first, "to", last:
+                log.forget_entries(int(first), int(last))
+            case "forgets", "the", "keys":
+                self.keys.live.clear()
             case _:
                 raise ValueError(f"redis {fault}")
 
@@ -198,27 +261,43 @@ class World:
 class Replica:
     """One replica; its methods are what a scenario can tell it to do."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, name: str, *, halts: bool) -> None:
         self._world = world
         self._directory = Directory()
+        self._keys = world.keys.written_by(self._directory)
         self._keyring = Keyring(world.log, world.master)
+        restorer = Restorer(world.log, self._keyring, Signer(), actor=name, now=world.now, new_id=world.new_id)
         self._follower = Follower(
             log=world.log,
             directory=self._directory,
+            rebuilder=Rebuilder(world.log, world.keys),
+            restorer=restorer,
+            restores=not halts,
             on_change=self._keyring.refresh,
             on_caught_up=self._mend,
-            now=world.now,
-            new_id=world.new_id,
         )
         self._registry = TenantRegistry(
             log=world.log,
             view=self._follower,
-            keys=world.keys,
+            keys=self._keys,
             master=world.master,
             now=world.now,
             new_id=world.new_id,
         )
         self._following = asyncio.create_task(self._follower.run())
+
+    async def writes(self, *_its_keys: str) -> list[str]:
+        await self._mend()
+        return []
+
+    async def freezes(self) -> list[str]:
+        await self.stop()
+        return []
+
+    async def wakes(self) -> list[str]:
+        self._following = asyncio.create_task(self._follower.run())
+        await asyncio.sleep(_A_WHILE)
+        return self.status()
 
     async def stops(self) -> list[str]:
         await self.stop()
@@ -268,12 +347,13 @@ class Replica:
     def status(self) -> list[str]:
         status = self._follower.status
         ready = "ready" if status.ready else "not ready"
-        told = [f"{status.phase}, {ready}, at {status.position}, {status.tenants} live"]
+        found = "".join(f", {finding} {times}x" for finding, times in status.findings.items())
+        told = [f"{status.phase}, {ready}, at {status.position}, {status.tenants} live{found}"]
         return [*told, status.reason] if status.reason else told
 
     async def _mend(self) -> None:
         for tenant in self._directory.all():
-            await self._world.keys.materialise(tenant)
+            await self._keys.materialise(tenant)
 
 
 _CALLER: Final = Caller(actor="ann")
@@ -296,13 +376,28 @@ def _tenant_line(tenant: Tenant) -> str:
     return f"live v{tenant.version} @{tenant.position} on {tenant.config.host}, {secret}"
 
 
-def _entry_line(entry: Entry) -> str:
+def _entry_line(entry: Entry | Foreign) -> str:
+    if isinstance(entry, Foreign):
+        return f"{entry.entry} (foreign)"
     try:
         event = codec.decode(entry)
     except TenancyError:
         return f"{entry.position} {entry.type} (unreadable)"
-    about = "" if isinstance(event, LogCreated) else f" {event.tenant} v{event.version}"
-    return f"{entry.position} {entry.type}{about}"
+    return f"{entry.position} {entry.type}{_about(event)}"
+
+
+def _about(event: Event) -> str:
+    match event:
+        case LogCreated():
+            return ""
+        case LogRestored():
+            restated = f"{event.live} live, {event.removed} removed"
+            return f" by {event.actor}, {event.outcome} at {event.lost_position}, {restated}"
+        case LogCompacted():
+            return f" before {event.before}"
+        case _:
+            removal = " (removed)" if isinstance(event, TenantRestated) and event.config is None else ""
+            return f" {event.tenant} v{event.version}{removal}"
 
 
 @pytest.fixture

@@ -10,12 +10,22 @@ from typing import Final, get_args
 import msgspec
 import pytest
 
-from projections.tenant_keys import document_of
 from registry import codec
 from registry.errors import CorruptEntry
-from registry.events import Event, LogCreated, SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
+from registry.events import (
+    Event,
+    LogCompacted,
+    LogCreated,
+    LogRestored,
+    SealedSecret,
+    TenantConfig,
+    TenantRegistered,
+    TenantRemoved,
+    TenantRestated,
+)
 from registry.log import Entry, Foreign, Head, Position
-from registry.state import evolve
+from registry.state import Live, evolve
+from registry.stored import document_of
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden"
 PLACE: Final = Position(12, "1763805601250-0")
@@ -58,7 +68,47 @@ VALUES: Final[dict[str, Event]] = {
         digest="k20261122:cdd5b0e1f6f24c8f9a9f0a1b2c3d4e5f",
         previous="1763805601250-0",
     ),
+    "tenant_restated.v1": TenantRestated(
+        event_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e11",
+        time=datetime(2026, 11, 22, 10, 0, 1, 250_000, tzinfo=UTC),
+        actor="ann",
+        tenant="fedfina",
+        version=3,
+        command_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e12",
+        digest="k20261122:8b1a9953c4611296a827abf8c47804d7",
+        reason="said again after the log had lost it",
+        mac="s20261122:0f9e8d7c6b5a49382716051423324150",
+        born=datetime(2026, 11, 20, 9, 0, 0, tzinfo=UTC),
+        config=TenantConfig(host="db.example", database="app", user="reader"),
+        secret=SealedSecret(key="9c1f04aa", version=2, sealed="AAECAwQFBgcICQoLDA0ODw=="),
+    ),
+    "log_restored.v1": LogRestored(
+        event_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e15",
+        time=datetime(2026, 11, 24, 3, 0, 0, tzinfo=UTC),
+        actor="web-1",
+        epoch="7d1f2c9be4a14b77a1d6c3e8f2907b64",
+        lost_epoch="5f0d2c9be4a14b77a1d6c3e8f2907b64",
+        lost_position="42@1763805601250-0",
+        outcome="log_gone",
+        live=17,
+        removed=3,
+    ),
+    "log_compacted.v1": LogCompacted(
+        event_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e16",
+        time=datetime(2026, 11, 24, 4, 0, 0, tzinfo=UTC),
+        actor="cli:ann",
+        before="40@1763805600000-0",
+        tenants=20,
+    ),
 }
+OLD_HEAD: Final = Head(
+    PLACE,
+    3,
+    alive=True,
+    event_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e11",
+    command_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e12",
+    digest="4be1c2d3a4f50617283940516273a4b5",
+)
 HEAD: Final = Head(
     PLACE,
     3,
@@ -66,6 +116,11 @@ HEAD: Final = Head(
     event_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e11",
     command_id="0192f0c1a7b84e0e9d6f0c4b8a5d3e12",
     digest="4be1c2d3a4f50617283940516273a4b5",
+    changed_at=datetime(2026, 11, 22, 10, 0, 1, 250_000, tzinfo=UTC),
+    changed_by="ann|the second",
+    born=datetime(2026, 11, 20, 9, 0, 0, tzinfo=UTC),
+    mac="s20261122:0f9e8d7c6b5a49382716051423324150",
+    sum="0d1c2b3a49586776",
 )
 
 
@@ -157,11 +212,12 @@ def test_an_entry_with_a_malformed_envelope_is_foreign(field: bytes, value: byte
 
 
 def test_a_head_that_was_ever_written_is_still_read() -> None:
-    assert codec.decode_head(_bytes("head.txt")) == HEAD
+    assert codec.decode_head(_bytes("head.txt")) == OLD_HEAD
+    assert codec.decode_head(_bytes("head.v2.txt")) == HEAD
 
 
 def test_a_head_is_written_today_as_the_golden_file_has_it() -> None:
-    assert f"{PLACE.seq}|{PLACE.entry}|{codec.encode_head(HEAD)}".encode() == _bytes("head.txt")
+    assert f"{PLACE.seq}|{PLACE.entry}|{codec.encode_head(HEAD)}".encode() == _bytes("head.v2.txt")
 
 
 def test_a_removed_tenants_head_is_not_alive() -> None:
@@ -182,7 +238,24 @@ def test_the_document_under_a_tenants_key_is_the_one_readers_were_promised() -> 
     first = evolve(None, msgspec.structs.replace(event, version=1), Position(2, "1-0"))
     second = evolve(first, msgspec.structs.replace(event, version=2), Position(3, "2-0"))
 
-    assert document_of(evolve(second, event, PLACE)) == _bytes("tenant_document.json")
+    third = evolve(second, event, PLACE)
+
+    assert isinstance(third, Live)
+    assert document_of(third) == _bytes("tenant_document.json")
+
+
+def test_a_tenant_whose_event_has_a_minor_that_is_not_known_here_is_named() -> None:
+    entry = Entry(PLACE, "1-0", "tenant_registered.v1.4", b'{"tenant":"acme","version":2,"event_id":"e"}')
+
+    assert codec.unreadable(entry) == codec.Named("acme", 2, "e")
+
+
+def test_the_sum_of_a_document_does_not_depend_on_its_place_in_the_log_and_on_everything_else() -> None:
+    document = _bytes("tenant_document.json")
+
+    assert codec.sum_of(document) == codec.sum_of(document.replace(b'"seq":12', b'"seq":13'))
+    assert codec.sum_of(document) != codec.sum_of(document.replace(b"6432", b"6433"))
+    assert codec.sum_of(b"{}") is None
 
 
 def _bytes(name: str) -> bytes:

@@ -16,7 +16,7 @@ from registry.state import Live, Quarantined, Tenant, evolve
 ORIGIN: Final = decide.Origin(
     actor="cleo",
     reason="asked to",
-    time=datetime(2026, 11, 22, tzinfo=UTC),
+    time=datetime(2026, 11, 23, tzinfo=UTC),
     event_id="event",
     command_id="command",
     digest="one:0d",

@@ -11,7 +11,7 @@ from projections.directory import Directory
 from registry import codec
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import Event, LogCreated, TenantRegistered, TenantRemoved
-from registry.log import START, Entry, Foreign, Position
+from registry.log import START, Entry, Epoch, Foreign, Position
 from registry.state import Live, Quarantined, Removed
 
 BIRTH: Final = LogCreated(event_id="birth", time=datetime(2026, 11, 22, tzinfo=UTC), actor="registry", epoch="first")
@@ -40,7 +40,7 @@ def test_the_first_entry_tells_which_log_it_is_and_changes_no_tenant() -> None:
     directory = Directory()
 
     assert directory.apply(entry_of(1, BIRTH)) is None
-    assert (directory.epoch, directory.position) == ("first", Position(1, "1-0"))
+    assert (directory.epoch, directory.position) == (Epoch("first", "1-0", "1-0"), Position(1, "1-0"))
 
 
 def test_a_registration_is_returned_and_found(
@@ -179,7 +179,7 @@ def test_a_log_that_does_not_begin_with_its_creation_is_corrupt(registered: Call
 def test_a_second_creation_inside_a_log_is_corrupt(directory: Directory) -> None:
     with pytest.raises(CorruptEntry, match="only there"):
         directory.apply(entry_of(3, BIRTH))
-    assert directory.epoch == "first"
+    assert directory.epoch == Epoch("first", "1-0", "1-0")
     assert _unchanged(directory)
 
 

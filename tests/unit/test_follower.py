@@ -9,13 +9,20 @@ from datetime import UTC, datetime
 import pytest
 
 from projections.directory import Directory
-from projections.follower import Follower, Phase
+from projections.follower import Follower
+from projections.keyring import Keyring
+from projections.phase import Phase
+from projections.rebuild import Rebuilder
+from projections.restoration import Restorer
 from registry import codec
 from registry.errors import RegistryUnavailable, SecretUnreadable
 from registry.events import TenantRegistered
-from registry.log import START, Appended, Head, KeepKey, Proposal
+from registry.log import START, Appended, Head, KeepKey, Position, Proposal
 from registry.memory_log import MemoryLog
+from registry.secrets import MasterKeys, new_master_key
+from registry.signing import Signer
 from registry.state import Tenant
+from tests.logs import append_one
 
 
 class Keeper:
@@ -37,15 +44,30 @@ class Keeper:
             raise self.caught_up
 
 
+class NoKeys:
+    """Tenants' keys, none of which was written yet."""
+
+    async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        return [None for _ in tenants]
+
+
 @asynccontextmanager
 async def following(log: MemoryLog, keeper: Keeper) -> AsyncIterator[Follower]:
+    restorer = Restorer(
+        log,
+        Keyring(log, MasterKeys.parse(new_master_key("one"))),
+        Signer(),
+        actor="a",
+        now=lambda: datetime.now(UTC),
+        new_id=lambda: uuid.uuid4().hex,
+    )
     follower = Follower(
         log=log,
         directory=Directory(),
+        rebuilder=Rebuilder(log, NoKeys()),
         on_change=keeper.change,
+        restorer=restorer,
         on_caught_up=keeper.catch_up,
-        now=lambda: datetime.now(UTC),
-        new_id=lambda: uuid.uuid4().hex,
     )
     task = asyncio.create_task(follower.run())
     try:
@@ -55,11 +77,12 @@ async def following(log: MemoryLog, keeper: Keeper) -> AsyncIterator[Follower]:
         await asyncio.wait([task])
 
 
-async def append(log: MemoryLog, event: TenantRegistered) -> int:
+async def append(log: MemoryLog, event: TenantRegistered) -> Position:
     end = await log.end()
     assert end is not None
     head = Head(START, 1, alive=True, event_id=event.event_id, command_id=event.command_id, digest=event.digest)
-    outcome = await log.append(
+    outcome = await append_one(
+        log,
         Proposal(
             tenant=event.tenant,
             expected=0,
@@ -68,10 +91,10 @@ async def append(log: MemoryLog, event: TenantRegistered) -> int:
             data=codec.encode(event),
             head=head,
             key=KeepKey(),
-        )
+        ),
     )
     assert isinstance(outcome, Appended)
-    return outcome.position.seq
+    return outcome.position
 
 
 async def test_a_change_that_could_not_be_told_is_told_again_before_anything_else_is_said_to_be_served(
@@ -81,9 +104,9 @@ async def test_a_change_that_could_not_be_told_is_told_again_before_anything_els
     async with following(log, keeper) as follower:
         await follower.complete()
         keeper.failures = 2
-        seq = await append(log, registered(1))
+        position = await append(log, registered(1))
 
-        assert await follower.reached(seq)
+        assert await follower.reached(position)
         assert keeper.told == ["acme"]
 
 

@@ -1,0 +1,57 @@
+"""Where a follower stands: its phase, why, and what it has found; told once each, to the log and to whoever asks."""
+
+import structlog
+
+from projections.diagnosis import Finding
+from projections.phase import STUCK, Phase
+from registry.errors import LogDiverged, RegistryUnavailable, TenancyError
+
+
+class Standing:
+    """What one follower is doing. Only the follower changes it."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
+        self.phase = Phase.CONNECTING
+        self.reason: str | None = None
+        self.found: Finding | None = None
+        self.findings: dict[Finding, int] = {}
+        self._halted: type[TenancyError] = RegistryUnavailable
+        self._logger = logger
+
+    def enter(self, phase: Phase, reason: str | None = None, *, position: object) -> None:
+        """Change the phase, and say so once, however often the reason is put anew."""
+        entered = (phase, reason is None) != (self.phase, self.reason is None)
+        self.phase, self.reason = phase, reason
+        if not entered:
+            return
+        log = self._logger.error if phase in STUCK else self._logger.info if reason is None else self._logger.warning
+        log("registry " + phase.replace("_", " "), phase=phase, reason=reason, position=str(position))
+
+    def halt(self, error: TenancyError, *, position: object) -> None:
+        """Stop for what `error` says; who is refused from now on is told the same."""
+        self._halted = type(error)
+        self.enter(Phase.HALTED, error.message, position=position)
+
+    def finds(self, finding: Finding, reason: str, *, position: object) -> None:
+        """Note what was found: once, however often it is found again before the replica has got over it."""
+        if finding.is_loss and self.phase in {Phase.RESTORING, Phase.DIVERGED} and finding is self.found:
+            return
+        self.found = finding
+        self.findings[finding] = self.findings.get(finding, 0) + 1
+        self._logger.warning("log does not link", finding=finding, reason=reason, position=str(position))
+
+    def require_following(self) -> None:
+        """Refuse what needs the log while it cannot be followed, with the reason."""
+        match self.phase:
+            case Phase.FOLLOWING | Phase.CUT_OFF:
+                return
+            case Phase.DIVERGED:
+                raise LogDiverged(self.reason or "The log is not the one this replica has read.")
+            case Phase.HALTED:
+                raise self._halted(self.reason or "The log has an entry that cannot be read.")
+            case Phase.RESTORING:
+                raise RegistryUnavailable(f"The log is being restored; try again in a few seconds. {self.reason}")
+            case Phase.CONNECTING | Phase.REPLAYING:
+                raise RegistryUnavailable(
+                    f"This replica has not read the whole registry yet. {self.reason or 'Try again.'}"
+                )

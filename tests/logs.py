@@ -1,0 +1,21 @@
+"""One at a time what a log does for many."""
+
+from registry.log import Entry, Foreign, Head, Outcome, Proposal, TenantLog
+
+
+async def append_one(log: TenantLog, proposal: Proposal) -> Outcome:
+    """Append one proposal, or say why not."""
+    (outcome,) = await log.append([proposal])
+    return outcome
+
+
+async def head_in(log: TenantLog, tenant: str) -> Head | None:
+    """Return one tenant's head."""
+    (head,) = await log.heads([tenant])
+    return head
+
+
+async def entry_in(log: TenantLog, entry: str) -> Entry | Foreign | None:
+    """Return one entry."""
+    (found,) = await log.entries([entry])
+    return found
