@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +20,26 @@ from registry.names import Names
 from registry.secrets import MasterKeys
 from registry.state import Live, Tenant
 from server.master_keys import load_master_keys
-from tests.faults.history import Announced, Applied, Began, Complained, Leaked, Logged, Ok, Record, Restored, Seen
+from tests.faults.history import (
+    Announced,
+    Applied,
+    Began,
+    Complained,
+    Leaked,
+    Logged,
+    Ok,
+    Outcome,
+    Record,
+    Restored,
+    Seen,
+    Unknown,
+)
 from tests.faults.workload import CANARY, TENANTS, call, password_of
 from tests.faults.world import Redis, Replica, World, await_
 
 _AGREE_WITHIN: Final = 30.0
 _MENDED_WITHIN: Final = 15.0
+_ANSWERS_WITHIN: Final = 10.0
 _COMMAND: Final = re.compile(r"command (\d+)\Z")
 _NAMES: Final = Names()
 
@@ -75,7 +90,7 @@ def marks_of(log: Path, began: Began, since_began: Callable[[str], float]) -> It
                 )
             case "registry following":
                 yield Announced(**who, position=Position.parse(line["position"]))
-            case "log restored":
+            case "registry restoring" | "log restored":
                 yield Restored(**who, epoch=line.get("epoch", ""), at=since_began(line["timestamp"]))
             case _:
                 pass
@@ -87,11 +102,11 @@ def read_log(server: Redis, directory: Directory) -> Iterator[Logged | Complaine
         entries = [codec.read_envelope(entry, fields) for entry, fields in client.xrange(_NAMES.stream)]
     for entry in entries:
         try:
-            directory.apply(entry)
+            tenant = directory.apply(entry)
         except TenancyError as error:
             yield Complained(replica="the log", life=0, line=error.message)
             return
-        yield _logged(entry)
+        yield _logged(entry, tenant)
 
 
 def views(world: World, directory: Directory) -> Iterator[Seen]:
@@ -126,33 +141,43 @@ def _agree(world: World) -> bool:
     return all((each.get("phase"), each.get("position")) == ("following", end) for each in told)
 
 
-def _logged(entry: Entry | Foreign) -> Logged:
+def _logged(entry: Entry | Foreign, tenant: Tenant | None) -> Logged:
+    """Tell what the entry made of the tenant that it is about, whatever kind of event it is."""
     assert isinstance(entry, Entry)
-    event = codec.decode(entry)
-    if not isinstance(event, TenantRegistered | TenantRemoved):
+    if tenant is None:
         return Logged(position=entry.position, prev=entry.prev)
-    match = _COMMAND.match(event.reason or "")
+    event = codec.decode(entry)
+    asked = event if isinstance(event, TenantRegistered | TenantRemoved) else None
+    match = _COMMAND.match(asked.reason or "") if asked else None
     return Logged(
         position=entry.position,
         prev=entry.prev,
-        tenant=event.tenant,
-        version=event.version,
-        alive=isinstance(event, TenantRegistered),
-        value=event.config.database if isinstance(event, TenantRegistered) else None,
+        tenant=tenant.tenant,
+        version=tenant.version,
+        alive=isinstance(tenant, Live),
+        value=tenant.config.database if isinstance(tenant, Live) else None,
         command=int(match[1]) if match else None,
-        command_id=event.command_id,
+        command_id=asked.command_id if asked else None,
     )
 
 
 def _listed(replica: Replica) -> dict[str, tuple[int, str]]:
-    outcome = call(replica.process, "list_tenants", {"limit": 1000})
+    outcome = _call(replica, "list_tenants", {"limit": 1000})
     if not isinstance(outcome, Ok):
         return {"(nothing)": (0, str(outcome))}
     return {line["tenant_id"]: (line["version"], line["database"]) for line in outcome.answer["tenants"]}
 
 
+def _call(replica: Replica, tool: str, arguments: dict[str, Any]) -> Outcome:
+    """Call a tool, again for a while where the answer says that this may help: a replica may just have woken."""
+    deadline = time.monotonic() + _ANSWERS_WITHIN
+    while isinstance(outcome := call(replica.process, tool, arguments), Unknown) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return outcome
+
+
 def _looked_at(replica: Replica) -> dict[str, tuple[int, str]]:
-    outcomes = {tenant: call(replica.process, "get_tenant", {"tenant_id": tenant}) for tenant in TENANTS}
+    outcomes = {tenant: _call(replica, "get_tenant", {"tenant_id": tenant}) for tenant in TENANTS}
     return {
         tenant: (outcome.answer["version"], outcome.answer["database"])
         for tenant, outcome in outcomes.items()

@@ -48,16 +48,17 @@ def watches(history: History) -> list[Watch]:
     told = []
     for began in history.of(Began):
         mine: list[Applied | Announced] = []
-        epoch = _epoch_at_start(history, began)
+        epoch, since = _epoch_at_start(history, began), began.at
         for mark in history.records:
             if not isinstance(mark, Applied | Announced | Restored) or _who(mark) != _who(began):
                 continue
             if isinstance(mark, Restored):
-                told.append(_watch(history, began, mine, of_last_log=epoch == last_epoch))
-                mine, epoch = [], mark.epoch
+                told.append(_watch(began, mine, of_last_log=epoch == last_epoch))
+                mine, epoch, since = [], mark.epoch, mark.at
             else:
                 mine.append(mark)
-        told.append(_watch(history, began, mine, of_last_log=epoch == last_epoch))
+        served = _served(history, began, since) if epoch == last_epoch else []
+        told.append(_watch(began, mine, of_last_log=epoch == last_epoch, served=served))
     return told
 
 
@@ -165,21 +166,21 @@ def _epoch_at_start(history: History, began: Began) -> str | None:
     return max(before, key=lambda mark: mark.at).epoch if before else None
 
 
-def _watch(history: History, began: Began, marks: Sequence[Applied | Announced], *, of_last_log: bool) -> Watch:
+def _watch(
+    began: Began, marks: Sequence[Applied | Announced], *, of_last_log: bool, served: Sequence[Position] = ()
+) -> Watch:
     return Watch(
-        replica=began.replica,
-        life=began.life,
-        of_last_log=of_last_log,
-        marks=tuple(marks),
-        served=tuple(_served(history, began)) if of_last_log else (),
+        replica=began.replica, life=began.life, of_last_log=of_last_log, marks=tuple(marks), served=tuple(served)
     )
 
 
-def _served(history: History, began: Began) -> list[Position]:
+def _served(history: History, began: Began, since: float) -> list[Position]:
+    """Return the positions that the process answered as served to calls after it came to its last log."""
     return [
         Position.parse(operation.outcome.answer["position"])
         for operation in history.of(Operation)
         if _who(operation) == _who(began)
+        and operation.invoked >= since
         and operation.action in ("register", "remove")
         and isinstance(operation.outcome, Ok)
         and operation.outcome.answer.get("served", True)

@@ -26,7 +26,7 @@ _PAUSE: Final = 0.04
 _SHUN: Final = 1.0
 """Seconds for which a replica that did not answer is mostly not asked."""
 _TRIES: Final = 4
-_OPEN: Final = frozenset({"registry_unavailable"})
+_OPEN: Final = frozenset({"registry_unavailable", "stale_replica"})
 """Refusals that leave open whether the change was made."""
 
 
