@@ -60,7 +60,7 @@ class TenantKeys:
             page = known[start : start + _PAGE]
             found = await self.documents([tenant.tenant for tenant in page])
             differing = [
-                tenant for tenant, text in zip(page, found, strict=True) if (text or b"") != written_for(tenant)
+                tenant for tenant, text in zip(page, found, strict=True) if text != (written_for(tenant) or None)
             ]
             mended += await self._write(differing)
         return mended
