@@ -439,9 +439,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def _check_step(self, replica: Replica, before: Tenant, after: Tenant | None) -> None:
         told = f"{replica.name}: {brief(before)} -> {brief(after)}"
-        assert after is not None, f"a tenant was forgotten by {told}"
         if before is after or isinstance(before, Quarantined):
-            return
+            return  # of what cannot be read a replica knows nothing to say again
+        assert after is not None, f"a tenant was forgotten by {told}"
         assert after.version >= before.version, f"a version went back on {told}"
         if after.version == before.version:
             assert after.event_id == before.event_id, f"a version was used twice on {told}"
