@@ -236,7 +236,7 @@ class Follower:
             )
         if self._standing.phase is Phase.CONNECTING:
             self._enter(Phase.REPLAYING)
-        rebuilt = await self._rebuilder.rebuild()
+        rebuilt = await self._rebuilder.rebuild(self._directory)
         if rebuilt.hole:
             self._standing.finds(Finding.RESYNCHRONISED, rebuilt.hole, position=self.position)
         await self._restore(rebuilt, Finding.LOG_REPLACED)
@@ -263,7 +263,7 @@ class Follower:
             self._enter(Phase.RESTORING, reason)
         if finding is Finding.LOG_GONE:
             await self._restorer.begin(anew=True)
-        rebuilt = await self._rebuilder.rebuild()
+        rebuilt = await self._rebuilder.rebuild(self._directory)
         await self._restore(rebuilt, finding)
         await self._become(rebuilt.directory)
 
