@@ -22,7 +22,6 @@ from projections.phase import STUCK, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
-from registry import restore
 from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnsafeRedis
 from registry.log import START, Head, Position, TenantLog
 from registry.state import Live, Tenant
@@ -240,7 +239,7 @@ class Follower:
             )
         if self._standing.phase is Phase.CONNECTING:
             self._enter(Phase.REPLAYING)
-        rebuilt = await self._rebuilder.rebuild()
+        rebuilt = await self._rebuilder.rebuild(self._directory)
         if rebuilt.hole:
             self._standing.finds(Finding.RESYNCHRONISED, rebuilt.hole, position=self.position)
         await self._restore(rebuilt, Finding.LOG_REPLACED)
@@ -267,22 +266,20 @@ class Follower:
             self._enter(Phase.RESTORING, reason)
         if finding is Finding.LOG_GONE:
             await self._restorer.begin(anew=True)
-        rebuilt = await self._rebuilder.rebuild()
+        rebuilt = await self._rebuilder.rebuild(self._directory)
         await self._restore(rebuilt, finding)
         await self._become(rebuilt.directory)
 
     async def _restore(self, rebuilt: Rebuilt, finding: Finding) -> None:
         """Say again what this replica, and what an earlier log has left, know and the log does not."""
-        held = {tenant.tenant: tenant for tenant in self._directory.all()}
-        for name, orphan in rebuilt.orphans.items():
-            held[name] = restore.newest(held.get(name), orphan) or orphan
-        missing = self._restorer.missing(held.values(), rebuilt.directory)
+        held = self._restorer.together(self._directory.all(), rebuilt.orphans.values())
+        missing = self._restorer.missing(held, rebuilt.directory)
         if missing and not self._restores:
             names = ", ".join(sorted(tenant.tenant for tenant in missing)[:_SHOWN])
             raise LogDiverged(f"The log does not say what is known of {len(missing)} tenants ({names}). {_KEEP}")
         if missing:
             self._enter(Phase.RESTORING, f"The log does not say what is known of {len(missing)} tenants.")
-            live, removed = await self._restorer.restore(held.values(), rebuilt.directory, self._directory, finding)
+            live, removed = await self._restorer.restore(held, rebuilt.directory, self._directory, finding)
             epoch = rebuilt.directory.epoch
             self._logger.info(
                 "log restored", finding=finding, live=live, removed=removed, epoch=epoch.name if epoch else None

@@ -78,8 +78,10 @@ class Rebuilder:
         used, self._trusts_heads = self._trusts_heads and self._used_heads, False
         return used
 
-    async def rebuild(self) -> Rebuilt:
+    async def rebuild(self, held: Directory | None = None) -> Rebuilt:
         """Make a directory of the log up to where it ends now.
+
+        `held` is what the replica holds: it knows an event that neither its entry nor the tenant's key tell any more.
 
         Raises `LogDiverged` if there is none or neither way can be gone, `CorruptEntry` if an entry or a head cannot be
         read, and `RegistryUnavailable`. May be cancelled.
@@ -89,14 +91,14 @@ class Rebuilder:
         if cut.end is None:
             raise LogDiverged("The log is gone.")
         if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= self._short or cut.unreadable):
-            return await self._from_cut(cut, cut.end, cut.epoch)
+            return await self._from_cut(cut, cut.end, cut.epoch, held)
         try:
             directory = await self._replay(cut.end)
         except LogDiverged as hole:
-            return await self._around(hole, cut, cut.end)
+            return await self._around(hole, cut, cut.end, held)
         return Rebuilt(directory, await self._by_name(_orphans(cut, directory.epoch)))
 
-    async def _around(self, hole: LogDiverged, cut: Cut, end: Position) -> Rebuilt:
+    async def _around(self, hole: LogDiverged, cut: Cut, end: Position, held: Directory | None) -> Rebuilt:
         if cut.unreadable:
             raise CorruptEntry(
                 f"The log has a hole ({hole.message}), and the heads of {', '.join(cut.unreadable[:20])} cannot be "
@@ -104,7 +106,7 @@ class Rebuilder:
             ) from None
         # Where nothing notes the epoch, one that is later than all before it does no harm.
         epoch = cut.epoch or Epoch("unknown", end.entry, START.entry)
-        rebuilt = await self._from_cut(cut, end, epoch)
+        rebuilt = await self._from_cut(cut, end, epoch, held)
         return msgspec.structs.replace(rebuilt, hole=hole.message)
 
     async def _replay(self, end: Position) -> Directory:
@@ -119,11 +121,15 @@ class Rebuilder:
             await asyncio.sleep(0)
         return directory
 
-    async def _from_cut(self, cut: Cut, end: Position, epoch: Epoch) -> Rebuilt:
+    async def _from_cut(self, cut: Cut, end: Position, epoch: Epoch, held: Directory | None) -> Rebuilt:
         self._used_heads = True
         orphans = _orphans(cut, epoch)
         heads = {tenant: head for tenant, head in cut.heads.items() if tenant not in orphans}
         directory = Directory.of(end, epoch, await self._tenants(heads))
+        for aside in directory.quarantined():
+            known = _recalled(held.tenant(aside.tenant) if held else None, heads[aside.tenant])
+            if known:
+                directory.settle(known)
         return Rebuilt(directory, await self._by_name(orphans))
 
     async def reread(self, tenants: Sequence[Quarantined]) -> list[Live | Removed]:
@@ -166,6 +172,13 @@ class Rebuilder:
 def _orphans(cut: Cut, epoch: Epoch | None) -> dict[str, Head]:
     begun = entry_order(epoch.begun if epoch else START.entry)
     return {tenant: head for tenant, head in cut.heads.items() if entry_order(head.position.entry) < begun}
+
+
+def _recalled(held: Tenant | None, head: Head) -> Live | Removed | None:
+    """Return the tenant as it is held, if its head names that very event, however often it was said again."""
+    if held is None or isinstance(held, Quarantined) or held.event_id != head.event_id:
+        return None
+    return msgspec.structs.replace(held, position=head.position, mac=head.mac)
 
 
 def _from_entry(tenant: str, head: Head, entry: Entry | Foreign | None) -> Live | Removed | Quarantined:

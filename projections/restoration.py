@@ -120,6 +120,14 @@ class Restorer:
         self._tally.restated += len(told)
         return live, removed
 
+    def together(self, held: Iterable[Tenant], orphans: Iterable[Tenant]) -> list[Tenant]:
+        """Return the tenants as this replica and what an earlier log has left know them, each as the one that holds."""
+        known = {tenant.tenant: tenant for tenant in held}
+        for orphan in orphans:
+            name = orphan.tenant
+            known[name] = restore.newest(known[name], orphan, self._new_id()) if name in known else orphan
+        return list(known.values())
+
     def missing(self, held: Iterable[Tenant], directory: Directory) -> list[Live | Removed]:
         """Return what `held` says of tenants and the log, folded into `directory`, does not: as it is to be said."""
         missing = []

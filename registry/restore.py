@@ -12,13 +12,11 @@ from registry.log import START
 from registry.state import Live, Quarantined, Removed, Tenant
 
 
-def newest(one: Tenant | None, other: Tenant | None) -> Tenant | None:
-    """Return the one of two states of a tenant that holds; what cannot be read gives way."""
-    if one is None or other is None:
-        return one or other
+def newest(one: Tenant, other: Tenant, new_id: str) -> Tenant:
+    """Return the one of two states of a tenant that holds, as `restated` says it; what cannot be read gives way."""
     if isinstance(one, Quarantined) or isinstance(other, Quarantined):
         return other if isinstance(one, Quarantined) else one
-    return one if _overrules(one, other) else other
+    return one if one.event_id == other.event_id else _prevailing(one, other, new_id)
 
 
 def restated(held: Tenant, current: Tenant | None, new_id: str) -> Live | Removed | None:
@@ -35,15 +33,17 @@ def restated(held: Tenant, current: Tenant | None, new_id: str) -> Live | Remove
         return msgspec.structs.replace(held, position=START)
     if held.event_id == current.event_id:
         return None
-    holds, gives_way = (held, current) if _overrules(held, current) else (current, held)
+    holds = _prevailing(held, current, new_id)
+    return None if holds is current else msgspec.structs.replace(holds, position=START)
+
+
+def _prevailing(one: Live | Removed, other: Live | Removed, new_id: str) -> Live | Removed:
+    """Return the one that holds; under a version that neither had, and so as an event of its own, if that is lower."""
+    holds, gives_way = (one, other) if _overrules(one, other) else (other, one)
     if holds.version > gives_way.version:
-        return msgspec.structs.replace(holds, position=START) if holds is held else None
+        return holds
     return msgspec.structs.replace(
-        holds,
-        position=START,
-        version=gives_way.version + 1,
-        event_id=new_id,
-        command_id=new_id,
+        holds, position=START, version=gives_way.version + 1, event_id=new_id, command_id=new_id
     )
 
 

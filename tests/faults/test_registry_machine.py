@@ -1,0 +1,716 @@
+"""Anything may happen to the registry, in any order, and afterwards everybody agrees and nothing told is forgotten.
+
+A machine draws programs: commands on replicas that are up to date or left behind, replies lost and processes ended at
+any call of Redis, a log that is emptied, shortened, full of holes, edited. After each step every replica is looked at;
+when the machine lets things settle, the fold of the log, its heads, the tenants' keys and every replica must be equal,
+and equal to what must have become of each tenant (`expected.py`).
+
+MACHINE_SECONDS=600 draws programs for as long, at random; without it they are few and always the same.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase as Step, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from projections.directory import Directory
+from projections.tenant_keys import TenantKeys
+from registry import codec
+from registry.errors import (
+    CommandReused,
+    LogDiverged,
+    RemovedTenant,
+    TenancyError,
+    UnknownTenant,
+    VersionConflict,
+)
+from registry.events import LogCompacted
+from registry.inputs import Limits, Registration, from_fields
+from registry.log import START, Entry, Epoch, Head, Position
+from registry.planner import Caller
+from registry.redis_client import RedisClient
+from registry.secrets import Secret, id_of
+from registry.service import Result
+from registry.state import Live, Quarantined, Removed, Tenant
+from registry.stored import document_of, head_of
+from tests.faults.expected import Known, State, Story, prevailing, states_in
+from tests.faults.stepped import MASTER, NAMES, Crash, Fault, Replica, Surroundings, without_pauses
+
+TENANTS: Final = ("acme", "bolt", "core")
+HOSTS: Final = ("db1", "db2")
+MEANWHILE: Final = (
+    "another polls",
+    "another polls",
+    "another registers acme",
+    "another removes acme",
+    "the log falls back",
+    "everything is flushed",
+    "the stream is deleted",
+)
+Told = TypeVar("Told")
+
+replicas = st.integers(0, 2)
+tenants = st.sampled_from(TENANTS)
+faults = st.one_of(
+    st.none(),
+    st.none(),
+    st.builds(Fault, st.sampled_from(("crashes before", "crashes after")), st.integers(1, 12), st.just("nothing")),
+    st.builds(Fault, st.sampled_from(("gets no reply to", "is refused")), st.integers(1, 12), st.just("nothing")),
+    st.builds(Fault, st.just("is slow before"), st.integers(1, 12), st.sampled_from(MEANWHILE)),
+)
+
+
+class Command(msgspec.Struct):
+    """What somebody asks of a replica, once or again."""
+
+    tenant: str
+    registration: Registration | None
+    id: str | None
+
+
+class Kept(msgspec.Struct):
+    """What a slow writer still means to write under a tenant's key, and in which epoch it read it."""
+
+    tenant: Live | Removed
+    epoch: Epoch | None
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """Draws what happens."""
+
+    url: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.story = Story()
+        self.live: list[Replica] = []
+        self.seen: dict[Replica, dict[str, Tenant]] = {}
+        self.commands: list[Command] = []
+        self.kept: list[Kept] = []
+        self.shown: dict[str, State] = {}
+        self.saved: dict[str, tuple[int, bytes]] | None = None
+        self.saved_end = START
+        self.calm = True
+        self.started = 0
+        self.whole = True
+        self.world = Surroundings(self.url, lambda directory, proposal: self._commanded(directory, proposal))
+        self.redis = self.runner.run(self._connect())
+
+    async def _connect(self) -> RedisClient:
+        redis = RedisClient.from_url(self.url, connections=4)
+        await redis.run("FLUSHALL")
+        return redis
+
+    def _commanded(self, directory: Directory, proposal: Any) -> None:  # noqa: ANN401 - a Proposal
+        event = codec.decode(Entry(START, "", proposal.type, proposal.data))
+        self.story.commanded(event, directory.tenant(proposal.tenant))  # type: ignore[arg-type]  # of a tenant
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let it happen, and look at every replica afterwards."""
+        self.whole = False
+        self.runner.run(work)
+        self.runner.run(self._look())
+        self.whole = True
+
+    def teardown(self) -> None:
+        try:
+            if self.whole:
+                self.run(self._settle(0))
+        finally:
+            self.runner.run(self._close())
+            self.runner.close()
+
+    async def _close(self) -> None:
+        for replica in self.live:
+            await replica.end()
+        await self.redis.close()
+
+    # What replicas do
+
+    @initialize()
+    def begin(self) -> None:
+        for _ in range(2):
+            self.run(self._start(full_replay=False, fault=None))
+
+    @precondition(lambda self: len(self.live) < 3)
+    @rule(full_replay=st.booleans(), fault=faults)
+    def start(self, full_replay: bool, fault: Fault | None) -> None:  # noqa: FBT001 - drawn by name
+        self.run(self._start(full_replay=full_replay, fault=fault))
+
+    async def _start(self, *, full_replay: bool, fault: Fault | None) -> None:
+        self.started += 1
+        replica = Replica(self.world, f"r{self.started}", full_replay=full_replay)
+        self.live.append(replica)
+        self.seen[replica] = {}
+        await self._under(fault, replica, replica.turn)
+
+    @precondition(lambda self: self.live)
+    @rule(which=replicas)
+    def kill(self, which: int) -> None:
+        self.run(self._die(self._replica(which)))
+
+    async def _die(self, replica: Replica) -> None:
+        self.live.remove(replica)
+        del self.seen[replica]
+        await replica.end()
+
+    @precondition(lambda self: self.live)
+    @rule(which=replicas, fault=faults)
+    def poll(self, which: int, fault: Fault | None) -> None:
+        replica = self._replica(which)
+        self.run(self._under(fault, replica, replica.turn))
+
+    @precondition(lambda self: self.live)
+    @rule(which=replicas, fault=faults)
+    def mend(self, which: int, fault: Fault | None) -> None:
+        replica = self._replica(which)
+        self.run(self._under(fault, replica, replica.mend))
+
+    @precondition(lambda self: self.live)
+    @rule(
+        which=replicas,
+        tenant=tenants,
+        host=st.sampled_from(HOSTS),
+        password=st.integers(0, 2),
+        pool=st.sampled_from((5, 10)),
+        expecting=st.sampled_from((None, None, "right", "wrong")),
+        named=st.booleans(),
+        fault=faults,
+    )
+    def register(
+        self,
+        which: int,
+        tenant: str,
+        host: str,
+        password: int,
+        pool: int,
+        expecting: str | None,
+        named: bool,  # noqa: FBT001 - drawn by name
+        fault: Fault | None,
+    ) -> None:
+        self.run(self._command(which, self._new(tenant, registration(host, password, pool), named), expecting, fault))
+
+    @precondition(lambda self: self.live)
+    @rule(
+        which=replicas,
+        tenant=tenants,
+        expecting=st.sampled_from((None, None, "right", "wrong")),
+        named=st.booleans(),
+        fault=faults,
+    )
+    def remove(self, which: int, tenant: str, expecting: str | None, named: bool, fault: Fault | None) -> None:  # noqa: FBT001 - drawn by name
+        self.run(self._command(which, self._new(tenant, None, named), expecting, fault))
+
+    @precondition(lambda self: self.live and self.commands)
+    @rule(which=replicas, command=st.integers(0, 20), fault=faults)
+    def repeat(self, which: int, command: int, fault: Fault | None) -> None:
+        self.run(self._command(which, self.commands[command % len(self.commands)], None, fault))
+
+    def _new(self, tenant: str, said: Registration | None, named: bool) -> Command:  # noqa: FBT001 - drawn
+        command = Command(tenant, said, f"command{len(self.commands)}" if named else None)
+        if named:
+            self.commands.append(command)
+        return command
+
+    async def _command(self, which: int, command: Command, expecting: str | None, fault: Fault | None) -> None:
+        replica = self._replica(which)
+        calm = self.calm and fault is None
+        before = await self._now(command.tenant) if calm else None
+        first = await self._carried_out(command) if calm else None
+        version = before.version if before else 0
+        expected = {None: None, "right": version, "wrong": version + 3}[expecting]
+        answers: list[Result | TenancyError] = []
+
+        async def carry_out() -> None:
+            try:
+                answers.append(await _carry_out(replica, command, expected))
+            except TenancyError as error:
+                answers.append(error)
+
+        await self._under(fault, replica, carry_out)
+        for answer in answers:
+            await self._hear(replica, command, answer, told_at_once=fault is None)
+            if calm and first is not None and isinstance(answer, Result) and answer.position == first:
+                continue  # it is the first answer
+            if calm:
+                assert first is None or await self._replayed() is None, f"{command} was forgotten"
+                self._check_answer(replica, command, answer, before, expected)
+
+    async def _hear(
+        self, replica: Replica, command: Command, answer: Result | TenancyError, *, told_at_once: bool
+    ) -> None:
+        """Note what a caller was told; with nothing in between, it must be there for everybody to read."""
+        if isinstance(answer, TenancyError):
+            return
+        (entry,) = await replica.log.entries([answer.position.entry])
+        if isinstance(entry, Entry) and entry.position == answer.position:
+            self.story.acknowledge(codec.decode(entry))  # type: ignore[arg-type]  # a tenant's
+        if not told_at_once:
+            return
+        served = replica.directory.tenant(command.tenant)
+        assert answer.served and served is not None
+        assert served.version >= answer.version, "what the answer says is not served"
+        assert await self._key(command.tenant) == (document_of(served) if isinstance(served, Live) else None)
+
+    def _check_answer(
+        self,
+        replica: Replica,
+        command: Command,
+        answer: Result | TenancyError,
+        before: Tenant | None,
+        expected: int | None,
+    ) -> None:
+        """While nothing is wrong, a command does what it says."""
+        version = before.version if before else 0
+        if expected not in {None, version}:
+            assert isinstance(answer, VersionConflict | UnknownTenant | RemovedTenant), answer
+            return
+        if isinstance(answer, CommandReused):
+            raise AssertionError(answer)  # noqa: TRY004 - it is no wrong type
+        if command.registration is None and not isinstance(before, Live | Quarantined):
+            assert isinstance(answer, RemovedTenant if before else UnknownTenant), answer
+            return
+        assert isinstance(answer, Result), answer
+        now = replica.directory.tenant(command.tenant)
+        assert now is not None
+        assert answer.version == now.version == version + (answer.status != "unchanged")
+        if command.registration is None:
+            assert isinstance(now, Removed)
+        else:
+            assert isinstance(now, Live)
+            assert now.config == command.registration.config
+
+    # What befalls Redis
+
+    @rule()
+    def save(self) -> None:
+        self.run(self._save())
+
+    async def _save(self) -> None:
+        keys = [key.decode() for key in await self.redis.run("KEYS", "*")]
+        self.saved = {
+            key: (max(0, await self.redis.run("PTTL", key)), await self.redis.run("DUMP", key)) for key in keys
+        }
+        self.story.save()
+
+    @precondition(lambda self: self.saved is not None)
+    @rule()
+    def fall_back(self) -> None:
+        self.run(self._fall_back())
+
+    async def _fall_back(self) -> None:
+        if self.saved is None:
+            return
+        await self.redis.run("FLUSHALL")
+        for key, (left, text) in self.saved.items():
+            await self.redis.run("RESTORE", key, left, text)
+        await asyncio.sleep(0.002)  # no failover is done within the millisecond that names an entry
+        self.story.fall_back()
+        await self._damaged()
+
+    @precondition(lambda self: self.live)
+    @rule()
+    def flush(self) -> None:
+        self.run(self._flush())
+
+    async def _flush(self) -> None:
+        await self.redis.run("FLUSHALL")
+        await asyncio.sleep(0.002)
+        await self._damaged()
+
+    @rule()
+    def delete_stream(self) -> None:
+        self.run(self._delete_stream())
+
+    async def _delete_stream(self) -> None:
+        await self.redis.run("DEL", NAMES.stream)
+        await asyncio.sleep(0.002)
+        await self._damaged()
+
+    @rule(kept=st.integers(0, 3))
+    def trim(self, kept: int) -> None:
+        self.run(self._break("XTRIM", NAMES.stream, "MAXLEN", kept))
+
+    @rule(where=st.integers(0, 20))
+    def delete_entry(self, where: int) -> None:
+        self.run(self._delete_entry(where))
+
+    async def _delete_entry(self, where: int) -> None:
+        entries = await self.redis.run("XRANGE", NAMES.stream, "-", "+")
+        if entries:
+            await self._break("XDEL", NAMES.stream, entries[-1 - where % len(entries)][0])
+
+    @rule(tenant=tenants, how=st.sampled_from(("deleted", "emptied", "edited", "edited well")))
+    def damage_key(self, tenant: str, how: str) -> None:
+        self.run(self._damage_key(tenant, how))
+
+    async def _damage_key(self, tenant: str, how: str) -> None:
+        key = NAMES.tenant(tenant)
+        text: bytes = await self._key(tenant) or b"{}"
+        match how:
+            case "deleted":
+                await self._break("DEL", key)
+            case "emptied":
+                await self._break("SET", key, "")
+            case "edited":
+                await self._break("SET", key, text[:-1])
+            case _:
+                await self._break("SET", key, text.replace(b'"db', b'"evil-db'))
+
+    @rule(tenant=tenants, kept=st.integers(0, 20))
+    def bring_key_back(self, tenant: str, kept: int) -> None:
+        old = [each.tenant for each in self.kept if isinstance(each.tenant, Live) and each.tenant.tenant == tenant]
+        if old:
+            self.run(self._break("SET", NAMES.tenant(tenant), document_of(old[kept % len(old)])))
+
+    @precondition(lambda self: self.live)
+    @rule(which=replicas, tenant=tenants, how=st.sampled_from(("deleted", "edited", "set back")))
+    def damage_head(self, which: int, tenant: str, how: str) -> None:
+        self.run(self._damage_head(self._replica(which), tenant, how))
+
+    async def _damage_head(self, replica: Replica, name: str, how: str) -> None:
+        """Damage a head while a replica lives that mends it: starts from heads and keys have nothing else to go by."""
+        await replica.turn()
+        held = replica.directory.tenant(name)
+        if held is None or isinstance(held, Quarantined) or not replica.is_following:
+            return
+        old = [each.tenant for each in self.kept if each.tenant.tenant == name]
+        if how == "deleted":
+            await self.redis.run("HDEL", NAMES.heads, name)
+        elif how == "edited":
+            await self.redis.run("HSET", NAMES.heads, name, "none of ours")
+        elif old and old[0].position.seq <= held.position.seq:
+            head = head_of(old[0])
+            text = f"{head.position.seq}|{head.position.entry}|{codec.encode_head(head)}"
+            await self.redis.run("HSET", NAMES.heads, name, text)
+        await replica.reconciler.mend()
+        assert await replica.log.heads([name]) == [head_of(held)], f"a head stays {how}"
+
+    async def _break(self, *words: Any) -> None:  # noqa: ANN401 - a command's words
+        await self.redis.run(*words)
+        await self._damaged()
+
+    async def _damaged(self) -> None:
+        self.calm = False
+        self.shown.clear()
+        self.story.forget_all_but(await self._recoverable())
+
+    # What is late
+
+    @precondition(lambda self: self.live)
+    @rule(which=replicas, tenant=tenants)
+    def keep(self, which: int, tenant: str) -> None:
+        replica = self._replica(which)
+        held = replica.directory.tenant(tenant)
+        if held is not None and not isinstance(held, Quarantined):
+            self.kept.append(Kept(held, replica.directory.epoch))
+
+    @precondition(lambda self: self.kept)
+    @rule(which=st.integers(0, 20))
+    def materialise_late(self, which: int) -> None:
+        self.run(self._materialise_late(self.kept[which % len(self.kept)]))
+
+    async def _materialise_late(self, kept: Kept) -> None:
+        name, state = kept.tenant.tenant, self.story.state(kept.tenant)
+        before = await self._key(name)
+        await TenantKeys(self.redis, NAMES, lambda: kept.epoch).materialise(kept.tenant)
+        shown = self.shown.get(name)
+        if shown is not None and shown != state and prevailing((shown, state)) == shown:
+            assert await self._key(name) == before, "a late writer undid a newer state"
+
+    # What must hold
+
+    async def _look(self) -> None:
+        """Check that every replica went forward, and that pools were recycled when they had to be and only then."""
+        for replica in self.live:
+            held = {tenant.tenant: tenant for tenant in replica.directory.all()}
+            for name, before in self.seen[replica].items():
+                self._check_step(replica, before, held.get(name))
+            self.seen[replica] = held
+            assert not replica.recycled, f"{replica.name} recycled pools for nothing, or kept them: {replica.recycled}"
+            replica.use()
+
+    def _check_step(self, replica: Replica, before: Tenant, after: Tenant | None) -> None:
+        told = f"{replica.name}: {brief(before)} -> {brief(after)}"
+        if before is after or isinstance(before, Quarantined):
+            return  # of what cannot be read a replica knows nothing to say again
+        assert after is not None, f"a tenant was forgotten by {told}"
+        assert after.version >= before.version, f"a version went back on {told}"
+        if after.version == before.version:
+            assert after.event_id == before.event_id, f"a version was used twice on {told}"
+        if isinstance(after, Quarantined):
+            assert after.version > before.version, f"what was known is unreadable on {told}"
+            return
+        states = (self.story.state(before), self.story.state(after))
+        assert prevailing(states) == states[1], f"an older state came back on {told}"
+
+    @rule(mender=replicas)
+    def settle(self, mender: int) -> None:
+        self.run(self._settle(mender))
+
+    async def _settle(self, mender: int) -> None:
+        if not self.live:
+            await self._start(full_replay=True, fault=None)
+        known = await self._known()
+        await self._come_to_rest()
+        await self._replica(mender).mend()
+        await self._come_to_rest()
+        await self._agree(known)
+        self.calm = True
+
+    async def _come_to_rest(self) -> None:
+        for _ in range(8):
+            before = await self._end()
+            for replica in self.live:
+                await replica.turn()
+            if await self._end() == before and all(self._stands(replica, before) for replica in self.live):
+                return
+        statuses = [(replica.name, replica.follower.status) for replica in self.live]
+        raise AssertionError(f"it does not come to rest: {statuses}")
+
+    def _stands(self, replica: Replica, end: object) -> bool:
+        return replica.is_following and replica.directory.position.entry == end
+
+    async def _end(self) -> str | None:
+        if not await self.redis.run("EXISTS", NAMES.stream):
+            return None
+        info = await self.redis.run("XINFO STREAM", NAMES.stream)
+        last: bytes = info["last-generated-id"]
+        return last.decode()
+
+    async def _agree(self, known: Known) -> None:
+        """The fold, the heads, the keys and every replica are equal, and what they must be."""
+        first, *others = self.live
+        fold = {tenant.tenant: tenant for tenant in first.directory.all()}
+        for other in others:
+            assert {tenant.tenant: tenant for tenant in other.directory.all()} == fold, "replicas differ"
+        await self._check_log(fold)
+        await self._check_redis(first, fold)
+        for name in {*fold, *known}:
+            self._check_outcome(fold.get(name), known.get(name, set()))
+        for replica in self.live:
+            for tenant in replica.directory.live():
+                await self._check_use(replica, tenant)
+        self.shown = {
+            name: self.story.state(tenant) for name, tenant in fold.items() if not isinstance(tenant, Quarantined)
+        }
+
+    async def _check_log(self, fold: dict[str, Tenant]) -> None:
+        replayed = await self._replayed()
+        if replayed is not None:
+            assert {tenant.tenant: tenant for tenant in replayed.all()} == fold, "the log folds to something else"
+        events = states_in(await self.redis.run("XRANGE", NAMES.stream, "-", "+"))
+        commands = [(event.tenant, event.command_id) for _, event in events]
+        assert len(commands) == len(set(commands)), f"a command was carried out twice: {commands}"
+        versions: dict[str, int] = {}
+        for _, event in events:
+            assert event.version > versions.get(event.tenant, 0), f"a version went back in the log: {event}"
+            versions[event.tenant] = event.version
+
+    async def _check_redis(self, replica: Replica, fold: dict[str, Tenant]) -> None:
+        readable = {name: tenant for name, tenant in fold.items() if not isinstance(tenant, Quarantined)}
+        names = sorted(readable)
+        heads = await replica.log.heads(names)
+        assert heads == [head_of(readable[name]) for name in names], "heads differ from the fold"
+        keys = {key.decode() for key in await self.redis.run("KEYS", NAMES.tenant("*"))}
+        aside = {NAMES.tenant(name) for name in fold.keys() - readable.keys()}
+        for name in names:
+            tenant = readable[name]
+            text = document_of(tenant) if isinstance(tenant, Live) else None
+            assert await self._key(name) == text, f"the key of {name} differs from the fold: {brief(tenant)}"
+        known = {NAMES.tenant(name) for name in names if isinstance(readable[name], Live)}
+        strangers = {NAMES.tenant(name) for name in TENANTS if name not in fold}
+        assert keys - aside - strangers == known
+
+    def _check_outcome(self, tenant: Tenant | None, known: set[State]) -> None:
+        if tenant is None or isinstance(tenant, Quarantined):
+            assert not known, f"{brief(tenant)} although {known} was known"
+            return
+        state = self.story.state(tenant)
+        assert prevailing({*known, state}) == state, f"{brief(tenant)} although {known} was known"
+
+    async def _check_use(self, replica: Replica, tenant: Live) -> None:
+        password = await replica.keyring.password(tenant)
+        told = tenant.config.database.removeprefix("app")
+        assert (password.reveal() if password else "0") == told, "a password opens to another one"
+        seat = replica.pools._seats.get(tenant.tenant)
+        assert seat is None or seat.pool.fingerprint == tenant.fingerprint, "a pool was not told"
+        (wrapped,) = await replica.log.data_keys([tenant.tenant])
+        assert tenant.secret is None or (wrapped is not None and id_of(wrapped) == tenant.secret.key), "a key is lost"
+
+    # What is known
+
+    async def _known(self) -> Known:
+        """Return what callers were told and is not lost, and what any replica and the log itself hold."""
+        known: Known = {name: set(states) for name, states in self.story.acknowledged.items()}
+        for name, states in (await self._recoverable()).items():
+            known.setdefault(name, set()).update(states)
+        for replica in self.live:
+            for tenant in replica.directory.all():
+                if not isinstance(tenant, Quarantined):
+                    known.setdefault(tenant.tenant, set()).add(self.story.state(tenant))
+        return known
+
+    async def _recoverable(self) -> Known:
+        """Return what can be known of the tenants from Redis alone."""
+        known: Known = {}
+        replayed = await self._replayed()
+        if replayed is not None:
+            for tenant in replayed.all():
+                known.setdefault(tenant.tenant, set()).add(self.story.state(tenant))
+        for name in TENANTS:
+            raw = await self.redis.run("HGET", NAMES.heads, name)
+            head = codec.decode_head(raw) if raw and raw != b"none of ours" else None
+            if head and head.changed_at and await self._tells(name, head):
+                known.setdefault(name, set()).add(self.story.of(name, head.changed_at))
+        return known
+
+    async def _tells(self, name: str, head: Head) -> bool:
+        """Whether what a head is about can be read: in its entry, or under the tenant's key."""
+        if not head.alive:
+            return True
+        found = await self.redis.run("XRANGE", NAMES.stream, head.position.entry, head.position.entry)
+        if any(event.event_id == head.event_id for _, event in states_in(found)):
+            return True
+        assert head.changed_at is not None
+        state, text = self.story.of(name, head.changed_at), await self._key(name)
+        try:
+            document = msgspec.json.decode(text or b"", type=codec.TenantDocument)
+        except msgspec.DecodeError:
+            return False
+        return document.event_id == head.event_id and document.config == state.config
+
+    async def _replayed(self) -> Directory | None:
+        """Return the fold of the log from its first entry, or None if entries are missing."""
+        directory = Directory()
+        try:
+            for raw, fields in await self.redis.run("XRANGE", NAMES.stream, "-", "+"):
+                directory.apply(codec.read_envelope(raw, fields))
+        except LogDiverged:
+            return None
+        return directory if directory.position.entry == await self._end() else None
+
+    async def _now(self, tenant: str) -> Tenant | None:
+        """Return the tenant as the log has it, while nothing is wrong with that."""
+        raw = await self.redis.run("HGET", NAMES.heads, tenant)
+        if raw is None:
+            return None
+        head = codec.decode_head(raw)
+        told = [replica.directory.tenant(tenant) for replica in self.live]
+        held = next((each for each in told if each and each.position == head.position), None)
+        if held is not None:
+            return held
+        (found,) = states_in(await self.redis.run("XRANGE", NAMES.stream, head.position.entry, head.position.entry))
+        kind = Live if head.alive else Removed
+        base = {"tenant": tenant, "version": head.version, "position": head.position, "event_id": head.event_id}
+        more = {"command_id": head.command_id, "digest": "", "changed_at": found[1].time, "changed_by": ""}
+        if kind is Removed:
+            return Removed(**base, **more)
+        return Live(**base, **more, born=found[1].time, config=found[1].config, secret=None)
+
+    async def _carried_out(self, command: Command) -> Position | None:
+        """Return where in the log the event is that the command led to, if it is there."""
+        events = states_in(await self.redis.run("XRANGE", NAMES.stream, "-", "+"))
+        places = [place for place, event in events if command.id and event.command_id == command.id]
+        return next(iter(places), None)
+
+    async def _key(self, tenant: str) -> bytes | None:
+        text: bytes | None = await self.redis.run("GET", NAMES.tenant(tenant))
+        return text
+
+    # How it happens
+
+    def _replica(self, which: int) -> Replica:
+        return self.live[which % len(self.live)]
+
+    async def _under(self, fault: Fault | None, replica: Replica, work: Callable[[], Awaitable[Any]]) -> None:
+        """Let the replica do its work under a fault; one that crashed is gone."""
+        if fault is not None:
+            self.calm = False
+            replica.redis.calls, replica.redis.fault = 0, fault
+            replica.redis.meanwhile = lambda what: self._meanwhile(what, replica)
+        try:
+            await work()
+        except Crash:
+            await self._die(replica)
+        finally:
+            replica.redis.fault = None
+
+    async def _meanwhile(self, what: str, slow: Replica) -> None:
+        others = [replica for replica in self.live if replica is not slow]
+        match what:
+            case "the log falls back":
+                await self._fall_back()
+            case "everything is flushed":
+                await self._flush()
+            case "the stream is deleted":
+                await self._delete_stream()
+            case "another polls" if others:
+                await others[0].turn()
+            case "another registers acme" if others:
+                await self._command_of(others[0], Command("acme", registration("db3", 1, 5), None))
+            case "another removes acme" if others:
+                await self._command_of(others[0], Command("acme", None, None))
+
+    async def _command_of(self, replica: Replica, command: Command) -> None:
+        try:
+            answer: Result | TenancyError = await _carry_out(replica, command, None)
+        except TenancyError as error:
+            answer = error
+        await self._hear(replica, command, answer, told_at_once=False)
+
+
+def brief(tenant: Tenant | None) -> str:
+    """Return what a person needs to see of it."""
+    if tenant is None:
+        return "nothing"
+    when = "" if isinstance(tenant, Quarantined) else f" of {tenant.changed_at:%M:%S}"
+    born = f" born {tenant.born:%M:%S}" if isinstance(tenant, Live) else ""
+    kind = type(tenant).__name__.lower()
+    return f"{tenant.tenant} v{tenant.version} {kind}{when}{born} @{tenant.position} ({tenant.event_id})"
+
+
+async def _carry_out(replica: Replica, command: Command, expected: int | None) -> Result:
+    caller = Caller(actor="ann", command_id=command.id)
+    if command.registration is None:
+        return await replica.registry.remove(command.tenant, caller, expected_version=expected)
+    return await replica.registry.register(command.tenant, command.registration, caller, expected_version=expected)
+
+
+def registration(host: str, password: int, pool: int) -> Registration:
+    """Return a login whose database is named after its password, so that one that opens to another one shows."""
+    secret = Secret(str(password)) if password else None
+    return from_fields(
+        host=host, database=f"app{password}", user="reader", password=secret, limits=Limits(max_pool_size=pool)
+    )
+
+
+def test_whatever_happens_everybody_agrees_and_nothing_told_is_forgotten(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pauses(monkeypatch)
+    machine = type("RegistryMachine", (RegistryMachine,), {"url": redis_url})
+    seconds = float(os.environ.get("MACHINE_SECONDS", "0"))
+    drawn = settings(
+        max_examples=int(os.environ.get("MACHINE_EXAMPLES", "60")),
+        stateful_step_count=30,
+        deadline=None,
+        derandomize=not seconds,
+        database=None,
+        print_blob=False,
+        report_multiple_bugs=False,
+        phases=[Step.generate] if os.environ.get("MACHINE_QUICK") else [Step.generate, Step.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    until = time.monotonic() + seconds
+    while True:
+        run_state_machine_as_test(machine, settings=drawn)
+        if time.monotonic() >= until:
+            break
