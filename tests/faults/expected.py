@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from registry import codec
 from registry.events import LogCompacted, LogCreated, LogRestored, TenantConfig, TenantEvent, TenantRemoved
-from registry.log import Position
+from registry.log import Foreign, Position
 from registry.state import Live, Quarantined, Tenant
 
 
@@ -83,7 +83,7 @@ def states_in(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple
     told = []
     for raw, fields in entries:
         entry = codec.read_envelope(raw, fields)
-        assert not isinstance(entry, codec.Foreign)
+        assert not isinstance(entry, Foreign)
         event = codec.decode(entry)
         if not isinstance(event, LogCreated | LogRestored | LogCompacted):
             told.append((entry.position, event))

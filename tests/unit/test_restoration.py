@@ -21,7 +21,6 @@ from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogRestored, TenantRestated
 from registry.log import Entry, Epoch, Head, Outcome, Position, Proposal
 from registry.memory_log import MemoryLog
-from registry.restore import newest
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant
@@ -89,10 +88,8 @@ class Survivor:
             if await self.world.log.end() is None:
                 await self.restorer.begin(anew=True)
             rebuilt = await Rebuilder(self.world.log, self.world).rebuild()
-            held = {tenant.tenant: tenant for tenant in self.held.all()}
-            for name, orphan in rebuilt.orphans.items():
-                held[name] = newest(held.get(name), orphan) or orphan
-            said = await self.restorer.restore(held.values(), rebuilt.directory, self.held, Finding.LOG_GONE)
+            held = self.restorer.together(self.held.all(), rebuilt.orphans.values())
+            said = await self.restorer.restore(held, rebuilt.directory, self.held, Finding.LOG_GONE)
             self.held.become(rebuilt.directory)
             return said
 
