@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import product
 from typing import Final, TypeAlias
 
 import msgspec
@@ -117,10 +116,13 @@ STATES: Final[Sequence[Tenant | None]] = (
 )
 
 
-@pytest.mark.parametrize(("held", "current"), list(product(STATES[1:], STATES)))
-def test_of_any_two_states_what_is_said_may_come_next_and_is_not_said_again(
-    held: Tenant, current: Tenant | None
-) -> None:
+@pytest.mark.parametrize("held", STATES[1:])
+def test_whatever_the_log_has_what_is_said_may_come_next_and_is_not_said_again(held: Tenant) -> None:
+    for current in STATES:
+        _may_come_next_and_is_not_said_again(held, current)
+
+
+def _may_come_next_and_is_not_said_again(held: Tenant, current: Tenant | None) -> None:
     said = restated(held, current, "new")
     if said is None:
         return
@@ -133,10 +135,13 @@ def test_of_any_two_states_what_is_said_may_come_next_and_is_not_said_again(
     assert restated(held, after, "newer") is None
 
 
-@pytest.mark.parametrize(("one", "other"), list(product(STATES[1:], STATES[1:])))
-def test_the_newest_of_two_states_says_what_one_of_them_does_and_never_one_that_cannot_be_read_if_the_other_can(
-    one: Tenant, other: Tenant
-) -> None:
+@pytest.mark.parametrize("one", STATES[1:])
+def test_the_newest_of_two_states_says_what_one_does_and_is_not_the_one_that_cannot_be_read(one: Tenant) -> None:
+    for other in STATES[1:]:
+        _says_what_one_of_them_does(one, other)
+
+
+def _says_what_one_of_them_does(one: Tenant, other: Tenant) -> None:
     chosen = newest(one, other, "new")
 
     if isinstance(chosen, Quarantined):
@@ -149,13 +154,14 @@ def test_the_newest_of_two_states_says_what_one_of_them_does_and_never_one_that_
             assert chosen.changed_at >= each.changed_at
 
 
-@pytest.mark.parametrize(("one", "other"), list(product(STATES[2:], STATES[2:])))
-def test_no_version_that_two_events_had_stays_with_either(one: Live | Removed, other: Live | Removed) -> None:
-    chosen = newest(one, other, "new")
+@pytest.mark.parametrize("one", STATES[2:])
+def test_no_version_that_two_events_had_stays_with_either(one: Live | Removed) -> None:
+    for other in STATES[2:]:
+        chosen = newest(one, other, "new")
 
-    assert isinstance(chosen, Live | Removed)
-    assert one.event_id == other.event_id or chosen.version > min(one.version, other.version)
-    assert all(chosen.version > each.version for each in (one, other) if each.event_id != chosen.event_id)
+        assert isinstance(chosen, Live | Removed)
+        assert isinstance(other, Live | Removed)
+        assert all(chosen.version > each.version for each in (one, other) if each.event_id != chosen.event_id)
 
 
 @pytest.mark.parametrize(
