@@ -30,7 +30,6 @@ from registry.errors import (
     UnknownTenant,
     VersionConflict,
 )
-from registry.events import LogCompacted
 from registry.inputs import Limits, Registration, from_fields
 from registry.log import START, Entry, Epoch, Head, Position
 from registry.planner import Caller
@@ -40,7 +39,7 @@ from registry.service import Result
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of
 from tests.faults.expected import Known, State, Story, prevailing, states_in
-from tests.faults.stepped import MASTER, NAMES, Crash, Fault, Replica, Surroundings, without_pauses
+from tests.faults.stepped import NAMES, Crash, Fault, Replica, Surroundings, without_pauses
 
 TENANTS: Final = ("acme", "bolt", "core")
 HOSTS: Final = ("db1", "db2")
