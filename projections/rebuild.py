@@ -179,5 +179,10 @@ def _from_entry(tenant: str, head: Head, entry: Entry | Foreign | None) -> Live 
                 return stated(event, entry.position)
             reason = f"the entry {entry.position.entry} that its head names is not its own"
     return Quarantined(
-        tenant=tenant, version=head.version, position=head.position, event_id=head.event_id, reason=reason
+        tenant=tenant,
+        version=head.version,
+        position=head.position,
+        event_id=head.event_id,
+        mac=head.mac,
+        reason=reason,
     )

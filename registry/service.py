@@ -32,6 +32,7 @@ from registry.log import (
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller, Plan, Planner, Status
 from registry.secrets import MasterKeys
+from registry.signing import Signer
 from registry.state import Quarantined, Removed, Tenant, evolve
 from registry.stored import proposed_head
 
@@ -93,6 +94,7 @@ class TenantRegistry:
         master: What wraps data keys.
         now: The clock.
         new_id: Fresh ids for events and commands.
+        signer: Signs events, if they are signed here.
     """
 
     def __init__(
@@ -104,8 +106,10 @@ class TenantRegistry:
         master: MasterKeys,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        signer: Signer | None = None,
     ) -> None:
         self._log = log
+        self._signer = signer or Signer()
         self._appender = Appender(log)
         self._planner = Planner(log, master, now, new_id)
         self._view = view
@@ -188,6 +192,7 @@ class TenantRegistry:
 
     async def _carry_out(self, tenant: Tenant | None, plan: Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again."""
+        plan = msgspec.structs.replace(plan, event=self._signer.sign(plan.event, tenant))
         after = evolve(tenant, plan.event, START)
         outcome = await self._appender.append(self._proposal(tenant, plan, after))
         position = self._position_of(outcome, tenant, plan.event)

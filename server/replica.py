@@ -25,8 +25,8 @@ from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
-from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
+from server.backing import signer_of
 from server.database_tools import DatabaseTools
 from server.pools import Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
@@ -61,14 +61,17 @@ async def open_replica(
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
         serving: Also adopt and mend keys; one who only looks changes nothing.
+
+    Raises `StartError` if the signing key cannot be used.
     """
+    signer = signer_of(settings)
     names = Names(settings.prefix)
     commands = RedisClient.from_url(redis_url)
     tail = RedisClient.from_url(redis_url, connections=1, timeout=_TAIL_TIMEOUT)
     log = RedisLog(commands, tail, names)
     directory, keyring = Directory(), Keyring(log, master)
     keys = TenantKeys(commands, names, lambda: directory.epoch)
-    owner, signer = _new_id(), Signer()
+    owner = _new_id()
     pools = _pools(settings, directory, keyring)
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
@@ -102,7 +105,7 @@ async def open_replica(
         owner=owner,
         every=settings.repair_seconds,
     )
-    registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id)
+    registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, signer=signer)
     toolbox = Toolbox.of(
         TenantTools(
             registry=registry,
