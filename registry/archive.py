@@ -11,6 +11,7 @@ from registry.errors import CorruptEntry, LogDiverged
 from registry.log import Entry, Epoch, Head, Position
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
+from registry.redis_log import epoch_of
 
 _TRIM: Final = Script("registry", "trim.lua")
 _SETTLE: Final = Script("registry", "settle_import.lua")
@@ -81,6 +82,11 @@ class Archive:
                 tenant.decode(errors="replace"): raw.decode(errors="replace") for tenant, raw in _items(data_keys)
             },
         )
+
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        """Return what stands as each tenant's head, in order, unread."""
+        found: list[bytes | None] = await self._redis.run("HMGET", self._names.heads, *tenants) if tenants else []
+        return found
 
     async def fences(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         """Return each tenant's fence, in order."""
@@ -167,12 +173,6 @@ class Import:
 
 def _fields(entry: Entry) -> tuple[Word, ...]:
     return ("type", entry.type, "seq", entry.position.seq, "prev", entry.prev, "data", entry.data)
-
-
-def epoch_of(raw: bytes | None) -> Epoch | None:
-    """Read what the log's scripts note; None for what somebody else did."""
-    words = raw.decode(errors="replace").split("|") if raw else []
-    return Epoch(*words) if len(words) == 3 else None  # noqa: PLR2004 - its three fields
 
 
 def _items(raw: Any) -> Sequence[tuple[bytes, bytes]]:  # noqa: ANN401 - the reply as the library parses it

@@ -4,6 +4,7 @@ A call returns when its event is in the log, the tenant's key is materialised, a
 says that it does not yet.
 """
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol
@@ -13,7 +14,7 @@ import msgspec
 from registry import codec, decide
 from registry.appender import Appender
 from registry.chain import events_back
-from registry.errors import CommandReused, CorruptEntry, RegistryUnavailable, VersionConflict
+from registry.errors import CommandReused, CompactedAway, CorruptEntry, RegistryUnavailable, VersionConflict
 from registry.events import TenantEvent, is_removal
 from registry.inputs import Registration
 from registry.log import (
@@ -183,9 +184,10 @@ class TenantRegistry:
             return "removed"
         if event.previous is None:
             return "registered"
-        async for before in events_back(self._log, event.previous):
-            return "registered" if is_removal(before.event) else "replaced"
-        return "registered"
+        with contextlib.suppress(CompactedAway):
+            async for before in events_back(self._log, event.previous):
+                return "registered" if is_removal(before.event) else "replaced"
+        return "replaced"
 
     def _command_id(self, caller: Caller) -> str:
         return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)

@@ -106,7 +106,7 @@ class Audit:
         """Look at the next entry. Raises nothing."""
         self.entries += 1
         if isinstance(entry, Foreign):
-            self._finds("envelope", f"entry {entry.entry}", f"it is not this system's: {entry.why}", _TAMPERED)
+            self._foreign(entry)
             return
         self._link(entry)
         if self.first is None:
@@ -121,12 +121,19 @@ class Audit:
             self._finds("link", "the end", what, _RESTORE)
         for gap in self.gaps:
             if gap not in self.compacted:
-                self._finds("link", f"entry {gap.before}", f"{gap} before it are missing", _RESTORE, gap.before.seq)
+                self._finds("gap", f"entry {gap.before}", f"{gap} before it are missing", _RESTORE, gap.before.seq)
 
     def beyond(self, head: Head, tenant: Tenant | None) -> bool:
         """Whether the head tells of an event that lies in a gap, later than what the entries say of the tenant."""
         is_later = tenant is None or head.position.seq > tenant.position.seq
         return is_later and any(gap.holds(head.position) for gap in self.gaps)
+
+    def _foreign(self, entry: Foreign) -> None:
+        # Redis counted it: what comes next has the number after.
+        self.position = Position(self.position.seq + 1, entry.entry)
+        self.first = self.first or self.position
+        what = f"it is not this system's: {entry.why}"
+        self._finds("envelope", f"entry {entry.entry}", what, "docs/operations.md says how to take it out")
 
     def _link(self, entry: Entry) -> None:
         before, place = self.position, entry.position
@@ -147,9 +154,8 @@ class Audit:
             self._unreadable(entry, error)
             return
         if isinstance(event, LogCreated) != (entry.position.seq == 1):
-            self._wrong(
-                entry, "transition", f"it is a {entry.type}; a log begins with its own creation, and only there"
-            )
+            what = f"it is a {entry.type}; a log begins with its own creation, and only there"
+            self._wrong(entry, "transition", what)
         if isinstance(event, TenantRegistered | TenantRemoved | TenantRestated):
             self._tenant(entry, event)
         else:
@@ -168,9 +174,8 @@ class Audit:
                 except InvalidInput:
                     cut = before.seq + 2
                 if cut > before.seq + 1:
-                    self._wrong(
-                        entry, "transition", f"it tells of a compaction before {event.before}, which is no place"
-                    )
+                    what = f"it tells of a compaction before {event.before}, which is no place before it"
+                    self._wrong(entry, "transition", what)
                 else:
                     self._compacted = max(self._compacted, cut)
             case _:

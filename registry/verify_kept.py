@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from registry.errors import SecretUnreadable
-from registry.log import Epoch, Head, Position, entry_order
+from registry.log import Epoch, Head, entry_order
 from registry.secrets import MasterKeys, id_of
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of, tenant_of
@@ -50,6 +50,8 @@ def truth_of(audit: Audit, name: str, kept: Kept) -> Truth:
         tenant = tenant_of(name, head, kept.document)
         lost = "the entry that its head names was taken out of the log, and its key does not say what that said"
         return Truth(tenant=tenant, by_head=True, lost=None if tenant else lost)
+    if told is not None and head is None and any(gap.before.seq > told.position.seq for gap in audit.gaps):
+        return Truth(tenant=None, lost="its head is missing, and entries behind the last one that tells of it are, too")
     if told is None and audit.gaps and (kept.head or kept.is_head_unreadable or kept.document or kept.data_key):
         return Truth(tenant=None, lost="neither the log nor a head that fits says what it is")
     return Truth(tenant=told)
@@ -131,13 +133,9 @@ def _head(tenant: Tenant, kept: Kept) -> Finding | None:
         return _of("head", "head", name, "it cannot be read", _REBUILD)
     if kept.head is None:
         return _of("head", "head", name, "it is missing", _REBUILD)
-    if isinstance(tenant, Quarantined):
-        fits = kept.head.position == tenant.position
-    else:
-        fits = kept.head == head_of(tenant)
-    if fits:
-        return None
     place = tenant.position
+    if kept.head.position == place if isinstance(tenant, Quarantined) else kept.head == head_of(tenant):
+        return None
     what = f"it tells of {kept.head.position}, and the tenant's last event is {place}"
     if kept.head.position == place:
         what = f"it does not say what the tenant's last event, {place}, does"
@@ -162,9 +160,8 @@ def _document(tenant: Tenant, kept: Kept) -> Finding | None:
 def _fence(tenant: Tenant, kept: Kept, epoch: Epoch | None) -> Finding | None:
     if not is_ahead(kept.fence, tenant, epoch):
         return None
-    what = (
-        f"it is ahead of the log ({(kept.fence or b'').decode(errors='replace')}) and keeps the key from being written"
-    )
+    told = (kept.fence or b"").decode(errors="replace")
+    what = f"it is ahead of the log ({told}) and keeps the key from being written"
     return _of("fence", "fence", tenant.tenant, what, _REBUILD)
 
 
@@ -198,11 +195,3 @@ def _opens(tenant: Live, wrapped: str, master: MasterKeys) -> str | None:
 def _of(kind: str, thing: str, name: str, what: str, advice: str) -> Finding:
     where = f"tenant {name!r}" if thing == "tenant" else f"{thing} of tenant {name!r}"
     return Finding(kind=kind, where=where, what=what, advice=advice)
-
-
-def is_covered(kept: Kept, name: str, before: Position) -> bool:
-    """Whether entries before `before` may go without anything being lost of the tenant's present."""
-    head = kept.head
-    if head is None:
-        return False
-    return head.position.seq >= before.seq or tenant_of(name, head, kept.document) is not None
