@@ -117,6 +117,7 @@ class Compactor:
     async def compact(self, plan: Plan) -> int:
         """Note the compaction in the log and take the entries out; return how many. Raises as `plan` does."""
         await self._require_applied(plan.first)
+        await self._archive.require_trim()  # before the log says what then does not happen
         event = LogCompacted(
             event_id=self._new_id(),
             time=self._now(),

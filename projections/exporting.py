@@ -96,6 +96,7 @@ class Exporter:
 
     async def _entries(self, snapshot: Snapshot, write: Callable[[EntryLine], object]) -> Audit:
         audit, progress = Audit(), Progress(self._logger, "exporting")
+        progress.begin()
         async for entry in entries_up_to(self._log, snapshot):
             if isinstance(entry, Foreign):
                 raise CorruptEntry(

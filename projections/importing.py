@@ -125,8 +125,8 @@ class Importer:
         if occupied:
             raise LogDiverged(
                 f"This Redis holds {', '.join(occupied)} already, and nothing was written: a log is imported where "
-                "there is none. If an import was cut short after it had put the log there, log rebuild-keys finishes it; "
-                "else import below another --prefix, or remove what is there."
+                "there is none. If an import was cut short after it had put the log there, log rebuild-keys finishes "
+                "it; else import below another --prefix, or remove what is there."
             )
 
     async def put(self, read: FileRead, lines: Callable[[], Iterable[bytes]]) -> None:
@@ -148,6 +148,7 @@ class Importer:
 
     async def _add(self, importing: Import, read: FileRead, lines: Callable[[], Iterable[bytes]]) -> None:
         progress, done = Progress(self._logger, "importing"), 0
+        progress.begin()
         for page in _pages(read_lines(lines())):
             entries = [entry_of(line) for line in page if isinstance(line, EntryLine)]
             await importing.add_entries(entries)

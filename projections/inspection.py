@@ -83,6 +83,7 @@ class Inspector:
         snapshot = await self._archive.snapshot()
         audit = Audit(self._signer, self._signed_since)
         progress = Progress(self._logger, "reading the log")
+        progress.begin()
         async for entry in entries_up_to(self._log, snapshot):
             audit.entry(entry)
             progress.report(audit.position.seq, snapshot.end.seq)
@@ -117,6 +118,7 @@ class _Look:
 
     async def at_tenants(self) -> None:
         """Compare what is kept of each tenant; what does not fit is looked at twice."""
+        self._progress.begin()
         names = sorted({*self._audit.tenants, *self._snapshot.heads, *self._snapshot.data_keys})
         suspects: list[str] = []
         for number, page in enumerate(_pages(names)):

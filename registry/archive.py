@@ -110,6 +110,10 @@ class Archive:
         told = await self._redis.run("HGETALL", f"{{{self._names.stream}}}:replicas")
         return {name.decode(errors="replace"): text for name, text in _items(told)}
 
+    async def require_trim(self) -> None:
+        """Raise `RegistryUnavailable` if this Redis user may not take entries out; takes none."""
+        await self._redis.run("XTRIM", self._names.stream, "MINID", "=", "0-0")
+
     async def trim(self, first: Position) -> int | None:
         """Take out the entries before `first`; return how many, or None if the log does not hold that one."""
         taken = int(await self._redis.script(_TRIM, [self._names.stream], [first.entry, first.seq]))

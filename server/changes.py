@@ -16,7 +16,7 @@ _WORDS: Final[dict[type[TenantEvent], str]] = {
 
 
 def change_of(recorded: Recorded, before: Recorded | None) -> Change:
-    """Return what the event changed; `before` is the tenant's event before, None if there is none or it is not known."""
+    """Return what the event changed; `before` is the tenant's event before it, None if none is known."""
     event = recorded.event
     fields: dict[str, Any] = {}
     password_changed = False
