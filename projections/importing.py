@@ -144,7 +144,7 @@ class Importer:
         except BaseException:
             await importing.give_up()
             raise
-        await self._keys.repair(read.tenants)
+        await self._keys.write_all(read.tenants)
 
     async def _add(self, importing: Import, read: FileRead, lines: Callable[[], Iterable[bytes]]) -> None:
         progress, done = Progress(self._logger, "importing"), 0

@@ -19,7 +19,7 @@ _DAMAGE: Final = frozenset({"envelope", "transition", "signature", "link"})
 """Kinds of findings after which the log's word is not taken."""
 
 
-class Mended(msgspec.Struct, frozen=True):
+class Mended(msgspec.Struct, frozen=True, kw_only=True):
     """Whose heads and keys were not as the log says, and whose fence kept a key from being written."""
 
     heads: list[str]
@@ -63,7 +63,7 @@ class Mender:
             heads += await self._heads(page, inspected, dry_run=dry_run)
             fences += await self._fences(page, inspected, dry_run=dry_run)
             keys += await self._documents(page, dry_run=dry_run)
-        return Mended(heads, keys, fences, epoch is not None)
+        return Mended(heads=heads, keys=keys, fences=fences, epoch=epoch is not None)
 
     async def _heads(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
         read, _ = inspected.snapshot.read_heads()

@@ -126,7 +126,7 @@ class TenantTools:
             )
         # One more than asked for: each registration is told as a difference from the event before it.
         told = await history_of(self._log, tenant, args.limit + 1)
-        befores = [*told[1:], None]
+        befores = [*told[1:], None][: len(told)]
         changes = [change_of(recorded, before) for recorded, before in zip(told, befores, strict=True)]
         complete = not is_cut(told, args.limit + 1)
         return History(tenant_id=args.tenant_id, changes=changes[: args.limit], complete=complete)
