@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## lint, format, types, import contract: what CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
+
 fix: $(VENV)/.dev ## let the formatter and the linter mend what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -65,4 +68,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit check fix lock clean
+.PHONY: help run setup test unit check figures fix lock clean

@@ -4,6 +4,7 @@ The log notes the compaction before it happens, so that what is missing then is 
 the entries said of the past is gone: a tenant's history begins with the oldest entry that is kept.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, Protocol
@@ -11,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from projections.inspection import Inspected
+from projections.replicas import read_line
 from registry import codec
 from registry.archive import Archive
 from registry.errors import LogDiverged, RegistryUnavailable
@@ -18,8 +20,8 @@ from registry.events import LogCompacted
 from registry.log import Entry, Position, TenantLog, entry_order
 
 _ROUNDS: Final = 16
-_LEASE: Final = 5_000
-"""Milliseconds after which a replica that says nothing is not waited for: if it comes back, it reads heads and keys."""
+_PAUSES: Final = (0.0, 0.1, 0.4, 1.0)
+"""Seconds before each look at the replicas: they tell of what they have applied a moment later."""
 
 
 class Replicas(Protocol):
@@ -32,15 +34,6 @@ class Replicas(Protocol):
         """
 
 
-class _Told(msgspec.Struct):
-    """As much of what a replica tells as matters here."""
-
-    seq: int
-    entry: str
-    seen: int
-    linked: bool = True
-
-
 class PublishedReplicas:
     """Reads what the replicas tell of themselves in Redis."""
 
@@ -51,12 +44,9 @@ class PublishedReplicas:
         """See `Replicas.applied`."""
         now, live = await self._archive.now(), dict[str, Position | None]()
         for name, text in (await self._archive.replicas()).items():
-            try:
-                told = msgspec.json.decode(text, type=_Told)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue  # none of ours wrote that
-            if now - told.seen <= _LEASE:
-                live[name] = Position(told.seq, told.entry) if told.linked else None
+            told = read_line(text, now)
+            if told and told.live:  # one that comes back later reads heads and keys
+                live[name] = told.whereabouts.position if told.whereabouts.linked else None
         return live
 
 
@@ -136,7 +126,7 @@ class Compactor:
             end = await self._log.end()
             if end is None:
                 raise LogDiverged("The log is gone; nothing was taken out.")
-            if await self._log.note(end, codec.type_of(event), codec.encode(event), None):
+            if await self._log.note(end, codec.type_of(event), codec.encode(event)):
                 return
         raise RegistryUnavailable("Others keep appending to the log; nothing was taken out. Try again.")
 
@@ -155,13 +145,20 @@ class Compactor:
         return found[0].position if found and isinstance(found[0], Entry) else end
 
     async def _require_applied(self, first: Position) -> None:
-        behind = [
-            f"{name} ({at or 'not following it'})"
-            for name, at in sorted((await self._replicas.applied()).items())
-            if at is None or at.seq < first.seq or entry_order(at.entry) < entry_order(first.entry)
-        ]
-        if behind:
-            raise LogDiverged(
-                f"Nothing was taken out: these replicas have not applied the log up to {first}: {', '.join(behind)}. "
-                "Wait for them, or stop them."
-            )
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            behind = _behind(await self._replicas.applied(), first)
+            if not behind:
+                return
+        raise LogDiverged(
+            f"Nothing was taken out: these replicas have not applied the log up to {first}: {', '.join(behind)}. "
+            "Wait for them, or stop them."
+        )
+
+
+def _behind(applied: Mapping[str, Position | None], first: Position) -> list[str]:
+    return [
+        f"{name} ({at or 'not following it'})"
+        for name, at in sorted(applied.items())
+        if at is None or at.seq < first.seq or entry_order(at.entry) < entry_order(first.entry)
+    ]

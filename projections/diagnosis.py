@@ -7,7 +7,7 @@ next entry, or nothing for ever. Here the silence is taken apart.
 import enum
 
 from projections.directory import Directory
-from registry.log import Entry, Foreign, Position, TenantLog
+from registry.log import Entry, Foreign, Position, TenantLog, entry_order
 
 
 class Finding(enum.StrEnum):
@@ -49,18 +49,19 @@ async def diagnose(log: TenantLog, directory: Directory) -> tuple[Finding, Posit
     if isinstance(following, Foreign) or (following and following.follows(position)):
         return Finding.CAUGHT_UP, end  # what is foreign is for the fold to refuse
     before = await log.before(position.entry)
-    return (Finding.LOG_SHORTENED if _went_elsewhere(before, following, position) else Finding.RESYNCHRONISED), end
+    elsewhere = _went_elsewhere(before, following, position, end)
+    return (Finding.LOG_SHORTENED if elsewhere else Finding.RESYNCHRONISED), end
 
 
 async def _is_another(log: TenantLog, directory: Directory) -> bool:
-    """Whether the log was begun after the one that was read; asked of the log itself where nothing notes it."""
+    """Whether the log was begun after the one that was read, if anything says so."""
     if directory.epoch is None:
         return False
-    begun = (await log.epoch() or directory.epoch).begun
-    return begun != directory.epoch.begun
+    noted = await log.epoch()
+    return noted is not None and noted.begun != directory.epoch.begun
 
 
-def _went_elsewhere(before: Entry | Foreign | None, following: Entry | None, position: Position) -> bool:
+def _went_elsewhere(before: Entry | Foreign | None, following: Entry | None, position: Position, end: Position) -> bool:
     """Whether the log ever had the entry at `position`, as far as its neighbours tell.
 
     `before` is the last entry not behind the position's id, `following` the first one behind it.
@@ -68,7 +69,8 @@ def _went_elsewhere(before: Entry | Foreign | None, following: Entry | None, pos
     if isinstance(before, Entry) and before.position == position:
         return False
     if following is None:
-        return True  # the log's end has a higher number and a lower id
+        # Nothing is left behind the position; an end of a higher number and a lower id was never there.
+        return entry_order(end.entry) < entry_order(position.entry)
     if following.position.seq <= position.seq:
         return True
     return isinstance(before, Entry) and following.prev == before.position.entry

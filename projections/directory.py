@@ -142,6 +142,6 @@ class Directory:
         self._live += isinstance(after, Live) - isinstance(before, Live)
         if isinstance(after, Quarantined):
             self._aside[after.tenant] = after
-        else:
+        elif self._aside:
             self._aside.pop(after.tenant, None)
         return after

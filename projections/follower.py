@@ -7,23 +7,23 @@ what it holds.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Final, TypeAlias
 
 import structlog
 
+from projections.clock import boottime
 from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
+from projections.freshness import Freshness, Verdict, refusal
 from projections.phase import STUCK, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
-from registry import codec
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable
-from registry.events import LogCreated
+from registry import restore
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnsafeRedis
 from registry.log import START, Head, Position, TenantLog
-from registry.restore import newest
 from registry.state import Live, Tenant
 
 _WAIT: Final = 0.8
@@ -31,6 +31,8 @@ _WAIT: Final = 0.8
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 _CATCH_UP: Final = 5.0
 _LOOK_AGAIN: Final = 10.0
+_SHOWN: Final = 20
+"""Ids in a message."""
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
@@ -47,9 +49,10 @@ class Follower:
         rebuilder: Makes a directory of the log, on start and when it does not link.
         on_change: Told the tenants that a page of entries changed, after the directory has them; awaited.
         on_caught_up: Called each time the tail is about to begin, after a replay or a lost connection. May raise
-            `SecretUnreadable`: then this replica is of no use, and halts.
-        restorer: Says again what the log has lost; without one, the replica waits for an operator.
-        now, new_id: The clock and fresh ids, for the log's first entry.
+            `SecretUnreadable` or `UnsafeRedis`: then this replica is of no use, and halts.
+        restorer: Begins a log where there is none, knows what one has lost, and says it again.
+        restores: Whether it may; if not, the replica waits for an operator.
+        freshness: How old what this replica holds may be; without one, it serves that for ever.
     """
 
     def __init__(
@@ -58,11 +61,11 @@ class Follower:
         log: TenantLog,
         directory: Directory,
         rebuilder: Rebuilder,
+        restorer: Restorer,
         on_change: OnChange,
         on_caught_up: OnCaughtUp,
-        now: Callable[[], datetime],
-        new_id: Callable[[], str],
-        restorer: Restorer | None = None,
+        restores: bool = True,
+        freshness: Freshness | None = None,
     ) -> None:
         self._log = log
         self._directory = directory
@@ -70,8 +73,8 @@ class Follower:
         self._on_caught_up = on_caught_up
         self._rebuilder = rebuilder
         self._restorer = restorer
-        self._now = now
-        self._new_id = new_id
+        self._restores = restores
+        self._freshness = freshness or Freshness(math.inf, math.inf)
         self._tries = 0
         self._doubts = False
         self._next_look = 0.0
@@ -95,15 +98,17 @@ class Follower:
     @property
     def status(self) -> Status:
         """Return what the follower is doing now."""
-        standing = self._standing
+        standing, verdict = self._standing, self._verdict()
+        complete = self._complete.is_set() and standing.phase is not Phase.HALTED
+        too_old = refusal(verdict).message if complete and verdict is not Verdict.FRESH else None
         return Status(
             phase=standing.phase,
-            ready=self._complete.is_set() and standing.phase is not Phase.HALTED,
+            ready=complete and too_old is None,
             degraded=is_degraded(standing.phase),
             position=str(self.position),
             epoch=self._directory.epoch.name if self._directory.epoch else None,
             tenants=len(self._directory),
-            reason=standing.reason,
+            reason=standing.reason or too_old,
             found=standing.found,
             findings=dict(standing.findings),
         )
@@ -121,14 +126,14 @@ class Follower:
                 if self._standing.phase is not Phase.HALTED:
                     self._enter(Phase.CUT_OFF if self._complete.is_set() else Phase.CONNECTING, error.message)
             except LogDiverged as error:
-                self._enter(Phase.RESTORING if self._restorer else Phase.DIVERGED, error.message)
+                self._enter(Phase.RESTORING if self._restores else Phase.DIVERGED, error.message)
             except CorruptEntry as error:
                 # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
                 self._doubts = self._complete.is_set() and self._rebuilder.distrust_heads()
                 if not self._doubts:
                     self._standing.halt(error, position=self.position)
                     self._wake()
-            except SecretUnreadable as error:
+            except (SecretUnreadable, UnsafeRedis) as error:
                 self._standing.halt(error, position=self.position)
                 self._wake()
             except Exception:  # the supervising loop: a replica that stopped following must not look ready
@@ -139,9 +144,16 @@ class Follower:
             self._tries += 1
 
     def require_ready(self) -> None:
-        """Raise unless the whole fold was in once: `RegistryUnavailable`, or why the log cannot be read."""
+        """Raise unless what is folded may be served.
+
+        `RegistryUnavailable`, or why the log cannot be read, before the whole fold was in once; `StaleReplica` while it
+        may be too old. To be asked again after each wait: this process may have been frozen in it.
+        """
         if self._standing.phase is Phase.HALTED or not self._complete.is_set():
             self._standing.require_following()
+        verdict = self._verdict()
+        if verdict is not Verdict.FRESH:
+            raise refusal(verdict)
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant for use. One that is unknown or removed here may be live elsewhere: the log is asked first.
@@ -202,6 +214,7 @@ class Follower:
 
         The end is fixed before, so that steady writers do not keep us from being ready.
         """
+        asked = boottime()
         end = await (self._begin() if self.position == START else self._look())
         while self.position.seq < end.seq:
             if not await self._fold_page(0):
@@ -211,13 +224,12 @@ class Follower:
             await self._log.mark_epoch(self._directory.epoch)
         await self._on_caught_up()
         self._complete.set()
+        self._freshness.heard(asked)
         self._enter(Phase.FOLLOWING)
 
     async def _begin(self) -> Position:
         """Read the log for the first time, making it if there is none; return where it ends."""
-        epoch = self._new_id()
-        first = LogCreated(event_id=self._new_id(), time=self._now(), actor="registry", epoch=epoch)
-        end = await self._log.create(codec.type_of(first), codec.encode(first), epoch)
+        end = await self._restorer.begin()
         if end is None:
             await self._resynchronise(Finding.LOG_GONE)
             return self.position
@@ -230,8 +242,7 @@ class Follower:
         rebuilt = await self._rebuilder.rebuild()
         if rebuilt.hole:
             self._standing.finds(Finding.RESYNCHRONISED, rebuilt.hole, position=self.position)
-        if rebuilt.orphans:
-            await self._restore(rebuilt, Finding.LOG_REPLACED)
+        await self._restore(rebuilt, Finding.LOG_REPLACED)
         await self._become(rebuilt.directory)
         return self.position
 
@@ -247,14 +258,14 @@ class Follower:
 
     async def _resynchronise(self, finding: Finding, end: Position | None = None) -> None:
         """Change over to what the log says now, and before that say again what it has lost."""
-        reason = _told(finding, self.position, end, restores=self._restorer is not None)
+        reason = _told(finding, self.position, end, restores=self._restores)
         self._standing.finds(finding, reason, position=self.position)
         if finding.is_loss:
-            if self._restorer is None:
+            if not self._restores:
                 raise LogDiverged(reason)
             self._enter(Phase.RESTORING, reason)
-        if finding is Finding.LOG_GONE and self._restorer:
-            await self._restorer.begin_anew()
+        if finding is Finding.LOG_GONE:
+            await self._restorer.begin(anew=True)
         rebuilt = await self._rebuilder.rebuild()
         await self._restore(rebuilt, finding)
         await self._become(rebuilt.directory)
@@ -263,13 +274,15 @@ class Follower:
         """Say again what this replica, and what an earlier log has left, know and the log does not."""
         held = {tenant.tenant: tenant for tenant in self._directory.all()}
         for name, orphan in rebuilt.orphans.items():
-            held[name] = newest(held.get(name), orphan) or orphan
-        if self._restorer is None:
-            if rebuilt.orphans:
-                self._logger.error("heads of an earlier log are left", tenants=sorted(rebuilt.orphans)[:20])
-            return
-        live, removed = await self._restorer.restore(held.values(), rebuilt.directory, self._directory, finding)
-        self._logger.info("log restored", finding=finding, live=live, removed=removed)
+            held[name] = restore.newest(held.get(name), orphan) or orphan
+        missing = self._restorer.missing(held.values(), rebuilt.directory)
+        if missing and not self._restores:
+            names = ", ".join(sorted(tenant.tenant for tenant in missing)[:_SHOWN])
+            raise LogDiverged(f"The log does not say what is known of {len(missing)} tenants ({names}). {_KEEP}")
+        if missing:
+            self._enter(Phase.RESTORING, f"The log does not say what is known of {len(missing)} tenants.")
+            live, removed = await self._restorer.restore(held.values(), rebuilt.directory, self._directory, finding)
+            self._logger.info("log restored", finding=finding, live=live, removed=removed)
 
     async def _become(self, directory: Directory) -> None:
         for tenant in self._directory.become(directory):
@@ -284,10 +297,13 @@ class Follower:
                     continue
                 self._tries = 0
                 await self._look_again()
+                asked = boottime()
                 finding, end = await diagnose(self._log, self._directory)
                 # Between the empty read and the look at the end an entry may have come.
                 if finding is not Finding.CAUGHT_UP or (end != self.position and not await self._fold_page(0)):
                     return
+                if end == self.position:
+                    self._freshness.heard(asked)
             except LogDiverged:
                 return  # a closer look tells what that means
 
@@ -306,6 +322,7 @@ class Follower:
     async def _fold_page(self, wait: float) -> bool:
         """Fold what comes after the position; return whether anything did."""
         await self._announce()
+        asked = boottime()
         entries = await self._log.read(self.position, PAGE, wait)
         try:
             for entry in entries:
@@ -316,7 +333,12 @@ class Follower:
                     self._untold[tenant.tenant] = tenant
         finally:
             await self._announce()
+        if 0 < len(entries) < PAGE:  # nothing read is no news: a log that was emptied reads the same
+            self._freshness.heard(asked)
         return bool(entries)
+
+    def _verdict(self) -> Verdict:
+        return self._freshness.verdict(boottime(), cut_off=self._standing.phase is Phase.CUT_OFF)
 
     def _tell_applied(self, before: Position, tenant: Tenant | None) -> None:
         self._logger.debug(

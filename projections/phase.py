@@ -30,7 +30,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         phase: What the follower is doing.
-        ready: The whole fold was in once, and nothing unreadable has stopped it since.
+        ready: The whole fold was in once, nothing unreadable has stopped it since, and it is not too old to serve.
         degraded: Known tenants are served, and it is not certain that nothing has changed.
         position: How far the log is folded.
         epoch: Of the log; two replicas with the same epoch and position agree on every tenant.

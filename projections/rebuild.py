@@ -55,12 +55,14 @@ class Rebuilder:
         log: What is read.
         documents: The tenants' keys.
         full_replay: Replay the log however long it is.
+        short: How many entries are always replayed.
     """
 
-    def __init__(self, log: TenantLog, documents: Documents, *, full_replay: bool = False) -> None:
+    def __init__(self, log: TenantLog, documents: Documents, *, full_replay: bool = False, short: int = SHORT) -> None:
         self._log = log
         self._documents = documents
         self._full_replay = full_replay
+        self._short = short
         self._trusts_heads, self._used_heads = True, False
         self._logger = structlog.get_logger("follower")
         self._progress = Progress(self._logger)
@@ -88,7 +90,7 @@ class Rebuilder:
         cut = await self._log.cut()
         if cut.end is None:
             raise LogDiverged("The log is gone.")
-        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= SHORT or cut.unreadable):
+        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= self._short or cut.unreadable):
             return await self._from_cut(cut, cut.end, cut.epoch)
         try:
             directory = await self._replay(cut.end)
@@ -191,7 +193,7 @@ def _from_entry(tenant: str, head: Head, entry: Entry | Foreign | None) -> Live 
             reason = error.message
         else:
             if not isinstance(event, LogCreated | LogRestored | LogCompacted) and event.tenant == tenant:
-                return stated(event, entry.position)
+                return stated(event, entry.position, head.born)
             reason = f"the entry {entry.position.entry} that its head names is not its own"
     return Quarantined(
         tenant=tenant,

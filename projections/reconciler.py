@@ -17,6 +17,7 @@ from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.state import Live, Removed, Tenant
 from registry.stored import head_of
+from registry.tally import Tally
 
 _SHOWN: Final = 20
 """Ids in a log line."""
@@ -36,9 +37,10 @@ class Reconciler:
         is_current: Whether the directory is up to date with the log; what another log says is not to be overwritten.
         owner: This replica's name, for whoever looks at the lease.
         every: Seconds between two looks, of all replicas together.
+        tally: Where what was mended is counted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is compared with what, by whom and when, and where it is counted
         self,
         *,
         redis: RedisClient,
@@ -49,6 +51,7 @@ class Reconciler:
         is_current: Callable[[], bool],
         owner: str,
         every: float,
+        tally: Tally | None = None,
     ) -> None:
         self._redis = redis
         self._names = names
@@ -58,6 +61,7 @@ class Reconciler:
         self._is_current = is_current
         self._owner = owner
         self._every = every
+        self._tally = tally or Tally()
         self._due = asyncio.Event()
         self._logger = structlog.get_logger("reconciler")
 
@@ -85,6 +89,8 @@ class Reconciler:
         if heads:
             self._logger.warning("heads repaired", count=len(heads), tenants=heads[:_SHOWN])
         mended = await self._keys.repair(tenants, _PACE)
+        self._tally.heads_repaired += len(heads)
+        self._tally.keys_repaired += len(mended)
         if mended:
             self._logger.warning("tenant keys repaired", count=len(mended), tenants=mended[:_SHOWN])
         return mended

@@ -1,4 +1,4 @@
-"""Saying again what the log has lost, by whoever still holds it.
+"""Beginning a log, and saying again what it has lost, by whoever still holds it.
 
 There is no leader. Each replica that finds a loss makes a directory of the log as it now is, compares it with what it
 holds (`registry/restore.py`), and appends what is missing, each tenant on condition that its head is as it was seen.
@@ -18,20 +18,29 @@ from projections.diagnosis import Finding
 from projections.directory import Directory
 from projections.keyring import Keyring
 from registry import codec, restore
-from registry.chain import events_back
-from registry.errors import CorruptEntry, LogDiverged
-from registry.events import LogCreated, LogRestored, TenantEvent
-from registry.log import START, Appended, DestroyKey, Head, KeepKey, KeyChange, Proposal, SetKey, TenantLog
-from registry.restore import Lineage
+from registry.errors import LogDiverged
+from registry.events import LogCreated, LogRestored
+from registry.log import (
+    START,
+    Appended,
+    DestroyKey,
+    Epoch,
+    Head,
+    KeepKey,
+    KeyChange,
+    Position,
+    Proposal,
+    SetKey,
+    TenantLog,
+)
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant
 from registry.stored import proposed_head
+from registry.tally import Tally
 
 _BATCH: Final = 100
 """Proposals in one script: 100 hold Redis for about 4 ms."""
 _PAGE: Final = 1000
-_LOOKED_BACK: Final = 64
-"""Events of a tenant that are looked through for a removal; further back, nobody is taken to have known of it."""
 _PAUSE: Final = 0.02
 
 
@@ -44,6 +53,7 @@ class Restorer:
         signer: Signs what is appended, if events are signed here.
         actor: This replica's name, for the log.
         now, new_id: The clock and fresh ids.
+        tally: Where what was restored is counted.
     """
 
     def __init__(
@@ -55,6 +65,7 @@ class Restorer:
         actor: str,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        tally: Tally | None = None,
     ) -> None:
         self._log = log
         self._keyring = keyring
@@ -62,13 +73,16 @@ class Restorer:
         self._actor = actor
         self._now = now
         self._new_id = new_id
+        self._tally = tally or Tally()
         self._logger = structlog.get_logger("restorer")
 
-    async def begin_anew(self) -> None:
-        """Make the log's first entry where there is no log; its heads may be there. Raises `RegistryUnavailable`."""
-        epoch = self._new_id()
-        first = LogCreated(event_id=self._new_id(), time=self._now(), actor=self._actor, epoch=epoch)
-        await self._log.create(codec.type_of(first), codec.encode(first), epoch, anew=True)
+    async def begin(self, *, anew: bool = False) -> Position | None:
+        """Make the log's first entry if there is no log; return where the log ends.
+
+        None if it is gone and its heads are not, unless `anew`. Raises `RegistryUnavailable`.
+        """
+        first = LogCreated(event_id=self._new_id(), time=self._now(), actor=self._actor, epoch=self._new_id())
+        return await self._log.create(codec.type_of(first), codec.encode(first), first.epoch, anew=anew)
 
     async def restore(
         self, held: Iterable[Tenant], directory: Directory, lost: Directory, finding: Finding
@@ -85,10 +99,10 @@ class Restorer:
         is lost once more, and `CorruptEntry`. May be cancelled and repeated.
         """
         told = set[str]()
-        holding = {tenant.tenant: tenant for tenant in held}
+        holding = tuple(held)
         live = removed = 0
         noted = False
-        while missing := await self._missing(holding, directory):
+        while missing := self.missing(holding, directory):
             if not noted:
                 noted = await self._note(missing, directory, lost, finding)
                 await self._fold(directory)
@@ -102,32 +116,21 @@ class Restorer:
                 told |= {each.tenant for each in said}
                 await asyncio.sleep(0)
             await self._fold(directory)
+        self._tally.restorations += noted
+        self._tally.restated += len(told)
         return live, removed
 
-    async def _missing(self, holding: dict[str, Tenant], directory: Directory) -> list[Live | Removed]:
+    def missing(self, held: Iterable[Tenant], directory: Directory) -> list[Live | Removed]:
+        """Return what `held` says of tenants and the log, folded into `directory`, does not: as it is to be said."""
         missing = []
-        for name, held in holding.items():
-            current = directory.tenant(name)
-            if current is not None and current.position == held.position:
+        for tenant in held:
+            current = directory.tenant(tenant.tenant)
+            if current is not None and current.position == tenant.position:
                 continue
-            lineage = await self._lineage(held, current)
-            said = restore.restated(held, current, lineage, self._new_id())
+            said = restore.restated(tenant, current, self._new_id())
             if said is not None:
                 missing.append(said)
         return missing
-
-    async def _lineage(self, held: Tenant, current: Tenant | None) -> Lineage:
-        if not (isinstance(held, Removed) and current and restore.depends_on_lineage(held, current)):
-            return Lineage.UNAWARE
-        events: list[TenantEvent] = []
-        try:
-            async for recorded in events_back(self._log, current.position.entry):
-                events.append(recorded.event)
-                if len(events) == _LOOKED_BACK or recorded.event.time <= held.changed_at:
-                    break
-        except CorruptEntry:
-            pass  # the rest is not to be had: what is known decides
-        return restore.lineage_of(held, events)
 
     async def _note(
         self, missing: list[Live | Removed], directory: Directory, lost: Directory, finding: Finding
@@ -145,7 +148,9 @@ class Restorer:
             live=live,
             removed=len(missing) - live,
         )
-        added = await self._log.note(directory.position, codec.type_of(note), codec.encode(note), note.epoch)
+        begun = directory.epoch.begun if directory.epoch else START.entry
+        words = (codec.type_of(note), codec.encode(note))
+        added = await self._log.note(directory.position, *words, opens=Epoch(note.epoch, "", begun))
         if added:
             self._logger.warning("restoring the log", finding=finding, live=live, removed=note.removed)
         return added is not None

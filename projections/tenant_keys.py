@@ -59,8 +59,9 @@ class TenantKeys:
             await asyncio.sleep(pause)
             page = known[start : start + _PAGE]
             found = await self.documents([tenant.tenant for tenant in page])
+            # A removed tenant's key is not there: that it is empty is not the same.
             differing = [
-                tenant for tenant, text in zip(page, found, strict=True) if (text or b"") != written_for(tenant)
+                tenant for tenant, text in zip(page, found, strict=True) if text != (written_for(tenant) or None)
             ]
             mended += await self._write(differing)
         return mended

@@ -19,7 +19,6 @@ from registry.redis_client import RedisClient
 from registry.secrets import Secret
 from registry.service import ReadSide, TenantRegistry
 
-_PAGE: Final = 500
 ACTOR: Final = "adoption"
 
 
@@ -81,13 +80,9 @@ async def _read(redis: RedisClient, key: str) -> bytes:
 
 async def tenant_keys(redis: RedisClient, names: Names) -> AsyncIterator[str]:
     """Yield the names behind the prefix. A scan may tell a key twice, or miss one that moves: it is looked at again."""
-    prefix, cursor = names.tenant(""), b"0"
-    while True:
-        cursor, keys = await redis.run("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", _PAGE)
-        for key in keys:
-            yield key.decode("utf-8", "replace").removeprefix(prefix)
-        if int(cursor) == 0:
-            return
+    prefix = names.tenant("")
+    async for key in redis.scan(f"{prefix}*"):
+        yield key.decode("utf-8", "replace").removeprefix(prefix)
 
 
 def registration_of(tenant_id: str, raw: bytes) -> Registration:

@@ -10,7 +10,8 @@ from typing import Final
 
 from registry.chain import Recorded, events_back
 from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import Appended, Conflict, Outcome, Position, Proposal, TenantLog
+from registry.log import Appended, Conflict, Diverged, Outcome, Position, Proposal, Repeated, Reused, TenantLog
+from registry.tally import Tally
 
 REMEMBERED: Final = 32
 """How many of a tenant's last commands are known again when they are repeated."""
@@ -27,14 +28,16 @@ class Appender:
     May be cancelled: an event is then in the log whole or not at all.
     """
 
-    def __init__(self, log: TenantLog) -> None:
+    def __init__(self, log: TenantLog, tally: Tally | None = None) -> None:
         self._log = log
+        self._tally = tally or Tally()
         self._turn = asyncio.Lock()
         self._waiting: list[tuple[Proposal, asyncio.Future[Outcome]]] = []
 
     async def append(self, proposal: Proposal) -> Outcome:
         """Append, or say why not; `RegistryUnavailable` if the last try got no reply either."""
         outcome, tries = await self._try(proposal, 1)
+        self._count(outcome)
         if tries > 1 and isinstance(outcome, Conflict) and outcome.head:
             # The first try may have been appended and overtaken: then the head tells of the other's command alone.
             found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected)
@@ -62,6 +65,7 @@ class Appender:
         except RegistryUnavailable:
             if number == TRIES:
                 raise
+        self._tally.append_retries += 1
         await asyncio.sleep(_PAUSE * (number - 1))
         return await self._try(proposal, number + 1)
 
@@ -96,6 +100,19 @@ class Appender:
             return
         for (_, answer), outcome in zip(batch, outcomes, strict=True):
             answer.set_result(outcome)
+
+    def _count(self, outcome: Outcome) -> None:
+        match outcome:
+            case Appended():
+                self._tally.appended += 1
+            case Repeated():
+                self._tally.repeated += 1
+            case Conflict():
+                self._tally.conflicts += 1
+            case Diverged():
+                self._tally.diverged += 1
+            case Reused():
+                pass  # the caller's mistake
 
 
 def _tell(answer: asyncio.Future[Outcome], error: Exception) -> None:

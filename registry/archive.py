@@ -107,7 +107,7 @@ class Archive:
 
     async def replicas(self) -> Mapping[str, bytes]:
         """Return what the replicas tell of themselves, by name."""
-        told = await self._redis.run("HGETALL", f"{{{self._names.stream}}}:replicas")
+        told = await self._redis.run("HGETALL", self._names.replicas)
         return {name.decode(errors="replace"): text for name, text in _items(told)}
 
     async def require_trim(self) -> None:

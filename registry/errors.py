@@ -68,6 +68,23 @@ class RegistryUnavailable(TenancyError):
     retryable = True
 
 
+class StaleReplica(TenancyError):
+    """This replica cannot know whether what it holds is still so: it was cut off or stood still for too long."""
+
+    code = "stale_replica"
+    retryable = True
+
+
+class CommandRefused(RegistryUnavailable):
+    """Redis answers, and will not do what it was told: a missing permission, a key of another type, no memory left."""
+
+
+class UnsafeRedis(TenancyError):
+    """Redis is set up so that it would lose the log, or cannot hold one; the message names what to change."""
+
+    code = "unsafe_redis"
+
+
 class LogDiverged(TenancyError):
     """The log is not the one this replica has read: lost, shortened or replaced."""
 

@@ -110,8 +110,10 @@ class TenantRestated(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tena
     Where the log had meanwhile gone another way, the version is one that neither way had, and so is the event's id.
     """
 
+    born: datetime | None = None
+    """When the tenant's present life began, and None for one that is removed: then it has none."""
     config: TenantConfig | None = None
-    """None for a tenant that is removed."""
+    """None likewise."""
     secret: SealedSecret | None = None
 
 

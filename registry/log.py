@@ -75,6 +75,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         changed_at: When; None in heads written before it was kept there, as are the following.
         changed_by: Who.
+        born: When the tenant's present life began; None for a removed one.
         mac: The event's, for the next one's.
         sum: Of the document under the tenant's key, so that an edited key is not taken for the tenant's word.
     """
@@ -87,6 +88,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     digest: str
     changed_at: datetime | None = None
     changed_by: str = ""
+    born: datetime | None = None
     mac: str | None = None
     sum: str | None = None
 
@@ -208,8 +210,11 @@ class TenantLog(Protocol):
         None if it is gone and its heads are not, unless `anew`: then the heads stay as the orphans of the new log.
         """
 
-    async def note(self, after: Position, type: str, data: bytes, epoch: str | None) -> Position | None:  # noqa: A002 - the field's name in the log
-        """Append an entry about the log itself if `after` is its end; None if it is not. `epoch`: what it opens."""
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log
+        """Append an entry about the log itself if `after` is its end; None if it is not.
+
+        `opens`: the epoch that it opens, if any; where it is opened is the entry's own place.
+        """
 
     async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
         """Append each or say why not, in one atomic step with the tenant's head and data key; in order, one by one."""

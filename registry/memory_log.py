@@ -53,14 +53,14 @@ class MemoryLog:
             self._epoch = Epoch(epoch, first.entry, first.entry)
             return first
 
-    async def note(self, after: Position, type: str, data: bytes, epoch: str | None) -> Position | None:  # noqa: A002 - the field's name in the log
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log
         """See `TenantLog.note`."""
         async with self._grown:
             if self._end is None or self._end != after:
                 return None
             added = self._add(type, data)
-            if epoch:
-                self._epoch = Epoch(epoch, added.entry, self._epoch.begun if self._epoch else START.entry)
+            if opens:
+                self._epoch = msgspec.structs.replace(opens, opened=added.entry)
             return added
 
     async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:

@@ -80,6 +80,11 @@ class Names(msgspec.Struct, frozen=True):
         """The lease of the replica that is mending the tenants' keys."""
         return f"{{{self.stream}}}:repair"
 
+    @property
+    def replicas(self) -> str:
+        """Hash: replica -> how far it has applied the log, and when it last said so."""
+        return f"{{{self.stream}}}:replicas"
+
     def tenant(self, tenant_id: str) -> str:
         """The tenant's current configuration, materialised."""
         return f"{self.prefix}:tenant:{tenant_id}"

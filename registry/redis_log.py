@@ -54,9 +54,9 @@ class RedisLog:
         verdict, *end = await self._commands.script(_CREATE, keys, [type, data, epoch, int(anew)])
         return None if verdict == b"gone" else _position(*end)
 
-    async def note(self, after: Position, type: str, data: bytes, epoch: str | None) -> Position | None:  # noqa: A002 - the field's name in the log
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log
         """See `TenantLog.note`."""
-        words: list[Word] = [after.entry, after.seq, type, data, epoch or ""]
+        words: list[Word] = [after.entry, after.seq, type, data, *((opens.name, opens.begun) if opens else ("", ""))]
         verdict, *end = await self._commands.script(_NOTE, [self._names.stream, self._names.epoch], words)
         return None if verdict == b"moved" else _position(*end)
 

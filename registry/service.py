@@ -36,6 +36,7 @@ from registry.secrets import MasterKeys
 from registry.signing import Signer
 from registry.state import Quarantined, Removed, Tenant, evolve
 from registry.stored import proposed_head
+from registry.tally import Tally
 
 _ROUNDS: Final = 16
 """How often a decision is made anew when other writers of the same tenant were faster."""
@@ -95,6 +96,7 @@ class TenantRegistry:
         master: What wraps data keys.
         now: The clock.
         new_id: Fresh ids for events and commands.
+        tally: Where what came of appends is counted.
         signer: Signs events, if they are signed here.
     """
 
@@ -107,11 +109,12 @@ class TenantRegistry:
         master: MasterKeys,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        tally: Tally | None = None,
         signer: Signer | None = None,
     ) -> None:
         self._log = log
         self._signer = signer or Signer()
-        self._appender = Appender(log)
+        self._appender = Appender(log, tally)
         self._planner = Planner(log, master, now, new_id)
         self._view = view
         self._keys = keys

@@ -35,10 +35,11 @@ class Signer:
         mac = f"{self._first}:{self._code(self._first, codec.encode(_unsigned(event)), mac_of(before))}"
         return msgspec.structs.replace(event, mac=mac)
 
-    def check(self, event: TenantEvent, data: bytes, before: str | None) -> str | None:
+    def check(self, event: TenantEvent, before: str | None, data: bytes | None = None) -> str | None:
         """Return what is wrong with an event's code, or None; `before` is the code of the tenant's event before.
 
-        The code is of the very bytes: a field that this version does not know, or would write otherwise, counts too.
+        The code is of the very bytes, which are `data` if they are not what this version would write: a field that it
+        does not know counts too.
         """
         if not self._keys:
             return None
@@ -47,7 +48,7 @@ class Signer:
         name, _, code = event.mac.partition(":")
         if name not in self._keys:
             return f"it is signed with the key {name!r}, which is not among those given"
-        if not hmac.compare_digest(code, self._code(name, _without(data, event.mac), before)):
+        if not hmac.compare_digest(code, self._code(name, _without(data or codec.encode(event), event.mac), before)):
             return "its signature does not fit: it, or the tenant's event before it, is not what was written"
         return None
 

@@ -34,6 +34,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     digest: str
     changed_at: datetime
     changed_by: str
+    born: datetime
+    """When its present life began: by the registration that found no live tenant."""
     mac: str | None = None
     config: TenantConfig
     secret: SealedSecret | None
@@ -91,12 +93,12 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 Tenant: TypeAlias = Live | Removed | Quarantined
 
-_Transition: TypeAlias = Callable[[Any, Position], Tenant]
+_Transition: TypeAlias = Callable[[Any, Position, datetime | None], Tenant]
 
 
-def _live(event: TenantRegistered | TenantRestated, position: Position) -> Live | Removed:
+def _live(event: TenantRegistered | TenantRestated, position: Position, born: datetime | None) -> Live | Removed:
     if event.config is None:
-        return _removed(event, position)
+        return _removed(event, position, None)
     return Live(
         tenant=event.tenant,
         version=event.version,
@@ -106,13 +108,14 @@ def _live(event: TenantRegistered | TenantRestated, position: Position) -> Live 
         digest=event.digest,
         changed_at=event.time,
         changed_by=event.actor,
+        born=event.time if born is None else born,
         mac=event.mac or None,
         config=event.config,
         secret=event.secret,
     )
 
 
-def _removed(event: TenantRemoved | TenantRestated, position: Position) -> Removed:
+def _removed(event: TenantRemoved | TenantRestated, position: Position, _born: datetime | None) -> Removed:
     return Removed(
         tenant=event.tenant,
         version=event.version,
@@ -162,9 +165,18 @@ def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Ten
             f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {expected} comes next.",
             entry=position.entry,
         )
-    return step(event, position)
+    return step(event, position, _born(tenant, event))
 
 
-def stated(event: TenantEvent, position: Position) -> Live | Removed:
-    """Return what the tenant is after `event`, whatever it was before: each event states the whole tenant."""
-    return _removed(event, position) if isinstance(event, TenantRemoved) else _live(event, position)
+def stated(event: TenantEvent, position: Position, born: datetime | None) -> Live | Removed:
+    """Return what the tenant is after `event`, whatever it was before: each event states the whole tenant.
+
+    All but when its life began: `born`, where that was not by this very event.
+    """
+    return _removed(event, position, born) if isinstance(event, TenantRemoved) else _live(event, position, born)
+
+
+def _born(tenant: Tenant | None, event: TenantEvent) -> datetime | None:
+    if isinstance(event, TenantRestated):
+        return event.born
+    return tenant.born if isinstance(tenant, Live) else None

@@ -30,6 +30,7 @@ def head_of(tenant: Live | Removed) -> Head:
         digest=tenant.digest,
         changed_at=tenant.changed_at,
         changed_by=tenant.changed_by,
+        born=tenant.born if isinstance(tenant, Live) else None,
         mac=tenant.mac,
         sum=sum_of(document_of(tenant)) if isinstance(tenant, Live) else None,
     )
@@ -58,7 +59,7 @@ def tenant_of(tenant: str, head: Head, document: bytes | None) -> Live | Removed
             mac=head.mac,
         )
     said = _read(document, head)
-    if said is None or said.tenant_id != tenant:
+    if said is None or said.tenant_id != tenant or head.born is None:
         return None
     return Live(
         tenant=tenant,
@@ -69,6 +70,7 @@ def tenant_of(tenant: str, head: Head, document: bytes | None) -> Live | Removed
         digest=head.digest,
         changed_at=head.changed_at,
         changed_by=head.changed_by,
+        born=head.born,
         mac=head.mac,
         config=said.config,
         secret=said.secret,

@@ -23,7 +23,7 @@ from registry.events import (
 )
 from registry.log import START, Entry, Epoch, Foreign, Head, Position, entry_order
 from registry.signing import Signer, mac_of
-from registry.state import Quarantined, Tenant, evolve, stated
+from registry.state import Live, Quarantined, Removed, Tenant, evolve, stated
 
 _KEPT: Final = 1000
 """Findings that are kept; of more, only the number."""
@@ -74,6 +74,7 @@ class Audit:
     Attributes:
         position, epoch, first: How far it is, in which epoch, and the first entry there is.
         tenants: What the entries say.
+        unborn: Those of them of whom the log does not say since when they live: their head does.
         gaps: Entries that are not there, by a compaction or otherwise.
         counted: Everything that was found; `found` keeps the first thousand.
         entries, signed: How many entries there were, and how many of them had a signature that was checked.
@@ -89,6 +90,7 @@ class Audit:
         self.epoch: Epoch | None = None
         self.first: Position | None = None
         self.tenants: dict[str, Tenant] = {}
+        self.unborn: set[str] = set()
         self.gaps: list[Gap] = []
         self.counted = self.entries = self.signed = self.unchecked = 0
 
@@ -188,6 +190,8 @@ class Audit:
             self._evolve(entry, event, before)
             self._signature(entry, event, mac_of(before))
         elif event.previous is not None and any(gap.had(event.previous) for gap in self.gaps):
+            before = None
+            self.unborn.add(event.tenant)
             self.unchecked += bool(event.mac and self._signer.signs)
         else:
             expected = before.position.entry if before else "nothing"
@@ -197,7 +201,16 @@ class Audit:
                 f"it names {event.previous or 'nothing'} as the event of tenant {event.tenant!r} before it, "
                 f"which is {expected}",
             )
-        self.tenants[event.tenant] = stated(event, entry.position)
+        self._put(event, entry.position, before)
+
+    def _put(self, event: TenantEvent, position: Position, before: Tenant | None) -> None:
+        born = before.born if isinstance(before, Live) else None
+        if isinstance(event, TenantRestated):
+            born = event.born
+        after = stated(event, position, born)
+        if isinstance(after, Removed) or isinstance(event, TenantRestated) or isinstance(before, Removed):
+            self.unborn.discard(event.tenant)
+        self.tenants[event.tenant] = after
 
     def _evolve(self, entry: Entry, event: TenantEvent, before: Tenant | None) -> None:
         try:
@@ -208,7 +221,7 @@ class Audit:
     def _signature(self, entry: Entry, event: TenantEvent, before: str | None) -> None:
         if not event.mac and entry.position.seq < self._signed_since:
             return
-        problem = self._signer.check(event, entry.data, before)
+        problem = self._signer.check(event, before, entry.data)
         if problem:
             self._wrong(entry, "signature", problem)
         else:

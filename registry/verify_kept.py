@@ -54,6 +54,8 @@ def truth_of(audit: Audit, name: str, kept: Kept) -> Truth:
         return Truth(tenant=None, lost="its head is missing, and entries behind the last one that tells of it are, too")
     if told is None and audit.gaps and (kept.head or kept.is_head_unreadable or kept.document or kept.data_key):
         return Truth(tenant=None, lost="neither the log nor a head that fits says what it is")
+    if isinstance(told, Live) and name in audit.unborn and head and head.position == told.position and head.born:
+        told = msgspec.structs.replace(told, born=head.born)
     return Truth(tenant=told)
 
 

@@ -107,8 +107,11 @@ class DatabaseTools:
         """
         require_live(tenant_id, await self._follower.tenant(check_tenant_id(tenant_id)))
         try:
-            async with self._pools.lease(tenant_id) as connection:
-                return await work(connection)
+            return await self._leased(tenant_id, work)
         except ConnectionLost:
-            async with self._pools.lease(tenant_id) as connection:
-                return await work(connection)
+            return await self._leased(tenant_id, work)
+
+    async def _leased(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:
+        async with self._pools.lease(tenant_id) as connection:
+            self._follower.require_ready()  # the wait for the connection may have been this process's sleep
+            return await work(connection)

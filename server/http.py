@@ -29,6 +29,7 @@ def build_app(
     status: Callable[[], Status],
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
     arrival: "Arrival",
+    metrics: Callable[[], bytes],
 ) -> ASGIApp:
     """Return the whole application.
 
@@ -38,6 +39,7 @@ def build_app(
         status: What the follower is doing now.
         lifespan: Entered before the first request and left after the last.
         arrival: How long a body may take.
+        metrics: Writes them in Prometheus's text form.
     """
 
     async def livez(_request: Request) -> Response:
@@ -47,10 +49,15 @@ def build_app(
         now = status()
         return _json(now, 200 if now.ready else 503)
 
-    async def elsewhere(_request: Request, _error: Exception) -> Response:
-        return _json({"error": f"Nothing is here; MCP is at {path}, health at /livez and /readyz."}, 404)
+    async def metered(_request: Request) -> Response:
+        return Response(metrics(), media_type="text/plain; version=0.0.4")
 
-    routes = [Route("/livez", livez), Route("/readyz", readyz)]
+    async def elsewhere(_request: Request, _error: Exception) -> Response:
+        return _json(
+            {"error": f"Nothing is here; MCP is at {path}, health at /livez and /readyz, metrics at /metrics."}, 404
+        )
+
+    routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metered)]
     routes += [Route(place, endpoint) for place in dict.fromkeys((path, ALIAS))]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: elsewhere})
     # A redirect would repeat the Host header of a request that nobody has checked yet.

@@ -13,7 +13,7 @@ from projections.compaction import Compactor, PublishedReplicas
 from projections.exporting import Exported, Exporter
 from projections.importing import FileRead, Importer, read_file
 from projections.mending import Mender
-from registry.errors import RegistryUnavailable
+from registry.errors import CommandRefused, RegistryUnavailable
 from registry.log import START, Position
 from server.errors import StartError
 from server.log_access import LogAccess, open_log
@@ -38,8 +38,8 @@ async def run_log(settings: Settings, options: argparse.Namespace) -> None:
     async with open_log(settings) as access:
         try:
             await _VERBS[options.action](access, options)
-        except RegistryUnavailable as error:
-            needed = _NEEDS.get(options.action) if "permission" in error.message.lower() else None
+        except CommandRefused as error:
+            needed = _NEEDS.get(options.action)
             if needed is None:
                 raise
             raise StartError(f"{error.message} log {options.action} needs a Redis user with {needed}.") from None

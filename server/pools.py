@@ -83,6 +83,21 @@ class Pools:
     def __len__(self) -> int:
         return len(self._seats)
 
+    @property
+    def draining(self) -> int:
+        """How many pools are being closed."""
+        return len(self._drains)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open or being opened."""
+        return self._connections()
+
+    @property
+    def running(self) -> int:
+        """How many calls have their turn."""
+        return self._everyone.running
+
     def error_of(self, tenant_id: str) -> str | None:
         """Return why the tenant's last login failed; None if it did not, or nobody tried."""
         seat = self._seats.get(tenant_id)

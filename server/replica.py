@@ -2,52 +2,62 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
+from projections.clock import ticking
 from projections.directory import Directory
 from projections.follower import Follower
+from projections.freshness import Freshness
 from projections.keyring import Keyring
-from projections.phase import Phase
+from projections.phase import STUCK, Phase
+from projections.presence import Presence, identity_of
 from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
+from projections.replicas import LEASE, Whereabouts
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
-from registry.adoption import Adopted, adopt
 from registry.decide import require_live
-from registry.errors import RegistryUnavailable
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
+from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
+from registry.tally import Tally
+from server import __version__
+from server.adopting import adopt_once
 from server.backing import signer_of
 from server.database_tools import DatabaseTools
-from server.pools import Pools
+from server.instruments import Instruments
+from server.pools import Lookup, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
+from server.redis_check import RedisCheck
 from server.settings import Settings
+from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
+from server.tool_tally import ToolTally
 from server.toolbox import Toolbox
 
 _TAIL_TIMEOUT: Final = 4.0
 """Seconds that a blocking read may take: longer than it blocks, or each idle second would look like a lost server."""
 
-_ADOPTION_PAUSE: Final = 1.0
 _SHOWN: Final = 20
 """Ids in a log line."""
 
 
 class Replica:
-    """What the outside of a replica needs: its tools, and whether it is ready."""
+    """What the outside of a replica needs: its tools, whether it is ready, and its numbers."""
 
-    def __init__(self, toolbox: Toolbox, follower: Follower) -> None:
+    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments) -> None:
         self.toolbox = toolbox
         self.follower = follower
+        self.instruments = instruments
 
 
 @asynccontextmanager
@@ -56,44 +66,91 @@ async def open_replica(
 ) -> AsyncIterator[Replica]:
     """Run a replica; Redis may be away, now or later. On leaving, pools are drained and connections closed.
 
+    Raises `UnsafeRedis` if Redis is there and must not hold the log; if it comes later, the follower halts.
+
     Args:
         settings: Checked settings.
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
-        serving: Also adopt and mend keys; one who only looks changes nothing.
+        serving: Also adopt and mend keys, and be seen by the other replicas; one who only looks changes nothing.
 
     Raises `StartError` if the signing key cannot be used.
     """
     signer = signer_of(settings)
-    names = Names(settings.prefix)
+    async with _clients(redis_url) as (commands, tail):
+        check = RedisCheck(commands, allow_unsafe=settings.allow_unsafe_redis)
+        await check.at_start()
+        async with _assembled(settings, commands, tail, master, check, signer, serving=serving) as replica:
+            yield replica
+
+
+@asynccontextmanager
+async def _clients(redis_url: str) -> AsyncIterator[tuple[RedisClient, RedisClient]]:
+    """Hold the connections to Redis: one set for what answers at once, and one for the tail."""
     commands = RedisClient.from_url(redis_url)
     tail = RedisClient.from_url(redis_url, connections=1, timeout=_TAIL_TIMEOUT)
+    try:
+        yield commands, tail
+    finally:
+        await tail.close()
+        await commands.close()
+
+
+@asynccontextmanager
+async def _assembled(
+    settings: Settings,
+    commands: RedisClient,
+    tail: RedisClient,
+    master: MasterKeys,
+    check: RedisCheck,
+    signer: Signer,
+    *,
+    serving: bool,
+) -> AsyncIterator[Replica]:
+    names = Names(settings.prefix)
     log = RedisLog(commands, tail, names)
     directory, keyring = Directory(), Keyring(log, master)
     keys = TenantKeys(commands, names, lambda: directory.epoch)
     owner = _new_id()
-    pools = _pools(settings, directory, keyring)
+
+    def lookup(tenant_id: str) -> Live:
+        follower.require_ready()
+        return require_live(tenant_id, directory.tenant(tenant_id))
+
+    pools = _pools(settings, lookup, keyring)
+    tally, tools = Tally(), ToolTally()
+    freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
+
+    presence = Presence(
+        redis=commands,
+        names=names,
+        identity=identity_of(settings.replica_name, __version__, settings.max_staleness),
+        tell=lambda: _whereabouts(directory, follower),
+        on_seen=freshness.seen,
+    )
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
-        _tell_quarantined(tenants)
+        presence.moved()  # the removed tenants' pools refuse from here on
+        tally.quarantined += _tell_quarantined(tenants)
         await keyring.refresh(tenants)
 
     async def on_caught_up() -> None:
+        await check()
         if not follower.status.ready:
             _check_keys(keyring)
         reconciler.hurry()
 
-    restorer = Restorer(log, keyring, signer, actor=owner, now=_now, new_id=_new_id)
+    restorer = Restorer(log, keyring, signer, actor=presence.name, now=_now, new_id=_new_id, tally=tally)
     follower = Follower(
         log=log,
         directory=directory,
         rebuilder=Rebuilder(log, keys, full_replay=settings.full_replay),
         on_change=on_change,
         on_caught_up=on_caught_up,
-        restorer=restorer if serving and settings.on_log_loss == "restore" else None,
-        now=_now,
-        new_id=_new_id,
+        restorer=restorer,
+        restores=serving and settings.on_log_loss == "restore",
+        freshness=freshness,
     )
     reconciler = Reconciler(
         redis=commands,
@@ -104,8 +161,11 @@ async def open_replica(
         is_current=lambda: follower.status.phase is Phase.FOLLOWING,
         owner=owner,
         every=settings.repair_seconds,
+        tally=tally,
     )
-    registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, signer=signer)
+    registry = TenantRegistry(
+        log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, tally=tally, signer=signer
+    )
     toolbox = Toolbox.of(
         TenantTools(
             registry=registry,
@@ -114,32 +174,62 @@ async def open_replica(
             log=log,
             pools=pools,
             connect_timeout=settings.connect_timeout,
+            confirmer=presence,
+            removal_wait=settings.removal_wait,
         ),
+        StatusTools(follower=follower, directory=directory, presence=presence),
         DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
+        observe=tools.note,
+    )
+    instruments = Instruments(
+        follower=follower,
+        directory=directory,
+        freshness=freshness,
+        presence=presence,
+        pools=pools,
+        tally=tally,
+        tools=tools,
     )
 
-    async def adopt_once() -> None:
-        await follower.complete()
-        await _adopt(commands, names, follower, registry)
-
-    loops = [asyncio.create_task(follower.run(), name="follower")]
-    if serving:
-        loops += [asyncio.create_task(reconciler.run()), asyncio.create_task(adopt_once())]
+    served = (presence.run(), reconciler.run(), adopt_once(commands, names, follower, registry)) if serving else ()
     try:
-        yield Replica(toolbox, follower)
+        async with _running(ticking(freshness.tick), *served, _follow(follower, presence if serving else None)):
+            yield Replica(toolbox, follower, instruments)
     finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
         await pools.close()
-        await tail.close()
-        await commands.close()
+        await presence.leave()
 
 
-def _tell_quarantined(tenants: Sequence[Tenant]) -> None:
-    for tenant in tenants:
-        if isinstance(tenant, Quarantined):
-            structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+@asynccontextmanager
+async def _running(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run loops that end when they are cancelled."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _follow(follower: Follower, presence: Presence | None) -> None:
+    """Follow the log; with `presence`, as one whom the others see before it reads, so that it misses no removal."""
+    if presence:
+        await presence.introduced()
+    await follower.run()
+
+
+def _whereabouts(directory: Directory, follower: Follower) -> Whereabouts:
+    log = directory.epoch.name if directory.epoch else ""
+    phase = follower.status.phase
+    return Whereabouts(log=log, position=directory.position, state=phase, linked=phase not in {*STUCK, Phase.RESTORING})
+
+
+def _tell_quarantined(tenants: Sequence[Tenant]) -> int:
+    quarantined = [tenant for tenant in tenants if isinstance(tenant, Quarantined)]
+    for tenant in quarantined:
+        structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
+    return len(quarantined)
 
 
 def _check_keys(keyring: Keyring) -> None:
@@ -150,34 +240,7 @@ def _check_keys(keyring: Keyring) -> None:
         logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
 
 
-async def _adopt(redis: RedisClient, names: Names, follower: Follower, registry: TenantRegistry) -> None:
-    """Take over an earlier system's keys, as soon as Redis lets us."""
-    adopted = Adopted([], {})
-    logger = structlog.get_logger("adoption")
-    while True:
-        try:
-            await adopt(redis, names, follower, registry, adopted)
-            break
-        except RegistryUnavailable:
-            await asyncio.sleep(_ADOPTION_PAUSE)
-        except Exception:  # a supervised task: nobody awaits it, so what broke is told here or nowhere
-            logger.exception("keys not adopted")
-            break
-    _tell_adopted(adopted)
-
-
-def _tell_adopted(adopted: Adopted) -> None:
-    logger = structlog.get_logger("adoption")
-    if adopted.tenants:
-        logger.info("plain keys adopted", count=len(adopted.tenants), tenants=adopted.tenants[:_SHOWN])
-    for tenant_id, reason in adopted.refused.items():
-        logger.warning("key not adopted", tenant=tenant_id[:80], reason=reason)
-
-
-def _pools(settings: Settings, directory: Directory, keyring: Keyring) -> Pools:
-    def lookup(tenant_id: str) -> Live:
-        return require_live(tenant_id, directory.tenant(tenant_id))
-
+def _pools(settings: Settings, lookup: Lookup, keyring: Keyring) -> Pools:
     return Pools(
         lookup=lookup,
         password=keyring.password,

@@ -47,6 +47,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     """
     from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
     from server.http import Arrival, build_app  # noqa: PLC0415 - the same
+    from server.metrics import exposition  # noqa: PLC0415 - the same
 
     listener = _listen(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -61,7 +62,8 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
             yield
 
     arrival = Arrival(max_body=settings.max_body_bytes, seconds=settings.body_timeout)
-    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan, arrival)
+    metrics = exposition(replica.instruments)
+    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan, arrival, metrics)
     config = uvicorn.Config(
         app,
         loop="uvloop",

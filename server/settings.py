@@ -3,6 +3,8 @@
 `SETTINGS` is the one table of what can be set; the help text, the environment and the documentation follow it.
 """
 
+import math
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from server import redis_url
+from registry import redis_url
 
 Command: TypeAlias = Literal["serve", "run", "tenants", "log"]
 _SERVERS: Final[tuple[Command, ...]] = ("serve", "run")
@@ -41,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     insecure: bool = False
     redis_url: str | None = None
+    allow_unsafe_redis: bool = False
     key_file: Path | None = None
     signing_key_file: Path | None = None
     prefix: str = "mcp:postgres"
@@ -54,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = 5.0
     drain_seconds: float = 10.0
     repair_seconds: float = 30.0
+    max_staleness: float = 60.0
+    removal_wait: float = 5.0
+    replica_name: str | None = None
     on_log_loss: str = "restore"
     full_replay: bool = False
     max_pools: int = 200
@@ -80,7 +86,13 @@ SETTINGS: Final = (
     Setting(
         "redis_url",
         "REDIS_URL",
-        "redis://, rediss:// or unix://; without any, an embedded Valkey is started",
+        "redis[s]://, unix://, redis+sentinel:// or redis+cluster://; without any, an embedded Valkey is started",
+        _NAMED,
+    ),
+    Setting(
+        "allow_unsafe_redis",
+        "MCP_POSTGRES_ALLOW_UNSAFE_REDIS",
+        "1: go on with a Redis that may lose the log, and warn",
         _NAMED,
     ),
     Setting(
@@ -111,6 +123,11 @@ SETTINGS: Final = (
     ),
     Setting("drain_seconds", "MCP_POSTGRES_DRAIN_SECONDS", "how long running queries of a removed tenant may go on"),
     Setting("repair_seconds", "MCP_POSTGRES_REPAIR_SECONDS", "how often the tenants' keys are compared with the log"),
+    Setting("max_staleness", "MCP_POSTGRES_MAX_STALENESS", "how long to serve while cut off from Redis; inf: for ever"),
+    Setting(
+        "removal_wait", "MCP_POSTGRES_REMOVAL_WAIT", "longest wait for other replicas to apply a removal", _OF_TENANTS
+    ),
+    Setting("replica_name", "MCP_POSTGRES_REPLICA_NAME", "what others call this replica; else its host and process id"),
     Setting("on_log_loss", "MCP_POSTGRES_ON_LOG_LOSS", "restore a lost log from what replicas hold, or halt"),
     Setting("full_replay", "MCP_POSTGRES_FULL_REPLAY", "1: start from the whole log, however long it is"),
     Setting("max_pools", "MCP_POSTGRES_MAX_POOLS", "most tenants with open connections; the least recently used go"),
@@ -131,10 +148,14 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "connect_timeout": (0.1, _DAY),
     "drain_seconds": (0, _DAY),
     "repair_seconds": (1, _DAY),
+    "max_staleness": (0, math.inf),
+    "removal_wait": (0, 60),
     "max_pools": (1, 100_000),
     "max_connections": (1, 100_000),
 }
 """The least and the most that each number may be. An answer is held in memory, and so is a request."""
+_TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _ONE_OF: Final = {
     "on_log_loss": ("restore", "halt"),
     "log_level": ("debug", "info", "warning", "error"),
@@ -197,10 +218,17 @@ def _rules(settings: Settings, *, needs_key: bool) -> list[str]:
         for field, words in _ONE_OF.items()
         if getattr(settings, field) not in words
     ]
-    if not settings.path.startswith("/") or settings.path in {"/livez", "/readyz"}:
-        problems.append(f"{_named('path')} must begin with '/' and not be a health check's, not {settings.path!r}.")
+    if not settings.path.startswith("/") or settings.path in _TAKEN:
+        problems.append(
+            f"{_named('path')} must begin with '/' and not be /livez, /readyz or /metrics, not {settings.path!r}."
+        )
     if not settings.prefix or set("{}*?[] \n") & set(settings.prefix):
         problems.append(f"{_named('prefix')} must be a word without braces, globs or spaces, not {settings.prefix!r}.")
+    if settings.replica_name is not None and not _REPLICA_NAME.match(settings.replica_name):
+        problems.append(
+            f"{_named('replica_name')} must be 1 to 100 ASCII letters, digits, '.', '_' or '-', beginning with a "
+            f"letter or a digit, not {settings.replica_name[:120]!r}."
+        )
     if settings.signing_key_file is not None:
         problems += _key_file_rules("signing_key_file", settings.signing_key_file)
     return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)

@@ -70,6 +70,30 @@ class RemoveTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     expected_version: ExpectedVersion | None = None
     reason: Reason | None = None
     command_id: CommandId | None = None
+    wait_seconds: (
+        Annotated[float, Meta(ge=0, le=60, description="Longest wait for all replicas to apply it")] | None
+    ) = None
+
+
+class PendingReplica(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica that has not said that it applied a removal."""
+
+    replica: str
+    position: Annotated[str, Meta(description="Up to where it has")]
+    last_seen: Annotated[float, Meta(description="Seconds ago")]
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a removal led to, and where it is in force."""
+
+    tenant_id: str
+    status: Status
+    version: int
+    position: Annotated[str, Meta(description="Where in the log")]
+    served: Annotated[bool, Meta(description="False: this replica is late and stops serving it in a moment")] = True
+    confirmed: Annotated[list[str], Meta(description="Replicas that no longer serve the tenant")]
+    pending: Annotated[list[PendingReplica], Meta(description="Replicas that may still serve it; empty: none does")]
+    unconfirmed: Annotated[str, Meta(description="Why it is not known which replicas may still serve it")] | None = None
 
 
 class ListTenants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,14 +1,17 @@
 """The tools that manage tenants."""
 
+from typing import Protocol
+
 import msgspec
 
 from projections.directory import Directory
 from projections.follower import Follower
 from projections.history import history_of, is_cut
+from projections.replicas import Confirmation
 from registry.decide import require_live
 from registry.errors import InvalidInput, UnknownTenant
 from registry.inputs import Limits, Registration, from_dsn, from_fields
-from registry.log import TenantLog
+from registry.log import Position, TenantLog
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
 from registry.service import Result, TenantRegistry
@@ -20,8 +23,10 @@ from server.tenant_messages import (
     GetTenant,
     History,
     ListTenants,
+    PendingReplica,
     Registered,
     RegisterTenant,
+    Removal,
     RemoveTenant,
     TenantDetails,
     TenantHistory,
@@ -33,6 +38,13 @@ from server.toolbox import Call, Hints, tool
 _FIELDS = ("host", "port", "database", "user", "password")
 
 
+class Confirmer(Protocol):
+    """Knows which replicas have applied a position."""
+
+    async def confirm(self, position: Position, within: float) -> Confirmation:
+        """Wait up to `within` seconds for every live replica; say who has and who may not have. Raises nothing."""
+
+
 class TenantTools:
     """Register, remove, and look at tenants.
 
@@ -41,6 +53,8 @@ class TenantTools:
         follower, directory, log: The read side.
         pools: For the state of logins.
         connect_timeout: Seconds for a test login.
+        confirmer: For whether a removal is in force everywhere.
+        removal_wait: Seconds to wait for that, unless a call says otherwise.
     """
 
     def __init__(
@@ -52,6 +66,8 @@ class TenantTools:
         log: TenantLog,
         pools: Pools,
         connect_timeout: float,
+        confirmer: Confirmer,
+        removal_wait: float,
     ) -> None:
         self._registry = registry
         self._follower = follower
@@ -59,6 +75,8 @@ class TenantTools:
         self._log = log
         self._pools = pools
         self._connect_timeout = connect_timeout
+        self._confirmer = confirmer
+        self._removal_wait = removal_wait
 
     @tool("Register a tenant", Hints(read_only=False, destructive=True, open_world=True))
     async def register_tenant(self, args: RegisterTenant, call: Call) -> Registered:
@@ -82,11 +100,12 @@ class TenantTools:
         return _registered(args.tenant_id, result, login)
 
     @tool("Remove a tenant", Hints(read_only=False, destructive=True))
-    async def remove_tenant(self, args: RemoveTenant, call: Call) -> Registered:
-        """End a tenant: its queries are drained, its password destroyed; its history stays."""
+    async def remove_tenant(self, args: RemoveTenant, call: Call) -> Removal:
+        """End a tenant: its queries are drained, its password destroyed; its history stays. Waits for all replicas."""
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
         result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
-        return _registered(args.tenant_id, result, None)
+        wait = self._removal_wait if args.wait_seconds is None else args.wait_seconds
+        return _removal(args.tenant_id, result, await self._confirmer.confirm(result.position, wait))
 
     @tool("List tenants", Hints(read_only=True))
     async def list_tenants(self, args: ListTenants, _call: Call) -> Tenants:
@@ -167,4 +186,20 @@ def _registered(tenant_id: str, result: Result, login: Login | None) -> Register
         position=str(result.position),
         served=result.served,
         login=login,
+    )
+
+
+def _removal(tenant_id: str, result: Result, told: Confirmation) -> Removal:
+    return Removal(
+        tenant_id=tenant_id,
+        status=result.status,
+        version=result.version,
+        position=str(result.position),
+        served=result.served,
+        confirmed=told.confirmed,
+        pending=[
+            PendingReplica(replica=each.name, position=str(each.position), last_seen=round(each.last_seen, 1))
+            for each in told.pending
+        ],
+        unconfirmed=told.unknown,
     )

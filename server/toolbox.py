@@ -20,6 +20,8 @@ _ENCODER: Final = msgspec.json.Encoder()
 _logger = structlog.get_logger("tools")
 
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
+Observe = Callable[[str, str, float], None]
+"""Told each call's tool, outcome (`ok` or an error's code) and seconds."""
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
 
@@ -75,18 +77,20 @@ def tool(title: str, hints: Hints) -> Callable[[H], H]:
 class Toolbox:
     """All tools of a server, by name."""
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
+    def __init__(self, tools: Iterable[Tool], observe: Observe = lambda _tool, _outcome, _seconds: None) -> None:
         self.tools: Mapping[str, Tool] = {each.name: each for each in tools}
+        self._observe = observe
 
     @classmethod
-    def of(cls, *owners: object) -> "Toolbox":
+    def of(cls, *owners: object, observe: Observe = lambda _tool, _outcome, _seconds: None) -> "Toolbox":
         """Collect the methods that `tool` marked, in the order in which they are written."""
-        return cls(
+        tools = (
             _tool(getattr(owner, name), *getattr(function, _MARK))
             for owner in owners
             for name, function in vars(type(owner)).items()
             if hasattr(function, _MARK)
         )
+        return cls(tools, observe)
 
     async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
         """Check the arguments, run the tool, return its answer. Raises `UnknownTool` alone; may be cancelled."""
@@ -96,13 +100,14 @@ class Toolbox:
         begun = time.perf_counter()
         answer, outcome = await _run(known, arguments, call)
         tenant = arguments.get("tenant_id")
-        spent = round((time.perf_counter() - begun) * 1000, 2)
+        spent = time.perf_counter() - begun
+        self._observe(name, outcome, spent)
         _logger.info(
             "tool call",
             tool=name,
             tenant=tenant[:80] if isinstance(tenant, str) else None,
             outcome=outcome,
-            ms=spent,
+            ms=round(spent * 1000, 2),
             bytes=len(answer.payload),
         )
         return answer

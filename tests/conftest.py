@@ -1,6 +1,7 @@
 """Real servers for every test that wants one, started once a session by the classes that `mcp-postgres run` uses."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,16 @@ import pytest
 import redis
 
 from server.embedded.base import EmbeddedServer
+from server.embedded.binaries import find_valkey
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin, ensure_sample
 from server.embedded.sockets import free_port as next_free_port
 from server.embedded.valkey import EmbeddedValkey
+from tests.servers import ClusterOfThree, SentinelSet, Server
 
 _Result = TypeVar("_Result")
 _Server = TypeVar("_Server", bound=EmbeddedServer)
+_Servers = TypeVar("_Servers", bound=Server | SentinelSet | ClusterOfThree)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,29 @@ def redis_url(valkey: EmbeddedValkey) -> str:
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()
     return valkey.url
+
+
+@pytest.fixture(scope="session")
+def sentinels() -> Iterator[SentinelSet]:
+    """A primary and a replica that three Sentinels watch. A test that kills something brings it back."""
+    with tempfile.TemporaryDirectory() as home, _started(SentinelSet(find_valkey(), Path(home))) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ClusterOfThree]:
+    """A cluster of three primaries and a replica. A test that kills or moves something brings it back."""
+    with tempfile.TemporaryDirectory() as home, _started(ClusterOfThree(find_valkey(), Path(home))) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """The Redis of this machine, for whoever looked that there is one."""
+    program = shutil.which("redis-server")
+    assert program is not None
+    with tempfile.TemporaryDirectory() as home, _started(Server(Path(program), Path(home))) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +80,15 @@ def sample(postgres: EmbeddedPostgres) -> SampleLogin:
 def free_port() -> Callable[[], int]:
     """What returns a TCP port of the loopback address that nobody listens on."""
     return next_free_port
+
+
+@contextmanager
+def _started(servers: _Servers) -> Iterator[_Servers]:
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.stop()
 
 
 @contextmanager

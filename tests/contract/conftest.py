@@ -1,7 +1,9 @@
-"""One log under two implementations, and the ways in which the world damages it."""
+"""One log under two implementations and on every topology, and the ways in which the world damages it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeAlias
+from datetime import UTC, datetime
+from shutil import which
+from typing import Final, TypeAlias
 
 import pytest
 
@@ -12,27 +14,38 @@ from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from tests.logs import append_one
 
+TIME: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 Damage: TypeAlias = Callable[[], Awaitable[None]]
 Propose: TypeAlias = Callable[..., Proposal]
 
 
 @pytest.fixture
-async def commands(redis_url: str) -> AsyncIterator[RedisClient]:
+def log_url(kind: str, request: pytest.FixtureRequest) -> str:
+    """The address of the Redis that the log is on."""
+    if kind == "redis-server":
+        return f"redis://127.0.0.1:{request.getfixturevalue('redis_server').port}/0"
+    fixture = {"sentinel": "sentinels", "cluster": "cluster"}.get(kind)
+    return str(request.getfixturevalue(fixture).url if fixture else request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture
+async def commands(log_url: str) -> AsyncIterator[RedisClient]:
     """A client of an empty Redis."""
-    client = RedisClient.from_url(redis_url)
+    client = RedisClient.from_url(log_url)
+    await client.on_every_primary("FLUSHALL")
     yield client
     await client.close()
 
 
 @pytest.fixture
-async def redis_log(redis_url: str, commands: RedisClient) -> AsyncIterator[RedisLog]:
+async def redis_log(log_url: str, commands: RedisClient) -> AsyncIterator[RedisLog]:
     """A log on an empty Redis."""
-    tail = RedisClient.from_url(redis_url, connections=1, timeout=10.0)
+    tail = RedisClient.from_url(log_url, connections=1, timeout=10.0)
     yield RedisLog(commands, tail, Names())
     await tail.close()
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "sentinel", "cluster", *(["redis-server"] if which("redis-server") else [])])
 def kind(request: pytest.FixtureRequest) -> str:
     """Which log the contract is put to."""
     return str(request.param)
@@ -62,6 +75,7 @@ def lose_stream(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
     async def lose() -> None:
         if isinstance(log, MemoryLog):
             log._entries.clear()
+            log._end = None
         else:
             await _raw(request).run("DEL", Names().stream)
 
@@ -75,10 +89,37 @@ def lose_everything(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
     async def lose() -> None:
         if isinstance(log, MemoryLog):
             log._entries.clear()
+            log._end = log._epoch = None
             log._heads.clear()
             log._keys.clear()
         else:
-            await _raw(request).run("FLUSHALL")
+            await _raw(request).on_every_primary("FLUSHALL")
+
+    return lose
+
+
+@pytest.fixture
+def lose_epoch(log: TenantLog, request: pytest.FixtureRequest) -> Damage:
+    """What takes away the note of which log it is."""
+
+    async def lose() -> None:
+        if isinstance(log, MemoryLog):
+            log._epoch = None
+        else:
+            await _raw(request).run("DEL", Names().epoch)
+
+    return lose
+
+
+@pytest.fixture
+def lose_head(log: TenantLog, request: pytest.FixtureRequest) -> Callable[[str], Awaitable[None]]:
+    """What takes away one tenant's head."""
+
+    async def lose(tenant: str) -> None:
+        if isinstance(log, MemoryLog):
+            del log._heads[tenant]
+        else:
+            await _raw(request).run("HDEL", Names().heads, tenant)
 
     return lose
 
@@ -111,9 +152,16 @@ def propose() -> Propose:
         data: bytes = b"{}",
         key: KeyChange | None = None,
     ) -> Proposal:
-        head = Head(START, 1, alive, f"event of {command}", command, digest)
+        told = (TIME, "ann", None, None, "0d1c2b3a49586776" if alive else None)
+        head = Head(START, 1, alive, f"event of {command}", command, digest, *told)
         return Proposal(
-            tenant=tenant, expected=expected, after=after, type="t", data=data, head=head, key=key or KeepKey()
+            tenant=tenant,
+            expected=expected,
+            after=after,
+            type="t",
+            data=data,
+            head=head,
+            key=key or KeepKey(),
         )
 
     return make

@@ -22,6 +22,7 @@ Propose: TypeAlias = Callable[..., Proposal]
 STREAM: Final = "mcp:postgres:tenant-events"
 HEADS: Final = "{mcp:postgres:tenant-events}:heads"
 DATA_KEYS: Final = "{mcp:postgres:tenant-events}:keys"
+EPOCH: Final = "{mcp:postgres:tenant-events}:epoch"
 
 
 @pytest.fixture
@@ -87,8 +88,9 @@ async def test_the_keys_have_the_names_and_types_that_the_design_promises(
 
     keys = {key.decode() for key in await commands.run("KEYS", "*")}
 
-    assert keys == {STREAM, HEADS, DATA_KEYS}
+    assert keys == {STREAM, HEADS, DATA_KEYS, EPOCH}
     assert [await commands.run("TYPE", key) for key in (STREAM, HEADS, DATA_KEYS)] == [b"stream", b"hash", b"hash"]
+    assert await commands.run("GET", EPOCH) == f"epoch|{start.entry}|{start.entry}".encode()
     assert await commands.run("HGETALL", DATA_KEYS) == {b"acme": b"wrapped"}
 
 
@@ -110,7 +112,8 @@ async def test_a_head_is_readable_with_redis_cli(
 
     head = await commands.run("HGET", HEADS, "acme")
 
-    assert head.decode() == f"2|{end.entry}|1|1|event of command|command|digest"
+    told = "2026-11-22T10:00:00+00:00|||0d1c2b3a49586776|ann"
+    assert head.decode() == f"2|{end.entry}|1|1|event of command|command|digest|{told}"
 
 
 async def test_scripts_that_redis_forgot_are_sent_again(
@@ -156,13 +159,28 @@ async def test_after_its_last_entry_was_deleted_the_log_still_says_where_it_ende
     assert not await redis_log.read(start, 10)
 
 
-async def test_whoever_has_read_an_entry_that_was_deleted_may_not_write(
+async def test_whoever_has_read_an_entry_that_was_deleted_may_write_if_it_is_the_end_that_the_log_remembers(
     redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
 ) -> None:
     end = await append(propose(start))
     await commands.run("XDEL", STREAM, end.entry)
 
-    assert await append_one(redis_log, propose(end, tenant="beta")) == Diverged(end)
+    outcome = await append_one(redis_log, propose(end, tenant="beta"))
+
+    assert isinstance(outcome, Appended)
+    assert outcome.position.seq == end.seq + 1
+    assert await entry_in(redis_log, outcome.position.entry) == Entry(outcome.position, end.entry, "t", b"{}")
+
+
+async def test_whoever_has_read_an_entry_that_was_deleted_may_not_write_once_the_log_went_on(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    lost = await append(propose(start))
+    end = await append(propose(start, tenant="beta"))
+    await commands.run("XDEL", STREAM, lost.entry)
+
+    assert await append_one(redis_log, propose(lost, tenant="gamma")) == Diverged(end)
+    assert await redis_log.end() == end
 
 
 async def test_an_entry_after_a_deleted_one_shows_that_one_is_missing(
@@ -274,3 +292,47 @@ async def test_two_prefixes_in_one_redis_are_two_logs(
     (entry,) = await redis_log.read(START, 10)
     assert isinstance(entry, Entry)
     assert (entry.position, entry.data) == (start, b"{}")
+
+
+async def test_a_head_that_cannot_be_read_is_named_in_a_cut_and_the_others_are_in_it(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    await append(propose(start, tenant="beta"))
+    await commands.run("HSET", HEADS, "acme", "garbage")
+
+    cut = await redis_log.cut()
+
+    assert (list(cut.heads), cut.unreadable) == (["beta"], ("acme",))
+
+
+@pytest.mark.parametrize("raw", ["", "garbage", "a|b", "a|b|c|d"])
+async def test_an_epoch_that_was_edited_into_none_counts_as_none(
+    raw: str, redis_log: RedisLog, start: Position, commands: RedisClient
+) -> None:
+    await commands.run("SET", EPOCH, raw)
+
+    assert await redis_log.epoch() is None
+    assert (await redis_log.cut()).end == start
+
+
+async def test_a_head_that_was_edited_into_none_is_put_back(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    end = await append(propose(start))
+    right = await head_in(redis_log, "acme")
+    assert right is not None
+    await commands.run("HSET", HEADS, "acme", "garbage")
+
+    assert await redis_log.mend_head("acme", right, end)
+    assert await head_in(redis_log, "acme") == right
+
+
+async def test_as_many_proposals_as_may_travel_together_are_one_script_and_one_step(
+    redis_log: RedisLog, start: Position, propose: Propose
+) -> None:
+    outcomes = await redis_log.append([propose(start, tenant=f"tenant-{each}") for each in range(100)])
+
+    assert {type(outcome) for outcome in outcomes} == {Appended}
+    assert [entry.position.seq for entry in await redis_log.read(start, 200) if isinstance(entry, Entry)] == list(
+        range(2, 102)
+    )

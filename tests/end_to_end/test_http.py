@@ -57,7 +57,7 @@ def test_every_tool_tells_clients_what_it_takes_gives_and_does(serve: Start) -> 
     _, told = server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
     tools = {tool["name"]: tool for tool in told["result"]["tools"]}
     assert set(tools) == {
-        *("register_tenant", "remove_tenant", "list_tenants", "get_tenant", "tenant_history"),
+        *("register_tenant", "remove_tenant", "list_tenants", "get_tenant", "tenant_history", "registry_status"),
         *("list_schemas", "list_tables", "describe_table", "execute_query"),
     }
     for tool in tools.values():

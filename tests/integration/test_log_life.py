@@ -16,6 +16,7 @@ from projections.exporting import Exporter
 from projections.importing import FileRead, Importer, read_file
 from projections.inspection import Inspected
 from projections.mending import Mended, Mender
+from projections.replicas import Identity, Whereabouts, line_of
 from registry.errors import CorruptEntry, InvalidInput, LogDiverged, RegistryUnavailable
 from registry.log import Position
 from registry.names import Names
@@ -200,9 +201,11 @@ async def compact(access: LogAccess, before: int | Position) -> int:
 
 
 async def publish(access: LogAccess, redis: RedisClient, name: str, at: Position, *, ago: int = 0, **more: Any) -> None:  # noqa: ANN401 - as a replica tells it
-    told = {"name": name, "log": "x", "seq": at.seq, "entry": at.entry, "state": "following", "linked": True, **more}
+    here = Whereabouts(log="x", position=at, state="following", **more)
+    identity = Identity(name=name, version="1", host="h", pid=1, max_staleness=60.0)
+    told = json.loads(line_of(identity, here))
     seen = await access.archive.now() - ago
-    await redis.run("HSET", f"{{{STREAM}}}:replicas", name, json.dumps({**told, "seen": seen}))
+    await redis.run("HSET", NAMES.replicas, name, json.dumps({**told, "seen": seen}))
 
 
 async def test_what_replicas_write_is_signed_and_nothing_is_wrong_with_it(start: Open, access: LogAccess) -> None:
@@ -395,7 +398,7 @@ async def test_an_import_is_refused_where_there_is_anything_and_writes_nothing(
     with pytest.raises(LogDiverged, match="nothing was written"):
         await put(access, path)
 
-    assert await redis.run("KEYS", "*") == [key.encode()]
+    assert set(await redis.run("KEYS", "*")) - {NAMES.replicas.encode()} == {key.encode()}
 
 
 async def test_of_two_imports_at_once_one_is_refused(
@@ -424,7 +427,7 @@ async def test_an_import_that_was_cut_short_leaves_nothing_that_lasts(
 
     importing = access.archive.importing("dead")
     await Importer(access.archive, access.keys(None), "dead")._add(importing, read, lambda: lines_of(path))
-    left = await redis.run("KEYS", "*")
+    left = await redis.run("KEYS", "*:import:*")
     assert len(left) == 3
     assert all([0 < await redis.run("TTL", key) <= 3600 for key in left])
 

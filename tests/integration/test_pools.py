@@ -77,6 +77,9 @@ class Town:
         """Know a tenant, as the follower does."""
         return self._tenants.get(tenant)
 
+    def require_ready(self) -> None:
+        """Be ready, as a follower that follows is."""
+
     def register(self, tenant: str = "acme", *, password: str | None = PASSWORD, **config: object) -> None:
         """Register anew; a password that is the same keeps its version."""
         before = self._tenants.get(tenant)
@@ -102,8 +105,11 @@ class Town:
                 version=self._version,
                 position=Position(self._version, f"{self._version}-0"),
                 event_id="event",
+                command_id="command",
+                digest="one:0d",
                 changed_at=EPOCH,
                 changed_by="ann",
+                born=EPOCH,
                 config=TenantConfig(**reached),
                 secret=secret,
             )
@@ -113,7 +119,16 @@ class Town:
         self._version += 1
         position = Position(self._version, f"{self._version}-0")
         self._change(
-            Removed(tenant=tenant, version=self._version, position=position, changed_at=EPOCH, changed_by="ben")
+            Removed(
+                tenant=tenant,
+                version=self._version,
+                position=position,
+                event_id="event",
+                command_id="command",
+                digest="one:0d",
+                changed_at=EPOCH,
+                changed_by="ben",
+            )
         )
 
     async def ask(self, query: str = "SELECT 1", tenant: str = "acme") -> object:

@@ -1,11 +1,15 @@
-"""The client of a real Redis: what a cancelled command leaves behind."""
+"""The client of a real Redis: what is left behind by what was cancelled, closed or deposed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from registry.errors import RegistryUnavailable
 from registry.redis_client import RedisClient
+from registry.redis_node import NodeMaker
+from registry.redis_topology import OneServer
+from registry.redis_url import read
 
 
 @pytest.fixture
@@ -42,3 +46,55 @@ async def test_the_command_after_a_cancelled_one_gets_its_own_reply(steps: int, 
     await asyncio.wait([asking])
 
     assert await redis.run("ECHO", "second") == b"second"
+
+
+@pytest.mark.parametrize("steps", range(30))
+async def test_whatever_step_a_command_is_at_when_the_client_is_closed_it_ends_as_unavailable(
+    steps: int, redis_url: str
+) -> None:
+    """The library's own way to close a connection breaks a command under it with an `AttributeError`."""
+    redis = RedisClient.from_url(redis_url, connections=2, timeout=10.0)
+    await redis.run("PING")
+    reading = [asyncio.create_task(redis.run("XREAD", "BLOCK", 50, "STREAMS", "nobody", "0-0")) for _ in range(4)]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    await redis.close()
+
+    for outcome in await asyncio.gather(*reading, return_exceptions=True):
+        assert isinstance(outcome, RegistryUnavailable) or outcome == {}
+
+
+async def test_a_client_that_only_fails_for_a_while_begins_anew(redis_url: str) -> None:
+    """Whatever has become of its pools: here, nobody gives the only connection back."""
+    make = NodeMaker(read(redis_url), 1, 0.05)
+    redis = RedisClient(lambda: OneServer(make.server(("", 0))), rebuild_after=0.2)
+    await redis.run("PING")
+    node = await redis._servers.node_of(None)
+    taken = await node._pool.get_connection()
+
+    failures = 0
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await redis.run("PING")
+                break
+            except RegistryUnavailable:
+                failures += 1
+
+    assert failures > 2
+    await taken.disconnect()
+    await redis.close()
+
+
+async def test_a_primary_that_becomes_a_replica_refuses_as_what_may_pass(
+    free_port: Callable[[], int], redis: RedisClient
+) -> None:
+    try:
+        await redis.run("REPLICAOF", "127.0.0.1", free_port())
+        with pytest.raises(RegistryUnavailable, match="read-only replica"):
+            await redis.run("SET", "a", "1")
+    finally:
+        await redis.run("REPLICAOF", "NO", "ONE")
+
+    assert await redis.run("SET", "a", "1")

@@ -12,16 +12,21 @@ import pytest
 
 from projections.directory import Directory
 from projections.reconciler import Reconciler
-from projections.tenant_keys import TenantKeys, document_of
+from projections.tenant_keys import TenantKeys
 from registry.events import SealedSecret, TenantConfig
-from registry.log import Position
+from registry.log import Appended, Epoch, KeepKey, Position, Proposal
 from registry.names import Names
 from registry.redis_client import RedisClient
+from registry.redis_log import RedisLog
 from registry.state import Live, Removed
+from registry.stored import document_of, head_of, proposed_head
+from tests.logs import append_one, head_in
 
 TIME: Final = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 KEY: Final = "mcp:postgres:tenant:acme"
 FENCE: Final = "{mcp:postgres:tenant:acme}:fence"
+FIRST: Final = Epoch("first", "1-0", "1-0")
+RESTORED: Final = Epoch("restored", "12-0", "1-0")
 
 
 def live(seq: int, *, tenant: str = "acme", host: str = "db") -> Live:
@@ -30,15 +35,27 @@ def live(seq: int, *, tenant: str = "acme", host: str = "db") -> Live:
         version=seq - 1,
         position=Position(seq, f"{seq}-0"),
         event_id=f"event-{seq}",
+        command_id=f"command-{seq}",
+        digest="one:0d",
         changed_at=TIME,
         changed_by="ann",
+        born=TIME,
         config=TenantConfig(host=host, database="app", user="reader", ssl="require", max_pool_size=4),
         secret=SealedSecret(key="9c1f04aa", version=1, sealed="AAAA"),
     )
 
 
 def removed(seq: int) -> Removed:
-    return Removed(tenant="acme", version=seq - 1, position=Position(seq, f"{seq}-0"), changed_at=TIME, changed_by="b")
+    return Removed(
+        tenant="acme",
+        version=seq - 1,
+        position=Position(seq, f"{seq}-0"),
+        event_id=f"event-{seq}",
+        command_id=f"command-{seq}",
+        digest="one:0d",
+        changed_at=TIME,
+        changed_by="b",
+    )
 
 
 @pytest.fixture
@@ -51,8 +68,13 @@ async def redis(redis_url: str) -> AsyncIterator[RedisClient]:
 
 @pytest.fixture
 def keys(redis: RedisClient) -> TenantKeys:
-    """The keys under test."""
-    return TenantKeys(redis, Names())
+    """The keys under test, of a log's first epoch."""
+    return TenantKeys(redis, Names(), lambda: FIRST)
+
+
+def keys_of(redis: RedisClient, epoch: Epoch | None) -> TenantKeys:
+    """Return the same keys as a replica writes them that follows another epoch."""
+    return TenantKeys(redis, Names(), lambda: epoch)
 
 
 async def test_a_live_tenants_key_is_one_json_text(keys: TenantKeys, redis: RedisClient) -> None:
@@ -194,14 +216,50 @@ async def test_a_replica_that_is_behind_mends_nothing(keys: TenantKeys, redis: R
     assert await redis.run("GET", KEY) == document_of(live(10, host="new"))
 
 
-@pytest.mark.parametrize("garbage", ["", "garbage", "nan", "inf", "-1"])
+async def test_after_a_loss_a_lower_number_of_the_new_epoch_overwrites_a_higher_one_of_the_lost(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    await keys.materialise(live(10, host="lost"))
+
+    assert await keys_of(redis, RESTORED).materialise(live(9, host="new"))
+    assert json.loads(await redis.run("GET", KEY))["host"] == "new"
+    assert await redis.run("GET", FENCE) == b"12-0|9"
+
+
+async def test_a_late_writer_of_the_lost_epoch_does_not_undo_what_the_new_one_says(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    await keys_of(redis, RESTORED).materialise(removed(9))
+
+    assert not await keys.materialise(live(10))
+    assert not await keys_of(redis, None).materialise(live(10))
+    assert await redis.run("EXISTS", KEY) == 0
+
+
+async def test_epochs_are_compared_by_number_and_not_as_texts(redis: RedisClient) -> None:
+    await keys_of(redis, Epoch("ten", "10-0", "1-0")).materialise(live(2, host="later"))
+
+    assert not await keys_of(redis, Epoch("nine", "9-0", "1-0")).materialise(live(3))
+    assert await keys_of(redis, Epoch("ten and one", "10-1", "1-0")).materialise(live(2))
+
+
+async def test_a_fence_of_before_there_were_epochs_gives_way_to_any_and_holds_back_none(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    await redis.run("SET", FENCE, "10")
+
+    assert not await keys_of(redis, None).materialise(live(9))
+    assert await keys.materialise(live(9))
+
+
+@pytest.mark.parametrize("garbage", ["", "garbage", "nan", "inf", "-1", "|", "1-0|", "x|7", "1-0|x"])
 async def test_a_fence_that_nobody_can_read_does_not_lock_the_tenant_for_ever(
     garbage: str, keys: TenantKeys, redis: RedisClient
 ) -> None:
     await redis.run("SET", FENCE, garbage)
 
     assert await keys.materialise(live(2))
-    assert await redis.run("GET", FENCE) == b"2"
+    assert await redis.run("GET", FENCE) == b"1-0|2"
 
 
 async def test_more_tenants_than_a_page_holds_are_all_mended(keys: TenantKeys, redis: RedisClient) -> None:
@@ -218,6 +276,21 @@ async def test_a_tenant_without_a_password_has_no_secret_in_its_document(keys: T
     assert json.loads(await redis.run("GET", KEY))["secret"] is None
 
 
+def reconciler_of(
+    redis: RedisClient, keys: TenantKeys, directory: Directory, *, current: bool = True, owner: str = "a"
+) -> Reconciler:
+    return Reconciler(
+        redis=redis,
+        names=Names(),
+        log=RedisLog(redis, redis, Names()),
+        keys=keys,
+        directory=directory,
+        is_current=lambda: current,
+        owner=owner,
+        every=0.05,
+    )
+
+
 @asynccontextmanager
 async def reconciling(
     redis: RedisClient, keys: TenantKeys, *, current: bool = True, owner: str = "a"
@@ -225,16 +298,7 @@ async def reconciling(
     """A reconciler at work, many times a second, over a directory that knows tenant acme alone."""
     directory = Directory()
     directory._put(live(2))
-    reconciler = Reconciler(
-        redis=redis,
-        names=Names(),
-        keys=keys,
-        directory=directory,
-        is_current=lambda: current,
-        owner=owner,
-        every=0.05,
-    )
-    task = asyncio.create_task(reconciler.run())
+    task = asyncio.create_task(reconciler_of(redis, keys, directory, current=current, owner=owner).run())
     try:
         yield directory
     finally:
@@ -288,3 +352,72 @@ async def test_a_reconciler_outlives_a_redis_that_went_away(keys: TenantKeys, re
         await redis.run("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await redis.run("DEL", KEY)
         await settled(redis, document_of(live(2)))
+
+
+async def appended(log: RedisLog, tenant: Live, after: Position, *, expected: int = 0) -> Live:
+    """Put the tenant's event into the log; return the tenant as of it."""
+    proposal = Proposal(
+        tenant=tenant.tenant,
+        expected=expected,
+        after=after,
+        type="t",
+        data=b"{}",
+        head=proposed_head(tenant),
+        key=KeepKey(),
+    )
+    outcome = await append_one(log, proposal)
+    assert isinstance(outcome, Appended)
+    return msgspec.structs.replace(tenant, position=outcome.position)
+
+
+@pytest.fixture
+async def log(redis: RedisClient) -> RedisLog:
+    """A log with nothing but its first entry."""
+    log = RedisLog(redis, redis, Names())
+    await log.create("log_created.v1", b"{}", "first")
+    return log
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(("HDEL", Names().heads, "acme"), id="deleted"),
+        pytest.param(("HSET", Names().heads, "acme", "garbage"), id="edited into none"),
+        pytest.param(("HSET", Names().heads, "acme", "1|1-0|7|1|e|c|d"), id="edited into another"),
+        pytest.param(("DEL", Names().heads), id="all of them deleted"),
+    ],
+)
+async def test_a_head_that_somebody_damaged_is_mended_from_the_fold(
+    damage: tuple[str, ...], log: RedisLog, keys: TenantKeys, redis: RedisClient
+) -> None:
+    start = await log.end()
+    assert start is not None
+    acme = await appended(log, live(2), start)
+    beta = await appended(log, live(3, tenant="beta"), acme.position)
+    directory = Directory.of(beta.position, FIRST, [acme, beta])
+    await redis.run(*damage)
+
+    await reconciler_of(redis, keys, directory).mend()
+
+    assert list(await log.heads(["acme", "beta"])) == [head_of(acme), head_of(beta)]
+
+
+async def test_a_head_of_behind_what_was_read_is_left_alone(
+    log: RedisLog, keys: TenantKeys, redis: RedisClient
+) -> None:
+    start = await log.end()
+    assert start is not None
+    acme = await appended(log, live(2), start)
+    later = await appended(log, live(3), acme.position, expected=acme.position.seq)
+
+    await reconciler_of(redis, keys, Directory.of(acme.position, FIRST, [acme])).mend()
+
+    assert await head_in(log, "acme") == head_of(later)
+
+
+async def test_a_log_that_does_not_hold_what_was_read_gets_none_of_its_heads(
+    log: RedisLog, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await reconciler_of(redis, keys, Directory.of(live(2).position, FIRST, [live(2)])).mend()
+
+    assert await head_in(log, "acme") is None

@@ -1,8 +1,6 @@
 """Logins with TLS, on a Postgres that has it: encrypted where asked for, verified where asked for, told when not."""
 
 import asyncio
-import datetime as dt
-import ipaddress
 import os
 import shutil
 import ssl as ssl_module
@@ -14,10 +12,6 @@ from typing import Final
 import asyncpg
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from registry.errors import LoginRefused, TenancyError, TenantUnreachable
 from registry.events import SslMode, TenantConfig
@@ -25,31 +19,11 @@ from registry.secrets import Secret
 from server.connect import connect
 from server.embedded.binaries import POSTGRES_VARIABLE
 from server.embedded.postgres import EmbeddedPostgres
+from tests.certificates import certificate
 
 PASSWORD: Final = "canary-s3cr3t"
 ROLES: Final = {"anybody": "host", "only_tls": "hostssl", "only_clear": "hostnossl"}
 """Each role, and the kind of connection that the server takes from it."""
-
-
-def certificate() -> tuple[bytes, bytes]:
-    """Return a self-made certificate for the address 127.0.0.1 alone, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return made.public_bytes(encoding), key.private_bytes(encoding, form, serialization.NoEncryption())
 
 
 def other_postgres() -> Path | None:

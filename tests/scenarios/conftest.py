@@ -75,8 +75,8 @@ class FaultyLog(MemoryLog):
     async def create(self, type: str, data: bytes, epoch: str, *, anew: bool = False) -> Position | None:  # noqa: A002 - as the protocol has it
         return await self._answer(super().create(type, data, epoch, anew=anew))
 
-    async def note(self, after: Position, type: str, data: bytes, epoch: str | None) -> Position | None:  # noqa: A002 - as the protocol has it
-        return await self._answer(super().note(after, type, data, epoch))
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - as the protocol has it
+        return await self._answer(super().note(after, type, data, opens=opens))
 
     async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
         outcomes = await self._answer(super().append(proposals))
@@ -271,11 +271,10 @@ class Replica:
             log=world.log,
             directory=self._directory,
             rebuilder=Rebuilder(world.log, world.keys),
-            restorer=None if halts else restorer,
+            restorer=restorer,
+            restores=not halts,
             on_change=self._keyring.refresh,
             on_caught_up=self._mend,
-            now=world.now,
-            new_id=world.new_id,
         )
         self._registry = TenantRegistry(
             log=world.log,

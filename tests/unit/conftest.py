@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import settings
 
-from registry.events import TenantConfig, TenantRegistered, TenantRemoved
+from registry.events import TenantConfig, TenantRegistered, TenantRemoved, TenantRestated
 from registry.log import Position
 
 settings.register_profile("unit", deadline=None, max_examples=60)
@@ -53,6 +53,25 @@ def removed() -> Callable[[int], TenantRemoved]:
             version=version,
             command_id=f"command-{version}",
             digest="one:0d",
+        )
+
+    return make
+
+
+@pytest.fixture
+def restated(config: TenantConfig) -> Callable[[int], TenantRestated]:
+    """What makes a restatement of tenant acme, live, that claims a version."""
+
+    def make(version: int) -> TenantRestated:
+        return TenantRestated(
+            event_id=f"event-{version}",
+            time=_TIME,
+            actor="ann",
+            tenant="acme",
+            version=version,
+            command_id=f"command-{version}",
+            digest="one:0d",
+            config=config,
         )
 
     return make

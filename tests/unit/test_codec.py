@@ -78,6 +78,7 @@ VALUES: Final[dict[str, Event]] = {
         digest="k20261122:8b1a9953c4611296a827abf8c47804d7",
         reason="said again after the log had lost it",
         mac="s20261122:0f9e8d7c6b5a49382716051423324150",
+        born=datetime(2026, 11, 20, 9, 0, 0, tzinfo=UTC),
         config=TenantConfig(host="db.example", database="app", user="reader"),
         secret=SealedSecret(key="9c1f04aa", version=2, sealed="AAECAwQFBgcICQoLDA0ODw=="),
     ),
@@ -117,6 +118,7 @@ HEAD: Final = Head(
     digest="4be1c2d3a4f50617283940516273a4b5",
     changed_at=datetime(2026, 11, 22, 10, 0, 1, 250_000, tzinfo=UTC),
     changed_by="ann|the second",
+    born=datetime(2026, 11, 20, 9, 0, 0, tzinfo=UTC),
     mac="s20261122:0f9e8d7c6b5a49382716051423324150",
     sum="0d1c2b3a49586776",
 )

@@ -10,13 +10,17 @@ import pytest
 
 from projections.directory import Directory
 from projections.follower import Follower
+from projections.keyring import Keyring
 from projections.phase import Phase
 from projections.rebuild import Rebuilder
+from projections.restoration import Restorer
 from registry import codec
 from registry.errors import RegistryUnavailable, SecretUnreadable
 from registry.events import TenantRegistered
 from registry.log import START, Appended, Head, KeepKey, Position, Proposal
 from registry.memory_log import MemoryLog
+from registry.secrets import MasterKeys, new_master_key
+from registry.signing import Signer
 from registry.state import Tenant
 from tests.logs import append_one
 
@@ -49,14 +53,21 @@ class NoKeys:
 
 @asynccontextmanager
 async def following(log: MemoryLog, keeper: Keeper) -> AsyncIterator[Follower]:
+    restorer = Restorer(
+        log,
+        Keyring(log, MasterKeys.parse(new_master_key("one"))),
+        Signer(),
+        actor="a",
+        now=lambda: datetime.now(UTC),
+        new_id=lambda: uuid.uuid4().hex,
+    )
     follower = Follower(
         log=log,
         directory=Directory(),
         rebuilder=Rebuilder(log, NoKeys()),
         on_change=keeper.change,
+        restorer=restorer,
         on_caught_up=keeper.catch_up,
-        now=lambda: datetime.now(UTC),
-        new_id=lambda: uuid.uuid4().hex,
     )
     task = asyncio.create_task(follower.run())
     try:

@@ -88,7 +88,7 @@ def test_the_default_names_are_those_that_readers_were_promised() -> None:
 @given(tenant_ids)
 def test_listing_the_tenants_by_pattern_finds_tenants_and_nothing_else(tenant_id: str) -> None:
     names = Names()
-    ours = [names.stream, names.heads, names.data_keys, names.fence(tenant_id), names.tenant(tenant_id)]
+    ours = [names.stream, names.heads, names.data_keys, names.replicas, names.fence(tenant_id), names.tenant(tenant_id)]
 
     assert [key for key in ours if fnmatchcase(key, "mcp:postgres:tenant:*")] == [names.tenant(tenant_id)]
 
@@ -97,7 +97,7 @@ def test_listing_the_tenants_by_pattern_finds_tenants_and_nothing_else(tenant_id
 def test_keys_that_one_script_touches_share_a_cluster_slot(tenant_id: str) -> None:
     names = Names()
 
-    assert _hashed(names.heads) == _hashed(names.data_keys) == _hashed(names.stream)
+    assert _hashed(names.heads) == _hashed(names.data_keys) == _hashed(names.replicas) == _hashed(names.stream)
     assert _hashed(names.fence(tenant_id)) == _hashed(names.tenant(tenant_id))
 
 

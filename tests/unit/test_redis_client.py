@@ -12,7 +12,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from registry.redis_client import unavailable
+from registry.redis_errors import unavailable
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ from registry.redis_client import unavailable
         (NoPermissionError("no permission for 'xadd'"), "no permission for 'xadd'"),
         (RedisTimeoutError("Timeout reading from redis.internal:6379"), "did not answer in time"),
         (RedisConnectionError("Error 111 connecting to redis.internal:6379"), "cannot be reached"),
-        (BusyLoadingError("loading the dataset in memory"), "cannot be reached"),
+        (BusyLoadingError("loading the dataset in memory"), "loading its data"),
         (ConnectionResetError("reset"), "cannot be reached"),
         (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), "maxmemory"),
-        (ReadOnlyError("You can't write against a read only replica."), "read only replica"),
+        (ReadOnlyError("You can't write against a read only replica."), "read-only replica"),
         (InvalidResponse("protocol error"), "InvalidResponse"),
     ],
 )

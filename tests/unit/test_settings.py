@@ -1,12 +1,14 @@
 """Settings: flags before environment before defaults, every problem at once, and documents that keep up."""
 
+import math
 import re
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from registry.redis_client import RedisClient
+from registry import redis_url
+from registry.redis_node import NodeMaker
 from server import cli
 from server.settings import BOUNDS, OF_REDIS, SETTINGS, Setting, Settings, SettingsError, is_loopback, load
 
@@ -18,6 +20,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "allowed_hosts": ("a.example, b.example:8001,", ("a.example", "b.example:8001")),
     "insecure": ("1", True),
     "redis_url": ("rediss://:p%40ss@redis.example:6380/3", "rediss://:p%40ss@redis.example:6380/3"),
+    "allow_unsafe_redis": ("1", True),
     "prefix": ("eu:pg", "eu:pg"),
     "data_dir": ("/var/lib/x", Path("/var/lib/x")),
     "max_body_bytes": ("2048", 2048),
@@ -29,6 +32,11 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "connect_timeout": ("1", 1.0),
     "drain_seconds": ("0", 0.0),
     "repair_seconds": ("2", 2.0),
+    "max_staleness": ("inf", math.inf),
+    "removal_wait": ("0", 0.0),
+    "replica_name": ("web-1", "web-1"),
+    "on_log_loss": ("halt", "halt"),
+    "full_replay": ("1", True),
     "max_pools": ("3", 3),
     "max_connections": ("4", 4),
     "log_level": ("debug", "debug"),
@@ -114,7 +122,7 @@ def test_every_setting_is_told_in_the_help_and_the_document_with_its_default(set
 
 
 def test_the_document_tells_every_bound() -> None:
-    told = re.findall(r"^- `(\w+)`: (\S+) to (\d+)", DOCUMENT, re.MULTILINE)
+    told = re.findall(r"^- `(\w+)`: (\S+) to (\d+|inf)", DOCUMENT, re.MULTILINE)
     variables = {setting.field: setting.variable for setting in SETTINGS}
     assert told == [(variables[field], str(low), str(high)) for field, (low, high) in BOUNDS.items()]
 
@@ -167,7 +175,7 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
     ("field", "wrong"),
     [
         *(("port", wrong) for wrong in ("-1", "65536", "1.5", "http")),
-        *(("path", wrong) for wrong in ("mcp", "/livez", "/readyz")),
+        *(("path", wrong) for wrong in ("mcp", "/livez", "/readyz", "/metrics")),
         *(("prefix", wrong) for wrong in ("{a}", "a*", "a b", "a\nb")),
         *(("statement_timeout", wrong) for wrong in ("0", "-1", "nan", "inf", "soon")),
         *(("lock_timeout", wrong) for wrong in ("0", "nan", "inf")),
@@ -175,7 +183,10 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
         *(("drain_seconds", wrong) for wrong in ("-1", "nan", "inf")),
         *((field, wrong) for field in ("max_rows", "max_pools", "max_connections") for wrong in ("0", "-3", "x")),
         *((field, "1023") for field in ("max_body_bytes", "max_result_bytes")),
-        *((field, f"{high + 1}") for field, (_, high) in BOUNDS.items()),
+        *((field, f"{high + 1}") for field, (_, high) in BOUNDS.items() if high < math.inf),
+        *(("max_staleness", wrong) for wrong in ("-1", "nan", "-inf", "1e400", "soon")),
+        *(("removal_wait", wrong) for wrong in ("-1", "nan", "inf")),
+        *(("replica_name", wrong) for wrong in ("a b", "-a", "a\n", "x" * 101, "{a}")),
         *((field, "1e400") for field in ("statement_timeout", "lock_timeout", "connect_timeout", "drain_seconds")),
         ("max_rows", "9" * 5000),
         ("log_level", "loud"),
@@ -200,6 +211,19 @@ def test_a_wrong_value_is_one_problem_that_names_the_variable(field: str, wrong:
         *("redis://:hunter2 @redis/0", "redis://:hunter2\n@redis/0", "redis://:@hunter2$@/0", "redis://[::1/0"),
         *("rediss://redis/0?ssl_cert_reqs=hunter2", "rediss://redis/0?ssl_ca_certs=/hunter2/ca.pem"),
         *("rediss://redis/0?ssl_ca_certs=", "rediss://redis/0?ssl_check_hostname=true&ssl_check_hostname=false"),
+        *("redis://a,hunter2/0", "rediss://a,hunter2:6380", "redis+sentinel://hunter2", "redis+sentinel://hunter2/"),
+        *(
+            "redis+sentinel://h:0/s",
+            "redis+sentinel://:hunter2@/s",
+            "redis+sentinel://h,/s",
+            "redis+sentinel://h/s/hunter2",
+        ),
+        *("redis+sentinel://h/hunter2!/0", "redis+sentinel://h/s?hunter2=1", "redis+sentinel://h/s?tls=hunter2"),
+        *("redis+sentinel://h/s?ssl_cert_reqs=none", "redis+sentinel://h/s?tls=true&ssl_ca_certs=/hunter2"),
+        *("redis+sentinel://h/s?sentinel_password=a&sentinel_password=hunter2", "redis+cluster://h:x,hunter2:70000"),
+        *("redis+cluster://h/1", "redis+cluster://h/hunter2", "redis+cluster://h?sentinel_password=hunter2"),
+        *("redis+cluster://h?tls=false&ssl_cert_reqs=none", "rediss+cluster://hunter2", "redis+other://hunter2"),
+        *("redis+cluster://", "redis+cluster://:hunter/2@h", "redis+cluster://[hunter2", "redis+cluster://h?"),
         *("unix://hunter2/redis.sock", "unix://", "unix:///run/redis.sock?db=hunter2", "unix:///r?socket_timeout=1"),
     ],
 )
@@ -215,13 +239,16 @@ def test_a_redis_url_that_cannot_be_used_is_told_at_start_without_any_of_it(url:
         *("redis://redis", "redis://redis:6379", "redis://redis:6379/", "redis://user:p%2Fss@redis.example:6379/15"),
         *("redis://[::1]:6379/0", "redis://[fe80::1%25eth0]/0", "redis://127.0.0.1", "unix:///run/redis.sock"),
         *("unix://:p@/run/redis.sock?db=2", "rediss://redis?ssl_cert_reqs=none&ssl_check_hostname=false"),
+        *("redis+sentinel://h/service", "redis+sentinel://u:p%40ss@h1:26379,h2,[::1]:1/my.service-1/2"),
+        *("redis+sentinel://h/s/0?tls=true&ssl_ca_certs={ca}", "redis+sentinel://h/s?sentinel_password=p%26"),
+        *("redis+cluster://h", "redis+cluster://:p@h1:6379,[::1]:7000,h3/", "redis+cluster://h/0?tls=true"),
         *("rediss://redis/0?ssl_ca_certs={ca}", "rediss://redis/0?ssl_certfile={ca}&ssl_keyfile={ca}"),
     ],
 )
 def test_a_redis_url_that_is_accepted_is_one_that_the_client_takes(url: str, key_file: Path) -> None:
     url = url.format(ca=key_file)
     assert load({"redis_url": url, "key_file": str(key_file)}, {}).redis_url == url
-    RedisClient.from_url(url)._redis.connection_pool.make_connection()
+    NodeMaker(redis_url.read(url), 1, 1.0).server(("redis", 6379))._pool.make_connection()
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,22 @@ import msgspec
 import pytest
 
 from registry.errors import CorruptEntry
-from registry.events import SealedSecret, TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
+from registry.events import (
+    SealedSecret,
+    TenantConfig,
+    TenantEvent,
+    TenantRegistered,
+    TenantRemoved,
+    TenantRestated,
+)
 from registry.log import Position
-from registry.state import Live, Quarantined, Removed, Tenant, evolve
+from registry.state import Live, Quarantined, Removed, Tenant, evolve, stated
 
 State: TypeAlias = type[Tenant | None]
 Makers: TypeAlias = Mapping[type[TenantEvent], Callable[[int], TenantEvent]]
 
 STATES: Final[list[State]] = [NoneType, Live, Removed, Quarantined]
-EVENTS: Final[list[type[TenantEvent]]] = [TenantRegistered, TenantRemoved]
+EVENTS: Final[list[type[TenantEvent]]] = [TenantRegistered, TenantRemoved, TenantRestated]
 BECOMES: Final[dict[tuple[State, type[TenantEvent]], type[Tenant] | None]] = {
     (NoneType, TenantRegistered): Live,
     (NoneType, TenantRemoved): None,
@@ -27,14 +34,22 @@ BECOMES: Final[dict[tuple[State, type[TenantEvent]], type[Tenant] | None]] = {
     (Removed, TenantRemoved): None,
     (Quarantined, TenantRegistered): Live,
     (Quarantined, TenantRemoved): Removed,
+    (NoneType, TenantRestated): Live,
+    (Live, TenantRestated): Live,
+    (Removed, TenantRestated): Live,
+    (Quarantined, TenantRestated): Live,
 }
 LEGAL: Final = [pair for pair, after in BECOMES.items() if after is not None]
 ILLEGAL: Final = [pair for pair, after in BECOMES.items() if after is None]
 
 
 @pytest.fixture
-def makers(registered: Callable[[int], TenantRegistered], removed: Callable[[int], TenantRemoved]) -> Makers:
-    return {TenantRegistered: registered, TenantRemoved: removed}
+def makers(
+    registered: Callable[[int], TenantRegistered],
+    removed: Callable[[int], TenantRemoved],
+    restated: Callable[[int], TenantRestated],
+) -> Makers:
+    return {TenantRegistered: registered, TenantRemoved: removed, TenantRestated: restated}
 
 
 @pytest.fixture
@@ -86,7 +101,7 @@ def test_an_illegal_event_is_corrupt_and_names_the_entry(
 
 
 @pytest.mark.parametrize("skew", [-1, 1])
-@pytest.mark.parametrize(("state", "kind"), LEGAL)
+@pytest.mark.parametrize(("state", "kind"), [pair for pair in LEGAL if pair[1] is not TenantRestated])
 def test_an_event_with_any_version_but_the_next_is_corrupt(
     skew: int, state: State, kind: type[TenantEvent], states: dict[State, Tenant | None], makers: Makers
 ) -> None:
@@ -94,6 +109,39 @@ def test_an_event_with_any_version_but_the_next_is_corrupt(
 
     with pytest.raises(CorruptEntry, match="comes next"):
         evolve(before, makers[kind](_next_version(before) + skew), Position(9, "9-0"))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_was_lost_is_said_again_as_of_a_later_version_and_never_of_an_earlier_one(
+    state: State, states: dict[State, Tenant | None], makers: Makers
+) -> None:
+    before = states[state]
+    following = _next_version(before)
+
+    assert evolve(before, makers[TenantRestated](following + 7), Position(9, "9-0")).version == following + 7
+    with pytest.raises(CorruptEntry, match="comes next"):
+        evolve(before, makers[TenantRestated](following - 1), Position(9, "9-0"))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_removal_that_is_said_again_leaves_a_removed_tenant(
+    state: State, states: dict[State, Tenant | None], restated: Callable[[int], TenantRestated]
+) -> None:
+    before = states[state]
+    event = msgspec.structs.replace(restated(_next_version(before)), config=None)
+
+    assert isinstance(evolve(before, event, Position(9, "9-0")), Removed)
+
+
+@pytest.mark.parametrize(("state", "kind"), LEGAL)
+def test_an_event_states_the_whole_tenant_whatever_was_before(
+    state: State, kind: type[TenantEvent], states: dict[State, Tenant | None], makers: Makers
+) -> None:
+    event, position = makers[kind](_next_version(states[state])), Position(9, "9-0")
+
+    after = evolve(states[state], event, position)
+
+    assert stated(event, position, after.born if isinstance(after, Live) else None) == after
 
 
 def test_a_registration_states_the_whole_tenant(

@@ -14,6 +14,7 @@ from registry.errors import TenancyError, VersionConflict
 from registry.secrets import Secret
 from server.database_tools import DatabaseTools
 from server.reads import ReadLimits
+from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.toolbox import Answer, Call, Hints, Tool, Toolbox, UnknownTool, failure, tool
 
@@ -25,13 +26,24 @@ REQUIRED: Final = {
     "list_tenants": [],
     "get_tenant": ["tenant_id"],
     "tenant_history": ["tenant_id"],
+    "registry_status": [],
     "list_schemas": ["tenant_id"],
     "list_tables": ["tenant_id"],
     "describe_table": ["tenant_id", "table"],
     "execute_query": ["tenant_id", "query"],
 }
 TOOLBOX: Final = Toolbox.of(
-    TenantTools(registry=NOBODY, follower=NOBODY, directory=NOBODY, log=NOBODY, pools=NOBODY, connect_timeout=1),
+    TenantTools(
+        registry=NOBODY,
+        follower=NOBODY,
+        directory=NOBODY,
+        log=NOBODY,
+        pools=NOBODY,
+        connect_timeout=1,
+        confirmer=NOBODY,
+        removal_wait=1,
+    ),
+    StatusTools(follower=NOBODY, directory=NOBODY, presence=NOBODY),
     DatabaseTools(
         follower=NOBODY,
         pools=NOBODY,

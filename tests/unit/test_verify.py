@@ -15,7 +15,7 @@ from registry.events import Event, LogCompacted, LogCreated, LogRestored, Tenant
 from registry.log import Entry, Epoch, Foreign, Position
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.signing import Signer
-from registry.state import Live, Removed, Tenant, stated
+from registry.state import Live, Removed, Tenant, evolve
 from registry.stored import document_of, head_of
 from registry.verify import Audit, Finding
 from registry.verify_kept import Kept, check_epoch, check_kept
@@ -70,6 +70,7 @@ class Story:
             command_id="c",
             digest="d",
             previous=self.tenants[tenant].position.entry if tenant in self.tenants else None,
+            born=TIME,
             config=CONFIG,
         )
         self.data_keys.pop(tenant, None)
@@ -77,7 +78,7 @@ class Story:
 
     def tell(self, event: Any, before: Tenant | None) -> None:  # noqa: ANN401 - any tenant's event
         signed = self.signer.sign(event, before)
-        self.tenants[signed.tenant] = stated(signed, self.log(signed))
+        self.tenants[signed.tenant] = evolve(before, signed, self.log(signed))
 
     def compact(self, first: int) -> None:
         before = str(self.entries[first - 1].position)

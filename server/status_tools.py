@@ -1,0 +1,120 @@
+"""The tool that tells how the registry is: this replica, and where the others are."""
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from projections.directory import Directory
+from projections.follower import Follower
+from projections.replicas import ReplicaState
+from registry.errors import RegistryUnavailable
+from registry.state import Quarantined
+from server.toolbox import Call, Hints, tool
+
+_SHOWN: Final = 20
+"""Quarantined tenants in one answer."""
+
+
+class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `registry_status`."""
+
+
+class QuarantinedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant that cannot be used, and why."""
+
+    tenant_id: str
+    reason: str
+
+
+class ReplicaLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica that may serve."""
+
+    name: str
+    position: str
+    phase: str
+    last_seen: Annotated[float, Meta(description="Seconds ago")]
+    live: bool
+
+
+class StatusTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the registry is."""
+
+    replica: Annotated[str, Meta(description="Who answers")]
+    phase: str
+    ready: bool
+    position: Annotated[str, Meta(description="How far the log is applied here")]
+    epoch: Annotated[str, Meta(description="Which log, or stretch of it")] | None = None
+    tenants: int
+    found: Annotated[str, Meta(description="What had become of the log when it last did not link")] | None = None
+    reason: Annotated[str, Meta(description="What is wrong")] | None = None
+    quarantined: Annotated[list[QuarantinedLine], Meta(description="The first of them")] = []
+    quarantined_total: int = 0
+    replicas: list[ReplicaLine] = []
+    replicas_unknown: Annotated[str, Meta(description="Why the others are not known")] | None = None
+
+
+class Company(Protocol):
+    """Knows the replicas."""
+
+    @property
+    def name(self) -> str:
+        """This one's name."""
+
+    async def replicas(self) -> Sequence[ReplicaState]:
+        """Return all of them, by name. Raises `RegistryUnavailable`."""
+
+
+class StatusTools:
+    """Look at the registry itself.
+
+    Args:
+        follower, directory: This replica's fold.
+        presence: Where the others are.
+    """
+
+    def __init__(self, *, follower: Follower, directory: Directory, presence: Company) -> None:
+        self._follower = follower
+        self._directory = directory
+        self._presence = presence
+
+    @tool("Show the registry's status", Hints(read_only=True))
+    async def registry_status(self, args: RegistryStatus, _call: Call) -> StatusTold:  # noqa: ARG002 - there are none
+        """Tell whether this replica is up to date, which tenants are quarantined, and where other replicas are."""
+        status = self._follower.status
+        quarantined = sorted(
+            (known.tenant, known.reason) for known in self._directory.all() if isinstance(known, Quarantined)
+        )
+        replicas, unknown = await self._others()
+        return StatusTold(
+            replica=self._presence.name,
+            phase=status.phase,
+            ready=status.ready,
+            position=status.position,
+            epoch=status.epoch,
+            tenants=status.tenants,
+            found=status.found,
+            reason=status.reason,
+            quarantined=[QuarantinedLine(tenant_id=tenant, reason=why) for tenant, why in quarantined[:_SHOWN]],
+            quarantined_total=len(quarantined),
+            replicas=replicas,
+            replicas_unknown=unknown,
+        )
+
+    async def _others(self) -> tuple[list[ReplicaLine], str | None]:
+        try:
+            states = await self._presence.replicas()
+        except RegistryUnavailable as error:
+            return [], error.message
+        return [_line(state) for state in states if state.may_serve], None
+
+
+def _line(state: ReplicaState) -> ReplicaLine:
+    return ReplicaLine(
+        name=state.identity.name,
+        position=str(state.whereabouts.position),
+        phase=state.whereabouts.state,
+        last_seen=round(state.last_seen, 1),
+        live=state.live,
+    )

@@ -1,0 +1,408 @@
+"""What is said again after a loss: every pair of what is held and what the log has, and whole losses of any shape."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Final, TypeAlias
+
+import msgspec
+import pytest
+from hypothesis import assume, event, given, strategies as st
+
+from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
+from registry.log import START, Position
+from registry.restore import (
+    Lineage,
+    depends_on_lineage,
+    event_of,
+    lineage_of,
+    newest,
+    restated,
+    with_mac,
+)
+from registry.state import Live, Quarantined, Removed, Tenant, evolve
+
+NOON: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def at(minute: int) -> datetime:
+    return NOON + timedelta(minutes=minute)
+
+
+def live(event_id: str, version: int, minute: int) -> Live:
+    return Live(
+        tenant="acme",
+        version=version,
+        position=Position(version + 1, f"{version + 1}-0"),
+        event_id=event_id,
+        command_id=f"command of {event_id}",
+        digest="one:0d",
+        changed_at=at(minute),
+        changed_by="ann",
+        config=TenantConfig(host=event_id, database="app", user="reader"),
+        secret=None,
+    )
+
+
+def gone(event_id: str, version: int, minute: int) -> Removed:
+    return Removed(
+        tenant="acme",
+        version=version,
+        position=Position(version + 1, f"{version + 1}-0"),
+        event_id=event_id,
+        command_id=f"command of {event_id}",
+        digest="one:0d",
+        changed_at=at(minute),
+        changed_by="ben",
+    )
+
+
+ASIDE: Final = Quarantined(tenant="acme", version=9, position=Position(9, "9-0"), event_id="aside", reason="newer")
+
+NOTHING: Final = None
+HELD: Final = "what is held, as it is"
+HELD_ANEW: Final = "what is held, as a version and an event that nobody had"
+CURRENT_ANEW: Final = "what the log has, as a version and an event that nobody had"
+
+
+# What is held is version 3 of 12:03 in every row; the log has what the row says.
+@pytest.mark.parametrize(
+    ("held", "current", "lineage", "said"),
+    [
+        pytest.param(live("h", 3, 3), None, Lineage.UNAWARE, HELD, id="a live tenant that the log does not know"),
+        pytest.param(gone("h", 3, 3), None, Lineage.UNAWARE, HELD, id="a removal that the log does not know"),
+        pytest.param(live("h", 3, 3), live("h", 3, 3), Lineage.UNAWARE, NOTHING, id="the same event, live"),
+        pytest.param(gone("h", 3, 3), gone("h", 3, 3), Lineage.UNAWARE, NOTHING, id="the same event, a removal"),
+        pytest.param(live("h", 3, 3), live("c", 2, 2), Lineage.UNAWARE, HELD, id="live, before a lost change"),
+        pytest.param(gone("h", 3, 3), live("c", 2, 2), Lineage.UNAWARE, HELD, id="live, before a lost removal"),
+        pytest.param(live("h", 3, 3), gone("c", 2, 2), Lineage.UNAWARE, HELD, id="removed, before it came back"),
+        pytest.param(live("h", 3, 3), live("c", 4, 4), Lineage.UNAWARE, NOTHING, id="changed since"),
+        pytest.param(live("h", 3, 3), gone("c", 4, 4), Lineage.UNAWARE, NOTHING, id="removed since"),
+        pytest.param(gone("h", 3, 3), gone("c", 4, 4), Lineage.UNAWARE, NOTHING, id="removed once more since"),
+        pytest.param(live("h", 3, 3), live("c", 1, 4), Lineage.UNAWARE, CURRENT_ANEW, id="changed since, counted anew"),
+        pytest.param(live("h", 3, 3), gone("c", 1, 4), Lineage.UNAWARE, CURRENT_ANEW, id="removed since, counted anew"),
+        pytest.param(live("h", 3, 3), live("c", 3, 2), Lineage.UNAWARE, HELD_ANEW, id="another of the same version"),
+        pytest.param(live("h", 3, 3), live("c", 5, 2), Lineage.UNAWARE, HELD_ANEW, id="another of a higher version"),
+        pytest.param(gone("h", 3, 3), gone("c", 5, 2), Lineage.UNAWARE, HELD_ANEW, id="an older removal counts higher"),
+        pytest.param(gone("h", 3, 3), live("c", 4, 4), Lineage.INCLUDED, NOTHING, id="registered after that removal"),
+        pytest.param(gone("h", 3, 3), live("c", 4, 4), Lineage.ANEW, NOTHING, id="registered anew, counted on"),
+        pytest.param(gone("h", 3, 3), live("c", 1, 4), Lineage.ANEW, CURRENT_ANEW, id="registered anew, from one"),
+        pytest.param(gone("h", 3, 3), live("c", 4, 4), Lineage.UNAWARE, HELD_ANEW, id="changed without knowing of it"),
+        pytest.param(
+            gone("h", 3, 3), live("c", 2, 4), Lineage.UNAWARE, HELD, id="changed without knowing, fewer times"
+        ),
+        pytest.param(ASIDE, None, Lineage.UNAWARE, NOTHING, id="cannot be read here"),
+        pytest.param(ASIDE, live("c", 2, 2), Lineage.UNAWARE, NOTHING, id="cannot be read here, can be in the log"),
+        pytest.param(live("h", 3, 3), ASIDE, Lineage.UNAWARE, NOTHING, id="cannot be read in the log"),
+        pytest.param(gone("h", 3, 3), ASIDE, Lineage.UNAWARE, NOTHING, id="removed, cannot be read in the log"),
+    ],
+)
+def test_what_is_said_of_a_tenant(held: Tenant, current: Tenant | None, lineage: Lineage, said: str | None) -> None:
+    told = restated(held, current, lineage, "new")
+
+    if said is None:
+        assert told is None
+        return
+    chosen = current if said == CURRENT_ANEW else held
+    assert isinstance(chosen, Live | Removed)
+    expected = msgspec.structs.replace(chosen, position=START)
+    if said != HELD:
+        assert current is not None
+        expected = msgspec.structs.replace(
+            expected,
+            version=max(held.version, current.version) + 1,
+            event_id="new",
+            command_id="new",
+            changed_at=max(each.changed_at for each in (held, current) if isinstance(each, Live | Removed)),
+        )
+    assert told == expected
+
+
+STATES: Final[Sequence[Tenant | None]] = (
+    None,
+    ASIDE,
+    *(make(name, version, minute) for make in (live, gone) for name in "xy" for version in (1, 2) for minute in (1, 2)),
+)
+
+
+@pytest.mark.parametrize(("held", "current", "lineage"), list(product(STATES[1:], STATES, Lineage)))
+def test_of_any_two_states_what_is_said_may_come_next_and_is_not_said_again(
+    held: Tenant, current: Tenant | None, lineage: Lineage
+) -> None:
+    said = restated(held, current, lineage, "new")
+    if said is None:
+        return
+
+    after = evolve(current, event_of(said, current), Position(99, "99-0"))
+
+    assert current is None or after.version > current.version
+    assert after.version >= held.version
+    assert isinstance(after, Live) == isinstance(said, Live)
+    assert restated(held, after, lineage_of_held(held, [event_of(said, current)]), "newer") is None
+
+
+@pytest.mark.parametrize(("one", "other"), list(product(STATES, STATES)))
+def test_the_newest_of_two_states_is_one_of_them_and_never_one_that_cannot_be_read_if_the_other_can(
+    one: Tenant | None, other: Tenant | None
+) -> None:
+    chosen = newest(one, other)
+
+    assert chosen in (one, other)
+    if one is not None or other is not None:
+        assert chosen is not None
+    if isinstance(chosen, Quarantined):
+        assert not isinstance(one, Live | Removed)
+        assert not isinstance(other, Live | Removed)
+    for each in (one, other):
+        if isinstance(chosen, Live | Removed) and isinstance(each, Live | Removed):
+            assert (chosen.changed_at, chosen.version) >= (each.changed_at, each.version)
+
+
+@pytest.mark.parametrize(
+    ("held", "current", "depends"),
+    [
+        (gone("h", 3, 3), live("c", 4, 4), True),
+        (gone("h", 3, 3), live("c", 4, 3), False),
+        (gone("h", 3, 3), live("h", 3, 4), False),
+        (gone("h", 3, 3), gone("c", 4, 4), False),
+        (gone("h", 3, 3), None, False),
+        (gone("h", 3, 3), ASIDE, False),
+        (live("h", 3, 3), live("c", 4, 4), False),
+        (ASIDE, live("c", 4, 4), False),
+    ],
+)
+def test_only_a_removal_that_meets_a_newer_live_tenant_asks_how_that_came_about(
+    held: Tenant, current: Tenant | None, *, depends: bool
+) -> None:
+    assert depends_on_lineage(held, current) is depends
+
+
+def registration(event_id: str, version: int, minute: int, previous: str | None = "1-0") -> TenantRegistered:
+    return TenantRegistered(
+        event_id=event_id,
+        time=at(minute),
+        actor="ann",
+        tenant="acme",
+        version=version,
+        command_id=f"command of {event_id}",
+        digest="one:0d",
+        previous=previous,
+        config=TenantConfig(host=event_id, database="app", user="reader"),
+    )
+
+
+def removal(event_id: str, version: int, minute: int) -> TenantRemoved:
+    return TenantRemoved(
+        event_id=event_id,
+        time=at(minute),
+        actor="ben",
+        tenant="acme",
+        version=version,
+        command_id=f"command of {event_id}",
+        digest="one:0d",
+        previous="1-0",
+    )
+
+
+def restatement(event_id: str, version: int, minute: int) -> TenantRestated:
+    return event_of(live(event_id, version, minute), live("before", 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("events_back", "lineage"),
+    [
+        pytest.param([], Lineage.UNAWARE, id="nothing is known"),
+        pytest.param([registration("c", 2, 4), registration("b", 1, 2, None)], Lineage.UNAWARE, id="only changed"),
+        pytest.param([registration("c", 4, 4), removal("h", 3, 3)], Lineage.INCLUDED, id="after that very removal"),
+        pytest.param(
+            [registration("c", 4, 5), registration("b", 3, 4), removal("h", 3, 3)], Lineage.INCLUDED, id="far"
+        ),
+        pytest.param([registration("c", 3, 5), removal("r", 2, 4)], Lineage.ANEW, id="after a later removal"),
+        pytest.param([registration("c", 1, 4, None)], Lineage.ANEW, id="as if it had never been"),
+        pytest.param([registration("c", 2, 4), removal("r", 1, 2)], Lineage.UNAWARE, id="after an earlier removal"),
+        pytest.param([registration("c", 2, 4), removal("r", 1, 3)], Lineage.UNAWARE, id="after one of the same time"),
+        pytest.param([restatement("c", 4, 4)], Lineage.ANEW, id="said again by who had read on"),
+        pytest.param([restatement("c", 3, 4)], Lineage.UNAWARE, id="said again by who had not read as far"),
+    ],
+)
+def test_how_a_live_tenant_came_about_is_told_by_its_events(
+    events_back: Sequence[TenantEvent], lineage: Lineage
+) -> None:
+    assert lineage_of(gone("h", 3, 3), events_back) is lineage
+
+
+def test_the_event_says_everything_of_before_and_goes_on_behind_what_the_log_has() -> None:
+    said, current = msgspec.structs.replace(live("h", 3, 3), position=START), live("c", 2, 2)
+
+    told = event_of(said, current)
+
+    assert told.previous == current.position.entry
+    assert event_of(said, None).previous is None
+    assert evolve(current, told, Position(9, "9-0")) == msgspec.structs.replace(said, position=Position(9, "9-0"))
+    lost = msgspec.structs.replace(gone("h", 3, 3), position=START)
+    assert evolve(None, event_of(lost, None), START) == lost
+
+
+def test_the_tenant_as_the_signed_event_leaves_it_has_the_events_code() -> None:
+    said = msgspec.structs.replace(live("h", 3, 3), mac="of the lost log")
+    unsigned = event_of(said, None)
+
+    assert with_mac(said, unsigned).mac is None
+    assert with_mac(said, msgspec.structs.replace(unsigned, mac="one:00")).mac == "one:00"
+
+
+Steps: TypeAlias = list[tuple[bool, int]]
+"""What happens to the tenant one after the other: whether it is removed, if it is live, and how long after."""
+
+steps: Final = st.lists(st.tuples(st.booleans(), st.integers(1, 5)), max_size=4)
+
+
+class History:
+    """The events of one tenant in one log."""
+
+    def __init__(self, events: Sequence[TenantEvent] = ()) -> None:
+        self.events: list[TenantEvent] = []
+        self.states: list[Tenant] = []
+        for each in events:
+            self.add(each)
+
+    @property
+    def state(self) -> Tenant | None:
+        return self.states[-1] if self.states else None
+
+    def add(self, fact: TenantEvent) -> None:
+        seq = len(self.events) + 2
+        self.states.append(evolve(self.state, fact, Position(seq, f"{seq}-0")))
+        self.events.append(fact)
+
+    def live_through(self, done: Steps, name: str, minute: int) -> int:
+        """Let it happen; return when the last of it did. Two logs of another name have nothing at the same time."""
+        for removes, later in done:
+            minute += 10 * later
+            version = self.state.version + 1 if self.state else 1
+            event_id, when = f"{name}{version}", minute + len(name)
+            if removes and isinstance(self.state, Live):
+                self.add(removal(event_id, version, when))
+            else:
+                previous = self.state.position.entry if self.state else None
+                self.add(registration(event_id, version, when, previous))
+        return minute
+
+    def is_told(self, held: Tenant, new_id: str) -> bool:
+        """Say again what is held; return whether there was anything to say."""
+        said = restated(held, self.state, lineage_of_held(held, self.events[::-1]), new_id)
+        if said is not None:
+            self.add(event_of(said, self.state))
+        return said is not None
+
+    def is_settled_by(self, survivors: Sequence[Tenant]) -> None:
+        """Let each survivor in turn say again what it holds, until none has anything to say."""
+        for round_ in range(4):
+            said = [self.is_told(held, f"new {round_} {number}") for number, held in enumerate(survivors)]
+            if not any(said):
+                return
+        raise AssertionError("they go on saying things again")
+
+
+def lineage_of_held(held: Tenant, events_back: Sequence[TenantEvent]) -> Lineage:
+    return lineage_of(held, events_back) if isinstance(held, Removed) else Lineage.UNAWARE
+
+
+class Loss(msgspec.Struct):
+    """A log that lost what came behind its beginning, went on, and two survivors of what was lost.
+
+    Attributes:
+        kept: How many events the log has kept.
+        log: The log as it is now.
+        one, other: What two replicas hold; `other` had read everything.
+    """
+
+    kept: int
+    log: History
+    one: Tenant
+    other: Tenant
+
+    @property
+    def since(self) -> list[TenantEvent]:
+        return self.log.events[self.kept :]
+
+
+@st.composite
+def losses(draw: st.DrawFn) -> Loss:
+    lost = History()
+    lost.live_through(draw(steps.filter(bool)), "lost", 0)
+    kept = draw(st.integers(0, len(lost.events) - 1))
+    log = History(lost.events[:kept])
+    begun = draw(st.integers(0, 10)) * 10
+    before = max([0, *((each.time - NOON) // timedelta(minutes=1) for each in log.events)])
+    log.live_through(draw(steps), "now", max(begun, before - before % 10))
+    one = draw(st.sampled_from(lost.states))
+    return Loss(kept, log, one, lost.states[-1])
+
+
+@given(losses())
+def test_whatever_was_lost_a_version_never_goes_back_and_the_survivors_come_to_an_end(loss: Loss) -> None:
+    log, before = loss.log, len(loss.log.events)
+
+    log.is_settled_by([loss.one, loss.other])  # `evolve` refuses a version that goes back
+
+    assert log.state is not None
+    assert log.state.version >= max(loss.one.version, loss.other.version)
+    event(f"{len(log.events) - before} said")
+
+
+@given(losses())
+def test_no_version_and_no_event_stands_for_two_contents(loss: Loss) -> None:
+    meant: dict[int, object] = {state.version: _content(state) for state in (loss.one, loss.other)}
+    known = {state.event_id: _content(state) for state in (loss.one, loss.other)}
+    said = len(loss.log.events)
+
+    loss.log.is_settled_by([loss.one, loss.other])
+
+    for state in loss.log.states[said:]:
+        assert known.setdefault(state.event_id, _content(state)) == _content(state)
+    last = loss.log.state
+    assert last is not None
+    assert meant.setdefault(last.version, _content(last)) == _content(last)
+
+
+@given(losses())
+def test_the_survivors_end_in_the_same_state_whoever_is_first(loss: Loss) -> None:
+    # One has read a removal, the other also that the tenant came back, and the log changed it knowing of neither: there
+    # the first decides.
+    assume(not (loss.since and isinstance(loss.one, Removed) and isinstance(loss.other, Live)))
+    other_way = History(loss.log.events)
+
+    loss.log.is_settled_by([loss.one, loss.other])
+    other_way.is_settled_by([loss.other, loss.one])
+
+    assert _content(other_way.state) == _content(loss.log.state)
+
+
+@given(losses())
+def test_what_was_acknowledged_last_holds_where_nothing_has_happened_since(loss: Loss) -> None:
+    assume(not loss.since)
+
+    loss.log.is_settled_by([loss.one, loss.other])
+
+    assert _content(loss.log.state) == _content(loss.other)
+    assert isinstance(loss.log.state, Live | Removed)
+    assert (loss.log.state.version, loss.log.state.event_id) == (loss.other.version, loss.other.event_id)
+
+
+@given(losses())
+def test_a_removal_is_not_undone_unless_the_tenant_was_registered_anew(loss: Loss) -> None:
+    assume(isinstance(loss.other, Removed))
+
+    loss.log.is_settled_by([loss.one, loss.other])
+
+    came_back = any(
+        isinstance(each, TenantRegistered) and (each.previous is None or isinstance(before, TenantRemoved))
+        for before, each in zip([None, *loss.log.events], loss.log.events, strict=False)
+        if each in loss.since
+    )
+    assert came_back or isinstance(loss.log.state, Removed)
+
+
+def _content(tenant: Tenant | None) -> object:
+    return (tenant.config, tenant.secret) if isinstance(tenant, Live) else type(tenant)
