@@ -145,6 +145,7 @@ class Compactor:
         return found[0].position if found and isinstance(found[0], Entry) else end
 
     async def _require_applied(self, first: Position) -> None:
+        behind: list[str] = []
         for pause in _PAUSES:
             await asyncio.sleep(pause)
             behind = _behind(await self._replicas.applied(), first)
