@@ -18,7 +18,10 @@ from registry.archive import Archive
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogCompacted
 from registry.log import Entry, Position, TenantLog, entry_order
+from registry.names import Names
+from registry.redis_client import RedisClient, Script
 
+_REPLICAS: Final = Script("projections", "replicas.lua")
 _ROUNDS: Final = 16
 _PAUSES: Final = (0.0, 0.1, 0.4, 1.0)
 """Seconds before each look at the replicas: they tell of what they have applied a moment later."""
@@ -37,16 +40,18 @@ class Replicas(Protocol):
 class PublishedReplicas:
     """Reads what the replicas tell of themselves in Redis."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def __init__(self, redis: RedisClient, names: Names) -> None:
+        self._redis = redis
+        self._key = names.replicas
 
     async def applied(self) -> Mapping[str, Position | None]:
         """See `Replicas.applied`."""
-        now, live = await self._archive.now(), dict[str, Position | None]()
-        for name, text in (await self._archive.replicas()).items():
+        (seconds, microseconds), flat = await self._redis.script(_REPLICAS, [self._key], [])
+        now, live = int(seconds) * 1000 + int(microseconds) // 1000, dict[str, Position | None]()
+        for name, text in zip(flat[::2], flat[1::2], strict=True):
             told = read_line(text, now)
             if told and told.live:  # one that comes back later reads heads and keys
-                live[name] = told.whereabouts.position if told.whereabouts.linked else None
+                live[name.decode(errors="replace")] = told.whereabouts.position if told.whereabouts.linked else None
         return live
 
 

@@ -1,6 +1,6 @@
 """What the commands on the whole log need of Redis besides the log: everything at one instant, and putting it back."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -104,11 +104,6 @@ class Archive:
         """Return Redis's clock, which the entries' ids are made of, in milliseconds."""
         seconds, microseconds = await self._redis.run("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
-
-    async def replicas(self) -> Mapping[str, bytes]:
-        """Return what the replicas tell of themselves, by name."""
-        told = await self._redis.run("HGETALL", self._names.replicas)
-        return {name.decode(errors="replace"): text for name, text in _items(told)}
 
     async def require_trim(self) -> None:
         """Raise `RegistryUnavailable` if this Redis user may not take entries out; takes none."""

@@ -154,7 +154,7 @@ async def _compact(access: LogAccess, options: argparse.Namespace) -> None:
     compactor = Compactor(
         access.log,
         access.archive,
-        PublishedReplicas(access.archive),
+        PublishedReplicas(access.redis, access.names),
         actor=f"cli:{user()}",
         now=_now,
         new_id=lambda: uuid.uuid4().hex,

@@ -183,7 +183,7 @@ def compactor(access: LogAccess) -> Compactor:
     return Compactor(
         access.log,
         access.archive,
-        PublishedReplicas(access.archive),
+        PublishedReplicas(access.redis, access.names),
         actor="ann",
         now=lambda: datetime.now(UTC),
         new_id=lambda: "compaction",
