@@ -26,6 +26,9 @@ test: $(VENV)/.dev ## run every test against real servers
 unit: $(VENV)/.dev ## run the unit tests alone, with branch coverage of the pure files
 	$(BIN)/pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
 
+chaos: $(VENV)/.dev ## break replicas and Redis at random and check every guarantee (SECONDS=60 SEED=one of yours)
+	@$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
 check: $(VENV)/.dev ## lint, format, types, import contract: what CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,7 +50,7 @@ lock: $(UV) ## resolve the exact versions anew (names, versions and hashes; no a
 	$(COMPILE) --extra embedded --group dev -o requirements/dev.lock
 
 clean: ## remove what make made (the data in .mcp-postgres stays)
-	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
+	rm -rf $(VENV) .uv .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
 
 .uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -68,4 +71,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit check figures fix lock clean
+.PHONY: help run setup test unit chaos check figures fix lock clean

@@ -7,6 +7,7 @@ what it holds.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
@@ -233,7 +234,7 @@ class Follower:
         if end is None:
             await self._resynchronise(Finding.LOG_GONE)
             return self.position
-        if end.seq == 1:
+        if end.seq == 1 and not self._tries:
             self._logger.warning(
                 "the log is new and empty; if there were tenants, keep the replicas running that still know them"
             )
@@ -282,7 +283,10 @@ class Follower:
         if missing:
             self._enter(Phase.RESTORING, f"The log does not say what is known of {len(missing)} tenants.")
             live, removed = await self._restorer.restore(held.values(), rebuilt.directory, self._directory, finding)
-            self._logger.info("log restored", finding=finding, live=live, removed=removed)
+            epoch = rebuilt.directory.epoch
+            self._logger.info(
+                "log restored", finding=finding, live=live, removed=removed, epoch=epoch.name if epoch else None
+            )
 
     async def _become(self, directory: Directory) -> None:
         for tenant in self._directory.become(directory):
@@ -341,6 +345,8 @@ class Follower:
         return self._freshness.verdict(boottime(), cut_off=self._standing.phase is Phase.CUT_OFF)
 
     def _tell_applied(self, before: Position, tenant: Tenant | None) -> None:
+        if not self._logger.is_enabled_for(logging.DEBUG):
+            return  # what it would say costs more than to apply the entry
         self._logger.debug(
             "applied",
             position=str(self.position),

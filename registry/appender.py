@@ -40,19 +40,20 @@ class Appender:
         self._count(outcome)
         if tries > 1 and isinstance(outcome, Conflict) and outcome.head:
             # The first try may have been appended and overtaken: then the head tells of the other's command alone.
-            found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected)
+            # Invariant: all behind what it was decided on are looked at, or one command may be carried out twice.
+            found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected, most=None)
             return Appended(found.position) if found else outcome
         return outcome
 
-    async def find(self, command_id: str, last: Position, after: int) -> Recorded | None:
+    async def find(self, command_id: str, last: Position, after: int, most: int | None = REMEMBERED) -> Recorded | None:
         """Look for a command among a tenant's events, from its `last` back to the one behind entry number `after`.
 
-        Looks at no more than `REMEMBERED` of them, and not past one that cannot be read. Raises `RegistryUnavailable`.
+        Looks at `most` of them, and not past one that cannot be read. Raises `RegistryUnavailable`.
         """
         looked_at = 0
         with contextlib.suppress(CorruptEntry):
             async for recorded in events_back(self._log, last.entry):
-                if recorded.position.seq <= after or looked_at == REMEMBERED:
+                if recorded.position.seq <= after or looked_at == most:
                     return None
                 if recorded.event.command_id == command_id:
                     return recorded

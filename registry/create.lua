@@ -8,9 +8,23 @@ if problem then return problem end
 if seq then
   return {'end', string.format('%d', seq), entry}
 end
-if ARGV[4] ~= '1' and redis.call('EXISTS', KEYS[2]) == 1 then
+
+local heads = redis.call('HVALS', KEYS[2])
+if ARGV[4] ~= '1' and #heads > 0 then
   return {'gone'}
 end
-local first = redis.call('XADD', KEYS[1], '*', 'type', ARGV[1], 'seq', '1', 'prev', '0-0', 'data', ARGV[2])
+
+-- Invariant: a new log's entries have higher ids than all that is left of the one before, or what is left would pass for
+-- its own. A clock may stand, or go back.
+local last = 0
+for _, head in ipairs(heads) do
+  local milliseconds = tonumber(string.match(head, '^%d+|(%d+)-') or 0)
+  if milliseconds > last then last = milliseconds end
+end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local id = now > last and '*' or string.format('%.0f-1', last + 1)
+
+local first = redis.call('XADD', KEYS[1], id, 'type', ARGV[1], 'seq', '1', 'prev', '0-0', 'data', ARGV[2])
 redis.call('SET', KEYS[3], ARGV[3] .. '|' .. first .. '|' .. first)
 return {'end', '1', first}

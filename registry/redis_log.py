@@ -30,7 +30,7 @@ from registry.redis_client import RedisClient, Script, Word
 _APPEND: Final = Script("registry", "end.lua", "append.lua")
 _CREATE: Final = Script("registry", "end.lua", "create.lua")
 _NOTE: Final = Script("registry", "end.lua", "note.lua")
-_MEND_HEAD: Final = Script("registry", "mend_head.lua")
+_MEND_HEAD: Final = Script("registry", "end.lua", "mend_head.lua")
 
 
 class RedisLog:

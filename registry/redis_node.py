@@ -104,6 +104,11 @@ class Node:
         asked = task.cancelling() if task else 0
         try:
             return await self._interruptible(work)
+        except RuntimeError as error:
+            # uvloop's word for writing to a connection that was reset just now, where asyncio's is an OSError.
+            if "handler is closed" in str(error):
+                raise RedisConnectionError("the connection is closed") from error
+            raise
         finally:
             if task and task.cancelling() > asked:
                 raise asyncio.CancelledError

@@ -7,7 +7,7 @@ from shutil import which
 import pytest
 
 from registry.errors import CommandRefused
-from registry.redis_client import RedisClient, Script
+from registry.redis_client import RedisClient, Script, Word
 
 
 @pytest.fixture(params=["redis", "sentinel", "cluster", *(["redis-server"] if which("redis-server") else [])])
@@ -97,8 +97,26 @@ async def test_a_script_is_known_everywhere_and_sent_again_where_it_was_forgotte
     script = Script("projections", "materialise.lua")
     for round_ in range(2):
         for tenant in range(20):
-            assert await commands.script(script, [f"t{tenant}", f"{{t{tenant}}}f"], [round_, "document", 1000]) == 1
+            assert (
+                await commands.script(script, [f"t{tenant}", f"{{t{tenant}}}f"], ["1-0", round_, "document", 1000]) == 1
+            )
         await commands.on_every_primary("SCRIPT FLUSH")
+
+
+async def test_a_script_that_is_run_many_times_is_known_everywhere_too(commands: RedisClient) -> None:
+    script = Script("projections", "materialise.lua")
+    calls: list[tuple[list[str], list[Word]]] = [
+        ([f"t{number}", f"{{t{number}}}f"], ["1-0", number, f"document {number}", 1000]) for number in range(40)
+    ]
+
+    for _ in range(2):
+        assert await commands.scripts(script, calls) == [1] * 40
+        await commands.on_every_primary("SCRIPT FLUSH")
+
+    assert await commands.get_many([f"t{number}" for number in range(40)]) == [
+        f"document {number}".encode() for number in range(40)
+    ]
+    assert await commands.scripts(script, []) == []
 
 
 async def test_who_finds_all_connections_busy_waits_and_is_not_refused(narrow: RedisClient) -> None:

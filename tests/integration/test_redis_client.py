@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from registry.errors import RegistryUnavailable
 from registry.redis_client import RedisClient
@@ -98,3 +99,23 @@ async def test_a_primary_that_becomes_a_replica_refuses_as_what_may_pass(
         await redis.run("REPLICAOF", "NO", "ONE")
 
     assert await redis.run("SET", "a", "1")
+
+
+def test_a_connection_that_was_reset_just_before_a_command_is_redis_being_away_on_the_servers_loop_too(
+    redis_url: str,
+) -> None:
+    async def reset_and_ask() -> None:
+        client = RedisClient.from_url(redis_url, connections=1)
+        try:
+            await client.run("PING")
+            node = await client._servers.node_of(None)
+            (connection,) = node._pool._available_connections
+            assert connection._writer is not None
+            connection._writer.transport.abort()
+            with pytest.raises(RegistryUnavailable):
+                await client.run("PING")
+            assert await client.run("PING")
+        finally:
+            await client.close()
+
+    uvloop.run(reset_and_ask())  # what `serve` runs on, and it says so in another way than asyncio's own

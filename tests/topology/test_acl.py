@@ -72,7 +72,7 @@ async def test_the_servers_user_adopts_registers_replaces_removes_and_mends(
     server.run("DEL", NAMES.tenant("old"))
     c = await open_on(service)
 
-    assert server.run("EXISTS", NAMES.tenant("old")) == 1
+    await eventually(lambda: server.run("EXISTS", NAMES.tenant("old")) == 1)
     assert c.follower.status.phase is Phase.FOLLOWING
     assert server.run("ACL", "LOG") == []
 

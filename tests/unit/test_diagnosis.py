@@ -4,7 +4,7 @@ import pytest
 
 from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
-from registry.log import Foreign, Position
+from registry.log import Epoch, Foreign, Position
 from tests.folding import World
 
 
@@ -178,7 +178,7 @@ async def test_a_new_epoch_of_the_same_log_is_no_other_log(world: World) -> None
     held = world.survivor()
     end = await world.log.end()
     assert end is not None
-    assert await world.log.note(end, "log_restored.v1", b"{}", "second")
+    assert await world.log.note(end, "log_restored.v1", b"{}", opens=Epoch("second", "0-0", "1-0"))
 
     assert await found(world, held) is Finding.CAUGHT_UP
 

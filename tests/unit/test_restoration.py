@@ -19,7 +19,7 @@ from registry import codec
 from registry.chain import events_back
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogRestored, TenantRestated
-from registry.log import Entry, Outcome, Position, Proposal
+from registry.log import Entry, Epoch, Head, Outcome, Position, Proposal
 from registry.memory_log import MemoryLog
 from registry.restore import newest
 from registry.secrets import MasterKeys, Secret, new_master_key
@@ -42,9 +42,9 @@ class FrailLog(MemoryLog):
         self.calls_left: float = float("inf")
         self.dies_after = False
 
-    async def note(self, after: Position, type: str, data: bytes, epoch: str | None) -> Position | None:  # noqa: A002 - the field's name in the log
+    async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log
         self._die(early=True)
-        added = await super().note(after, type, data, epoch)
+        added = await super().note(after, type, data, opens=opens)
         self._die(early=False)
         return added
 
@@ -87,7 +87,7 @@ class Survivor:
         """Do what a follower does that has found its log gone or replaced; return what was said."""
         async with asyncio.timeout(20):
             if await self.world.log.end() is None:
-                await self.restorer.begin_anew()
+                await self.restorer.begin(anew=True)
             rebuilt = await Rebuilder(self.world.log, self.world).rebuild()
             held = {tenant.tenant: tenant for tenant in self.held.all()}
             for name, orphan in rebuilt.orphans.items():
@@ -435,3 +435,25 @@ def _lose_last(world: World) -> None:
         else:
             version = msgspec.structs.replace(head, position=tenant.position, version=tenant.version)
             log._heads[name] = version
+
+
+async def test_what_somebody_changes_between_the_look_and_the_append_is_looked_at_again(world: World) -> None:
+    survivor, log = Survivor(world, "one"), world.log
+    world.lose_everything()
+    original, changed = log.heads, False
+
+    async def meanwhile(tenants: Sequence[str]) -> Sequence[Head | None]:
+        nonlocal changed
+        if not changed:
+            changed = True
+            await world.catch_up()
+            world.it_is(5000)
+            await world.register("a", host="meanwhile")
+        return await original(tenants)
+
+    log.heads = meanwhile  # type: ignore[method-assign]  # somebody is faster
+    await survivor.restore()
+
+    tenant = (await folded(world)).tenant("a")
+    assert isinstance(tenant, Live)
+    assert tenant.config.host == "meanwhile"

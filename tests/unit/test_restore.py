@@ -9,17 +9,9 @@ import msgspec
 import pytest
 from hypothesis import assume, event, given, strategies as st
 
-from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
+from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
 from registry.log import START, Position
-from registry.restore import (
-    Lineage,
-    depends_on_lineage,
-    event_of,
-    lineage_of,
-    newest,
-    restated,
-    with_mac,
-)
+from registry.restore import event_of, newest, restated, with_mac
 from registry.state import Live, Quarantined, Removed, Tenant, evolve
 
 NOON: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -29,7 +21,7 @@ def at(minute: int) -> datetime:
     return NOON + timedelta(minutes=minute)
 
 
-def live(event_id: str, version: int, minute: int) -> Live:
+def live(event_id: str, version: int, minute: int, *, born: int = 0) -> Live:
     return Live(
         tenant="acme",
         version=version,
@@ -39,6 +31,7 @@ def live(event_id: str, version: int, minute: int) -> Live:
         digest="one:0d",
         changed_at=at(minute),
         changed_by="ann",
+        born=at(born),
         config=TenantConfig(host=event_id, database="app", user="reader"),
         secret=None,
     )
@@ -65,40 +58,39 @@ HELD_ANEW: Final = "what is held, as a version and an event that nobody had"
 CURRENT_ANEW: Final = "what the log has, as a version and an event that nobody had"
 
 
-# What is held is version 3 of 12:03 in every row; the log has what the row says.
+# What is held is version 3 of 12:03 in every row; the log has what the row says. Tenants are born at noon.
 @pytest.mark.parametrize(
-    ("held", "current", "lineage", "said"),
+    ("held", "current", "said"),
     [
-        pytest.param(live("h", 3, 3), None, Lineage.UNAWARE, HELD, id="a live tenant that the log does not know"),
-        pytest.param(gone("h", 3, 3), None, Lineage.UNAWARE, HELD, id="a removal that the log does not know"),
-        pytest.param(live("h", 3, 3), live("h", 3, 3), Lineage.UNAWARE, NOTHING, id="the same event, live"),
-        pytest.param(gone("h", 3, 3), gone("h", 3, 3), Lineage.UNAWARE, NOTHING, id="the same event, a removal"),
-        pytest.param(live("h", 3, 3), live("c", 2, 2), Lineage.UNAWARE, HELD, id="live, before a lost change"),
-        pytest.param(gone("h", 3, 3), live("c", 2, 2), Lineage.UNAWARE, HELD, id="live, before a lost removal"),
-        pytest.param(live("h", 3, 3), gone("c", 2, 2), Lineage.UNAWARE, HELD, id="removed, before it came back"),
-        pytest.param(live("h", 3, 3), live("c", 4, 4), Lineage.UNAWARE, NOTHING, id="changed since"),
-        pytest.param(live("h", 3, 3), gone("c", 4, 4), Lineage.UNAWARE, NOTHING, id="removed since"),
-        pytest.param(gone("h", 3, 3), gone("c", 4, 4), Lineage.UNAWARE, NOTHING, id="removed once more since"),
-        pytest.param(live("h", 3, 3), live("c", 1, 4), Lineage.UNAWARE, CURRENT_ANEW, id="changed since, counted anew"),
-        pytest.param(live("h", 3, 3), gone("c", 1, 4), Lineage.UNAWARE, CURRENT_ANEW, id="removed since, counted anew"),
-        pytest.param(live("h", 3, 3), live("c", 3, 2), Lineage.UNAWARE, HELD_ANEW, id="another of the same version"),
-        pytest.param(live("h", 3, 3), live("c", 5, 2), Lineage.UNAWARE, HELD_ANEW, id="another of a higher version"),
-        pytest.param(gone("h", 3, 3), gone("c", 5, 2), Lineage.UNAWARE, HELD_ANEW, id="an older removal counts higher"),
-        pytest.param(gone("h", 3, 3), live("c", 4, 4), Lineage.INCLUDED, NOTHING, id="registered after that removal"),
-        pytest.param(gone("h", 3, 3), live("c", 4, 4), Lineage.ANEW, NOTHING, id="registered anew, counted on"),
-        pytest.param(gone("h", 3, 3), live("c", 1, 4), Lineage.ANEW, CURRENT_ANEW, id="registered anew, from one"),
-        pytest.param(gone("h", 3, 3), live("c", 4, 4), Lineage.UNAWARE, HELD_ANEW, id="changed without knowing of it"),
-        pytest.param(
-            gone("h", 3, 3), live("c", 2, 4), Lineage.UNAWARE, HELD, id="changed without knowing, fewer times"
-        ),
-        pytest.param(ASIDE, None, Lineage.UNAWARE, NOTHING, id="cannot be read here"),
-        pytest.param(ASIDE, live("c", 2, 2), Lineage.UNAWARE, NOTHING, id="cannot be read here, can be in the log"),
-        pytest.param(live("h", 3, 3), ASIDE, Lineage.UNAWARE, NOTHING, id="cannot be read in the log"),
-        pytest.param(gone("h", 3, 3), ASIDE, Lineage.UNAWARE, NOTHING, id="removed, cannot be read in the log"),
+        pytest.param(live("h", 3, 3), None, HELD, id="a live tenant that the log does not know"),
+        pytest.param(gone("h", 3, 3), None, HELD, id="a removal that the log does not know"),
+        pytest.param(live("h", 3, 3), live("h", 3, 3), NOTHING, id="the same event, live"),
+        pytest.param(gone("h", 3, 3), gone("h", 3, 3), NOTHING, id="the same event, a removal"),
+        pytest.param(live("h", 3, 3), live("c", 2, 2), HELD, id="live, before a lost change"),
+        pytest.param(gone("h", 3, 3), live("c", 2, 2), HELD, id="live, before a lost removal"),
+        pytest.param(live("h", 3, 3, born=3), gone("c", 2, 2), HELD, id="removed, before it came back"),
+        pytest.param(live("h", 3, 3), gone("c", 2, 2), CURRENT_ANEW, id="removed, and changed by who did not know"),
+        pytest.param(live("h", 3, 3), live("c", 4, 4), NOTHING, id="changed since"),
+        pytest.param(live("h", 3, 3), gone("c", 4, 4), NOTHING, id="removed since"),
+        pytest.param(gone("h", 3, 3), gone("c", 4, 4), NOTHING, id="removed once more since"),
+        pytest.param(live("h", 3, 3), live("c", 1, 4), CURRENT_ANEW, id="changed since, counted anew"),
+        pytest.param(live("h", 3, 3), gone("c", 1, 4), CURRENT_ANEW, id="removed since, counted anew"),
+        pytest.param(live("h", 3, 3), live("c", 3, 2), HELD_ANEW, id="another of the same version"),
+        pytest.param(live("h", 3, 3), live("c", 5, 2), HELD_ANEW, id="another of a higher version"),
+        pytest.param(gone("h", 3, 3), gone("c", 5, 2), HELD_ANEW, id="an older removal counts higher"),
+        pytest.param(gone("h", 3, 3), live("c", 4, 4, born=4), NOTHING, id="registered anew, counted on"),
+        pytest.param(gone("h", 3, 3), live("c", 1, 4, born=4), CURRENT_ANEW, id="registered anew, from one"),
+        pytest.param(gone("h", 3, 3), live("c", 4, 4), HELD_ANEW, id="changed without knowing of it"),
+        pytest.param(gone("h", 3, 3), live("c", 2, 4), HELD, id="changed without knowing, fewer times"),
+        pytest.param(gone("h", 3, 3), live("c", 4, 4, born=3), HELD_ANEW, id="born in the moment of its removal"),
+        pytest.param(ASIDE, None, NOTHING, id="cannot be read here"),
+        pytest.param(ASIDE, live("c", 2, 2), NOTHING, id="cannot be read here, can be in the log"),
+        pytest.param(live("h", 3, 3), ASIDE, NOTHING, id="cannot be read in the log"),
+        pytest.param(gone("h", 3, 3), ASIDE, NOTHING, id="removed, cannot be read in the log"),
     ],
 )
-def test_what_is_said_of_a_tenant(held: Tenant, current: Tenant | None, lineage: Lineage, said: str | None) -> None:
-    told = restated(held, current, lineage, "new")
+def test_what_is_said_of_a_tenant(held: Tenant, current: Tenant | None, said: str | None) -> None:
+    told = restated(held, current, "new")
 
     if said is None:
         assert told is None
@@ -113,7 +105,6 @@ def test_what_is_said_of_a_tenant(held: Tenant, current: Tenant | None, lineage:
             version=max(held.version, current.version) + 1,
             event_id="new",
             command_id="new",
-            changed_at=max(each.changed_at for each in (held, current) if isinstance(each, Live | Removed)),
         )
     assert told == expected
 
@@ -121,15 +112,16 @@ def test_what_is_said_of_a_tenant(held: Tenant, current: Tenant | None, lineage:
 STATES: Final[Sequence[Tenant | None]] = (
     None,
     ASIDE,
-    *(make(name, version, minute) for make in (live, gone) for name in "xy" for version in (1, 2) for minute in (1, 2)),
+    *(live(name, version, at_, born=born) for name in "xy" for version in (1, 2) for at_ in (1, 2) for born in (0, 1)),
+    *(gone(name, version, at_) for name in "xy" for version in (1, 2) for at_ in (0, 1, 2)),
 )
 
 
-@pytest.mark.parametrize(("held", "current", "lineage"), list(product(STATES[1:], STATES, Lineage)))
+@pytest.mark.parametrize(("held", "current"), list(product(STATES[1:], STATES)))
 def test_of_any_two_states_what_is_said_may_come_next_and_is_not_said_again(
-    held: Tenant, current: Tenant | None, lineage: Lineage
+    held: Tenant, current: Tenant | None
 ) -> None:
-    said = restated(held, current, lineage, "new")
+    said = restated(held, current, "new")
     if said is None:
         return
 
@@ -138,7 +130,7 @@ def test_of_any_two_states_what_is_said_may_come_next_and_is_not_said_again(
     assert current is None or after.version > current.version
     assert after.version >= held.version
     assert isinstance(after, Live) == isinstance(said, Live)
-    assert restated(held, after, lineage_of_held(held, [event_of(said, current)]), "newer") is None
+    assert restated(held, after, "newer") is None
 
 
 @pytest.mark.parametrize(("one", "other"), list(product(STATES, STATES)))
@@ -154,27 +146,19 @@ def test_the_newest_of_two_states_is_one_of_them_and_never_one_that_cannot_be_re
         assert not isinstance(one, Live | Removed)
         assert not isinstance(other, Live | Removed)
     for each in (one, other):
-        if isinstance(chosen, Live | Removed) and isinstance(each, Live | Removed):
+        if isinstance(chosen, Live | Removed) and isinstance(each, Live | Removed) and type(chosen) is type(each):
             assert (chosen.changed_at, chosen.version) >= (each.changed_at, each.version)
 
 
 @pytest.mark.parametrize(
-    ("held", "current", "depends"),
-    [
-        (gone("h", 3, 3), live("c", 4, 4), True),
-        (gone("h", 3, 3), live("c", 4, 3), False),
-        (gone("h", 3, 3), live("h", 3, 4), False),
-        (gone("h", 3, 3), gone("c", 4, 4), False),
-        (gone("h", 3, 3), None, False),
-        (gone("h", 3, 3), ASIDE, False),
-        (live("h", 3, 3), live("c", 4, 4), False),
-        (ASIDE, live("c", 4, 4), False),
-    ],
+    ("born", "holds"),
+    [(2, gone("r", 2, 3)), (3, gone("r", 2, 3)), (4, live("l", 9, 9, born=4))],
+    ids=["before it", "in the same moment", "after it"],
 )
-def test_only_a_removal_that_meets_a_newer_live_tenant_asks_how_that_came_about(
-    held: Tenant, current: Tenant | None, *, depends: bool
-) -> None:
-    assert depends_on_lineage(held, current) is depends
+def test_a_removal_ends_every_life_that_began_before_it_however_long_that_went_on(born: int, holds: Tenant) -> None:
+    one, other = gone("r", 2, 3), live("l", 9, 9, born=born)
+
+    assert newest(one, other) == newest(other, one) == holds
 
 
 def registration(event_id: str, version: int, minute: int, previous: str | None = "1-0") -> TenantRegistered:
@@ -202,33 +186,6 @@ def removal(event_id: str, version: int, minute: int) -> TenantRemoved:
         digest="one:0d",
         previous="1-0",
     )
-
-
-def restatement(event_id: str, version: int, minute: int) -> TenantRestated:
-    return event_of(live(event_id, version, minute), live("before", 1, 1))
-
-
-@pytest.mark.parametrize(
-    ("events_back", "lineage"),
-    [
-        pytest.param([], Lineage.UNAWARE, id="nothing is known"),
-        pytest.param([registration("c", 2, 4), registration("b", 1, 2, None)], Lineage.UNAWARE, id="only changed"),
-        pytest.param([registration("c", 4, 4), removal("h", 3, 3)], Lineage.INCLUDED, id="after that very removal"),
-        pytest.param(
-            [registration("c", 4, 5), registration("b", 3, 4), removal("h", 3, 3)], Lineage.INCLUDED, id="far"
-        ),
-        pytest.param([registration("c", 3, 5), removal("r", 2, 4)], Lineage.ANEW, id="after a later removal"),
-        pytest.param([registration("c", 1, 4, None)], Lineage.ANEW, id="as if it had never been"),
-        pytest.param([registration("c", 2, 4), removal("r", 1, 2)], Lineage.UNAWARE, id="after an earlier removal"),
-        pytest.param([registration("c", 2, 4), removal("r", 1, 3)], Lineage.UNAWARE, id="after one of the same time"),
-        pytest.param([restatement("c", 4, 4)], Lineage.ANEW, id="said again by who had read on"),
-        pytest.param([restatement("c", 3, 4)], Lineage.UNAWARE, id="said again by who had not read as far"),
-    ],
-)
-def test_how_a_live_tenant_came_about_is_told_by_its_events(
-    events_back: Sequence[TenantEvent], lineage: Lineage
-) -> None:
-    assert lineage_of(gone("h", 3, 3), events_back) is lineage
 
 
 def test_the_event_says_everything_of_before_and_goes_on_behind_what_the_log_has() -> None:
@@ -290,7 +247,7 @@ class History:
 
     def is_told(self, held: Tenant, new_id: str) -> bool:
         """Say again what is held; return whether there was anything to say."""
-        said = restated(held, self.state, lineage_of_held(held, self.events[::-1]), new_id)
+        said = restated(held, self.state, new_id)
         if said is not None:
             self.add(event_of(said, self.state))
         return said is not None
@@ -302,10 +259,6 @@ class History:
             if not any(said):
                 return
         raise AssertionError("they go on saying things again")
-
-
-def lineage_of_held(held: Tenant, events_back: Sequence[TenantEvent]) -> Lineage:
-    return lineage_of(held, events_back) if isinstance(held, Removed) else Lineage.UNAWARE
 
 
 class Loss(msgspec.Struct):
@@ -368,9 +321,6 @@ def test_no_version_and_no_event_stands_for_two_contents(loss: Loss) -> None:
 
 @given(losses())
 def test_the_survivors_end_in_the_same_state_whoever_is_first(loss: Loss) -> None:
-    # One has read a removal, the other also that the tenant came back, and the log changed it knowing of neither: there
-    # the first decides.
-    assume(not (loss.since and isinstance(loss.one, Removed) and isinstance(loss.other, Live)))
     other_way = History(loss.log.events)
 
     loss.log.is_settled_by([loss.one, loss.other])
