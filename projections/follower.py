@@ -18,7 +18,7 @@ from projections.clock import boottime
 from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
 from projections.freshness import Freshness, Verdict, refusal
-from projections.phase import STUCK, Phase, Status, is_degraded
+from projections.phase import STUCK, OnLoss, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
@@ -51,7 +51,7 @@ class Follower:
         on_caught_up: Called each time the tail is about to begin, after a replay or a lost connection. May raise
             `SecretUnreadable` or `UnsafeRedis`: then this replica is of no use, and halts.
         restorer: Begins a log where there is none, knows what one has lost, and says it again.
-        restores: Whether it may; if not, the replica waits for an operator.
+        on_loss: Whether it may.
         freshness: How old what this replica holds may be; without one, it serves that for ever.
     """
 
@@ -64,7 +64,7 @@ class Follower:
         restorer: Restorer,
         on_change: OnChange,
         on_caught_up: OnCaughtUp,
-        restores: bool = True,
+        on_loss: OnLoss = OnLoss.RESTORE,
         freshness: Freshness | None = None,
     ) -> None:
         self._log = log
@@ -73,7 +73,8 @@ class Follower:
         self._on_caught_up = on_caught_up
         self._rebuilder = rebuilder
         self._restorer = restorer
-        self._restores = restores
+        self._on_loss = on_loss
+        self._restores = on_loss is OnLoss.RESTORE
         self._freshness = freshness or Freshness(math.inf, math.inf)
         self._tries = 0
         self._doubts = False
@@ -214,6 +215,8 @@ class Follower:
 
         The end is fixed before, so that steady writers do not keep us from being ready.
         """
+        if self._on_loss is OnLoss.HALT:
+            self._restores = await self._log.may_restore()
         asked = boottime()
         end = await (self._begin() if self.position == START else self._look())
         while self.position.seq < end.seq:

@@ -20,6 +20,16 @@ class Phase(enum.StrEnum):
     HALTED = "halted"
 
 
+class OnLoss(enum.StrEnum):
+    """What a replica does when the log has lost something that it holds."""
+
+    RESTORE = "restore"
+    HALT = "halt"
+    """It waits until an operator has put the log back, or lets it restore."""
+    LOOK_ON = "look_on"
+    """It only looks, and changes nothing whatever anybody says."""
+
+
 STUCK: Final = frozenset({Phase.DIVERGED, Phase.HALTED})
 """Phases in which nothing more is folded until somebody mends something: there is nothing to wait for."""
 _UNREAD: Final = frozenset({Phase.CONNECTING, Phase.REPLAYING})

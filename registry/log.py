@@ -249,5 +249,8 @@ class TenantLog(Protocol):
     async def mark_epoch(self, epoch: Epoch) -> None:
         """Note which log this is, where that is not noted."""
 
+    async def may_restore(self) -> bool:
+        """Whether an operator has said that replicas which wait for one may restore the log."""
+
     async def data_keys(self, tenants: Sequence[str]) -> Sequence[str | None]:
         """Return the wrapped data key of each tenant, in order; None where there is none."""

@@ -40,6 +40,7 @@ class MemoryLog:
         self._heads: dict[str, Head] = {}
         self._keys: dict[str, str] = {}
         self._ticks = 0
+        self.permitted = False
         self._grown = asyncio.Condition()
 
     async def create(self, type: str, data: bytes, epoch: str, *, anew: bool = False) -> Position | None:  # noqa: A002 - the field's name in the log
@@ -116,6 +117,10 @@ class MemoryLog:
     async def mark_epoch(self, epoch: Epoch) -> None:
         """See `TenantLog.mark_epoch`."""
         self._epoch = self._epoch or epoch
+
+    async def may_restore(self) -> bool:
+        """See `TenantLog.may_restore`."""
+        return self.permitted
 
     async def data_keys(self, tenants: Sequence[str]) -> Sequence[str | None]:
         """See `TenantLog.data_keys`."""

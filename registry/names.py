@@ -76,6 +76,11 @@ class Names(msgspec.Struct, frozen=True):
         return f"{{{self.stream}}}:epoch"
 
     @property
+    def permission(self) -> str:
+        """There while an operator lets replicas that wait for one restore the log."""
+        return f"{{{self.stream}}}:restore"
+
+    @property
     def repair(self) -> str:
         """The lease of the replica that is mending the tenants' keys."""
         return f"{{{self.stream}}}:repair"

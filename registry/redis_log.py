@@ -133,6 +133,10 @@ class RedisLog:
         """See `TenantLog.mark_epoch`."""
         await self._commands.run("SET", self._names.epoch, f"{epoch.name}|{epoch.opened}|{epoch.begun}", "NX")
 
+    async def may_restore(self) -> bool:
+        """See `TenantLog.may_restore`."""
+        return bool(await self._commands.run("EXISTS", self._names.permission))
+
     async def data_keys(self, tenants: Sequence[str]) -> Sequence[str | None]:
         """See `TenantLog.data_keys`."""
         if not tenants:

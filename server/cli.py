@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(run, "run")
     run.set_defaults(run="run")
     _add_tenants(commands.add_parser("tenants", help="register, remove and look at tenants", epilog=_tenants_epilog()))
-    _add_log(commands.add_parser("log", help="verify, follow, export, import, mend and compact the log"))
+    _add_log(commands.add_parser("log", help="verify, follow, export, import, mend, compact and restore the log"))
     _add_keys(commands.add_parser("keys", help="make the key that seals the tenants' passwords"))
     return parser
 
@@ -136,7 +136,9 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
         "--before", required=True, metavar="WHEN", help="a position, a duration (30d, 12h) or a date (2026-01-31)"
     )
     compact.add_argument("--backup", metavar="FILE", help="export the log there first")
-    for action in (importing, rebuild, compact):
+    restore = actions.add_parser("restore", help="let replicas that wait for an operator restore a lost log")
+    restore.add_argument("--minutes", type=int, default=10, metavar="N", help="for how long they may [10]")
+    for action in (importing, rebuild, compact, restore):
         action.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     for action in actions.choices.values():
         _add_settings(action, "log")

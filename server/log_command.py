@@ -175,6 +175,18 @@ async def _compact(access: LogAccess, options: argparse.Namespace) -> None:
     )
 
 
+async def _restore(access: LogAccess, options: argparse.Namespace) -> None:
+    words = ("SET", access.names.permission, f"cli:{user()}", "PX", options.minutes * 60_000)
+    if options.dry_run:
+        _print("Would let the replicas restore the log. Nothing was written.")
+        return
+    await access.redis.run(*words)
+    _print(
+        f"For {options.minutes} minutes, replicas that wait for an operator (diverged) restore the log from what they "
+        "hold. Watch /readyz, or: mcp-postgres log tail --follow"
+    )
+
+
 def _exporter(access: LogAccess) -> Exporter:
     return Exporter(access.log, access.archive, access.keys(None), access.names.prefix)
 
@@ -194,4 +206,5 @@ _VERBS: Final[Mapping[str, Callable[[LogAccess, argparse.Namespace], Awaitable[N
     "import": _import,
     "rebuild-keys": _rebuild_keys,
     "compact": _compact,
+    "restore": _restore,
 }

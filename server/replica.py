@@ -14,7 +14,7 @@ from projections.directory import Directory
 from projections.follower import Follower
 from projections.freshness import Freshness
 from projections.keyring import Keyring
-from projections.phase import STUCK, Phase
+from projections.phase import STUCK, OnLoss, Phase
 from projections.presence import Presence, identity_of
 from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
@@ -149,7 +149,7 @@ async def _assembled(
         on_change=on_change,
         on_caught_up=on_caught_up,
         restorer=restorer,
-        restores=serving and settings.on_log_loss == "restore",
+        on_loss=OnLoss(settings.on_log_loss) if serving else OnLoss.LOOK_ON,
         freshness=freshness,
     )
     reconciler = Reconciler(

@@ -49,7 +49,7 @@ def keep_running(serve: Start, *tenants: str, **more: str) -> Any:  # noqa: ANN4
 def test_help_names_every_verb() -> None:
     told = run_command("log", "--help")
     assert told.returncode == 0
-    for verb in ("verify", "tail", "export", "import", "rebuild-keys", "compact"):
+    for verb in ("verify", "tail", "export", "import", "rebuild-keys", "compact", "restore"):
         assert verb in told.stdout
 
 
@@ -223,6 +223,24 @@ def test_old_entries_are_taken_out_after_a_backup(
         assert client.xlen(STREAM) == 2
     assert process.call("register_tenant", tenant_id="old", **{**FIELDS, "host": "db2"})["version"] == 2
     assert verified(signed)["ok"]
+
+
+def test_replicas_that_wait_for_an_operator_restore_when_one_says_so(
+    serve: Start, env: dict[str, str], redis_url: str
+) -> None:
+    process, _ = keep_running(serve, "acme", MCP_POSTGRES_ON_LOG_LOSS="halt")
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    eventually(lambda: process.get("/readyz")[1]["phase"] == "diverged", "the loss was not seen")
+    assert process.call("remove_tenant", tenant_id="acme")["code"] == "log_diverged"
+    log(env, "restore", "--dry-run")
+    assert process.get("/readyz")[1]["phase"] == "diverged"
+
+    assert "diverged" in log(env, "restore").stdout
+
+    eventually(lambda: process.get("/readyz")[1]["phase"] == "following", "the log was not restored")
+    assert process.call("get_tenant", tenant_id="acme")["version"] == 1
+    assert "restored" in log(env, "tail").stdout
 
 
 @pytest.mark.parametrize("before", ["yesterday", "5", "-3d", "7@x", "2026-13-01"])

@@ -12,6 +12,7 @@ from projections.diagnosis import Finding
 from projections.directory import Directory
 from projections.follower import Follower
 from projections.keyring import Keyring
+from projections.phase import OnLoss
 from projections.rebuild import SHORT, Rebuilder
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
@@ -72,7 +73,7 @@ class Registry:
             on_change=_nothing,
             on_caught_up=_nothing,
             restorer=restorer,
-            restores=False,
+            on_loss=OnLoss.HALT,
         )
         task = asyncio.create_task(follower.run())
         try:

@@ -17,7 +17,7 @@ from projections.directory import Directory
 from projections.follower import Follower
 from projections.history import history_of
 from projections.keyring import Keyring
-from projections.phase import Phase
+from projections.phase import OnLoss, Phase
 from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
@@ -102,7 +102,7 @@ class Replica:
             directory=self.directory,
             rebuilder=Rebuilder(self.log, self.keys),
             restorer=restorer,
-            restores=restores,
+            on_loss=OnLoss.RESTORE if restores else OnLoss.HALT,
             on_change=self._on_change,
             on_caught_up=self._on_caught_up,
         )

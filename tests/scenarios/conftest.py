@@ -18,6 +18,7 @@ from projections.directory import Directory
 from projections.follower import Follower
 from projections.history import history_of
 from projections.keyring import Keyring
+from projections.phase import OnLoss
 from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from registry import codec
@@ -105,6 +106,9 @@ class FaultyLog(MemoryLog):
 
     async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
         return await self._answer(super().heads(tenants))
+
+    async def may_restore(self) -> bool:
+        return await self._answer(super().may_restore())
 
     async def mark_epoch(self, epoch: Epoch) -> None:
         await self._answer(super().mark_epoch(epoch))
@@ -226,6 +230,8 @@ class World:
                 return [_entry_line(entry) for entry in log._entries]
             case "tells", "the", "keys":
                 return [f"{name} {_tenant_line(live)}" for name, live in sorted(self.keys.live.items())]
+            case "lets", "replicas", "restore":
+                log.permitted = True
             case "gets", "an", "entry", kind, *body:
                 async with log._grown:
                     log._add(kind, " ".join(body).encode())
@@ -272,7 +278,7 @@ class Replica:
             directory=self._directory,
             rebuilder=Rebuilder(world.log, world.keys),
             restorer=restorer,
-            restores=not halts,
+            on_loss=OnLoss.HALT if halts else OnLoss.RESTORE,
             on_change=self._keyring.refresh,
             on_caught_up=self._mend,
         )

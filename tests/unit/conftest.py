@@ -4,12 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from registry.events import TenantConfig, TenantRegistered, TenantRemoved, TenantRestated
 from registry.log import Position
 
-settings.register_profile("unit", deadline=None, max_examples=60)
+# No test asserts a time, nor how many examples in a row an assumption leaves out.
+_CHECKS = (HealthCheck.too_slow, HealthCheck.filter_too_much)
+settings.register_profile("unit", deadline=None, max_examples=60, suppress_health_check=_CHECKS)
 settings.load_profile("unit")
 
 _TIME = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
