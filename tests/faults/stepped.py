@@ -71,6 +71,10 @@ class FaultyRedis(RedisClient):
     async def script(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:  # noqa: ANN401 - as in the client
         return await self._faulty(super().script(script, keys, args))
 
+    async def scripts(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]) -> list[Any]:
+        replies: list[Any] = await self._faulty(super().scripts(script, calls))
+        return replies
+
     async def pipeline(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
         replies: list[Any] = await self._faulty(super().pipeline(commands))
         return replies
@@ -182,7 +186,7 @@ class Replica:
         self.follower = SteppedFollower(
             log=self.log,
             directory=self.directory,
-            rebuilder=Rebuilder(self.log, self.keys, full_replay=full_replay),
+            rebuilder=Rebuilder(self.log, self.keys, full_replay=full_replay, short=0),
             on_change=self._on_change,
             on_caught_up=self._on_caught_up,
             restorer=Restorer(self.log, self.keyring, Signer(), actor=name, now=world.now, new_id=world.new_id),
@@ -280,7 +284,6 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections.follower, "_LOOK_AGAIN", 0.0)
     monkeypatch.setattr(projections.follower, "PAGE", 3)
     monkeypatch.setattr(projections.rebuild, "PAGE", 3)
-    monkeypatch.setattr(projections.rebuild, "SHORT", 0)
     monkeypatch.setattr(projections.reconciler, "_PACE", 0.0)
     monkeypatch.setattr(projections.restoration, "_BATCH", 1)
     monkeypatch.setattr(projections.restoration, "_PAUSE", 0.0)

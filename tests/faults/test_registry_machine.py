@@ -92,6 +92,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.story = Story()
         self.live: list[Replica] = []
         self.seen: dict[Replica, dict[str, Tenant]] = {}
+        self.opening: dict[Replica, set[str]] = {}
         self.commands: list[Command] = []
         self.kept: list[Kept] = []
         self.shown: dict[str, State] = {}
@@ -149,6 +150,7 @@ class RegistryMachine(RuleBasedStateMachine):
         replica = Replica(self.world, f"r{self.started}", full_replay=full_replay)
         self.live.append(replica)
         self.seen[replica] = {}
+        self.opening[replica] = set()
         await self._under(fault, replica, replica.turn)
 
     @precondition(lambda self: self.live)
@@ -158,7 +160,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     async def _die(self, replica: Replica) -> None:
         self.live.remove(replica)
-        del self.seen[replica]
+        del self.seen[replica], self.opening[replica]
         await replica.end()
 
     @precondition(lambda self: self.live)
@@ -436,6 +438,15 @@ class RegistryMachine(RuleBasedStateMachine):
             self.seen[replica] = held
             assert not replica.recycled, f"{replica.name} recycled pools for nothing, or kept them: {replica.recycled}"
             replica.use()
+            self._check_keys(replica)
+
+    def _check_keys(self, replica: Replica) -> None:
+        """Check that no key was given up that opens what is held. One is held from when it was fetched once."""
+        for tenant in replica.directory.live():
+            if tenant.secret and replica.keyring.wrapped(tenant):
+                self.opening[replica].add(tenant.secret.key)
+            elif tenant.secret:
+                assert tenant.secret.key not in self.opening[replica], f"{replica.name} lost the key of {brief(tenant)}"
 
     def _check_step(self, replica: Replica, before: Tenant, after: Tenant | None) -> None:
         told = f"{replica.name}: {brief(before)} -> {brief(after)}"
@@ -458,11 +469,11 @@ class RegistryMachine(RuleBasedStateMachine):
     async def _settle(self, mender: int) -> None:
         if not self.live:
             await self._start(full_replay=True, fault=None)
-        known = await self._known()
+        known, keys = await self._known(), await self._keys_known()
         await self._come_to_rest()
         await self._replica(mender).mend()
         await self._come_to_rest()
-        await self._agree(known)
+        await self._agree(known, keys)
         self.calm = True
 
     async def _come_to_rest(self) -> None:
@@ -485,7 +496,7 @@ class RegistryMachine(RuleBasedStateMachine):
         last: bytes = info["last-generated-id"]
         return last.decode()
 
-    async def _agree(self, known: Known) -> None:
+    async def _agree(self, known: Known, keys: set[str]) -> None:
         """The fold, the heads, the keys and every replica are equal, and what they must be."""
         first, *others = self.live
         fold = {tenant.tenant: tenant for tenant in first.directory.all()}
@@ -497,7 +508,8 @@ class RegistryMachine(RuleBasedStateMachine):
             self._check_outcome(fold.get(name), known.get(name, set()))
         for replica in self.live:
             for tenant in replica.directory.live():
-                await self._check_use(replica, tenant)
+                if tenant.secret is None or tenant.secret.key in keys:
+                    await self._check_use(replica, tenant)
         self.shown = {
             name: self.story.state(tenant) for name, tenant in fold.items() if not isinstance(tenant, Quarantined)
         }
@@ -557,6 +569,11 @@ class RegistryMachine(RuleBasedStateMachine):
                 if not isinstance(tenant, Quarantined):
                     known.setdefault(tenant.tenant, set()).add(self.story.state(tenant))
         return known
+
+    async def _keys_known(self) -> set[str]:
+        """Return which data keys there are, in Redis or fetched by a replica: of others the tenant is known alone."""
+        wrapped = await self.redis.run("HVALS", NAMES.data_keys)
+        return {id_of(each.decode()) for each in wrapped}.union(*self.opening.values())
 
     async def _recoverable(self) -> Known:
         """Return what can be known of the tenants from Redis alone."""
@@ -699,7 +716,7 @@ def test_whatever_happens_everybody_agrees_and_nothing_told_is_forgotten(
     machine = type("RegistryMachine", (RegistryMachine,), {"url": redis_url})
     seconds = float(os.environ.get("MACHINE_SECONDS", "0"))
     drawn = settings(
-        max_examples=int(os.environ.get("MACHINE_EXAMPLES", "60")),
+        max_examples=int(os.environ.get("MACHINE_EXAMPLES", "150")),
         stateful_step_count=30,
         deadline=None,
         derandomize=not seconds,
