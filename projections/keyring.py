@@ -72,7 +72,9 @@ class Keyring:
 
     def _take(self, tenant: Tenant, wrapped: str | None) -> None:
         # Invariant: the key that opens what is held is not given up for none or another one: the log may have lost it.
-        fits = wrapped is not None and isinstance(tenant, Live) and tenant.secret and id_of(wrapped) == tenant.secret.key
+        fits = (
+            wrapped is not None and isinstance(tenant, Live) and tenant.secret and id_of(wrapped) == tenant.secret.key
+        )
         if isinstance(tenant, Live) and self.wrapped(tenant) and not fits:
             return
         if wrapped is None:
