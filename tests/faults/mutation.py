@@ -263,9 +263,9 @@ MUTANTS: Final = (
     Mutant(
         "the cut is no single transaction",
         "registry/redis_client.py",
-        "        async def send(node: Node, *, asking: bool) -> list[Any]:\n            return _unrefused(await node.at",
+        "        async def send(node: Node, *, asking: bool) -> list[Any]:\n            return _unrefused(",
         "        return [await self.run(*each) for each in commands]\n\n"
-        "        async def send(node: Node, *, asking: bool) -> list[Any]:\n            return _unrefused(await node.at",
+        "        async def send(node: Node, *, asking: bool) -> list[Any]:\n            return _unrefused(",
         (MACHINE, REPAIRS),
     ),
     Mutant(
