@@ -43,7 +43,15 @@ MASTER: Final = MasterKeys.parse(new_master_key("one"))
 _ROUNDS: Final = 6
 """How often a follower may begin anew in one turn: what it cannot mend by then it cannot mend at all."""
 
-Kind: TypeAlias = Literal["crashes before", "crashes after", "gets no reply to", "is refused", "is slow before"]
+Kind: TypeAlias = Literal[
+    "crashes before",
+    "crashes after",
+    "gets no reply to",
+    "is refused",
+    "is slow before",
+    "is slow to append",
+    "gets no reply to its append",
+]
 
 
 class Crash(BaseException):
@@ -51,7 +59,7 @@ class Crash(BaseException):
 
 
 class Fault(NamedTuple):
-    """What goes wrong with a replica's n-th call of Redis; being slow lets `meanwhile` happen first."""
+    """What goes wrong with a replica's n-th call of Redis, or append; being slow lets `meanwhile` happen first."""
 
     kind: Kind
     call: int
@@ -63,7 +71,8 @@ class FaultyRedis(RedisClient):
 
     fault: Fault | None = None
     calls = 0
-    meanwhile: Callable[[str], Awaitable[None]] | None = None
+    appends = 0
+    meanwhile: Callable[[str, str], Awaitable[None]] | None = None
 
     async def run(self, *words: Word) -> Any:  # noqa: ANN401 - as in the client
         return await self._faulty(super().run(*words))
@@ -83,10 +92,21 @@ class FaultyRedis(RedisClient):
         replies: list[Any] = await self._faulty(super().atomically(commands))
         return replies
 
+    def due(self, *kinds: Kind) -> Fault | None:
+        """Return the fault, once, if it is of one of the kinds that concern appends, and its turn has come."""
+        fault = self.fault
+        if fault is None or fault.kind not in kinds:
+            return None
+        self.appends += 1
+        if self.appends != fault.call:
+            return None
+        self.fault = None
+        return fault
+
     async def _faulty(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - as in the client
         self.calls += 1
         fault = self.fault
-        if fault is None or self.calls != fault.call:
+        if fault is None or self.calls != fault.call or fault.kind.endswith("append"):
             return await work
         self.fault = None
         if fault.kind == "crashes before":
@@ -96,7 +116,7 @@ class FaultyRedis(RedisClient):
             work.close()
             raise RegistryUnavailable("Redis cannot be reached; try again.")
         if fault.kind == "is slow before" and self.meanwhile:
-            await self.meanwhile(fault.meanwhile)
+            await self.meanwhile(fault.meanwhile, "acme")
         reply = await work
         if fault.kind == "crashes after":
             raise Crash
@@ -110,11 +130,12 @@ class SteppedLog(RedisLog):
 
     def __init__(
         self,
-        redis: RedisClient,
+        redis: FaultyRedis,
         stand_still: Callable[[], Awaitable[None]],
         on_propose: Callable[[Proposal], None],
     ) -> None:
         super().__init__(redis, redis, NAMES)
+        self._redis = redis
         self._stand_still = stand_still
         self._on_propose = on_propose
         self._idle = False
@@ -122,7 +143,13 @@ class SteppedLog(RedisLog):
     async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
         for proposal in proposals:
             self._on_propose(proposal)
-        return await super().append(proposals)
+        fault = self._redis.due("is slow to append", "gets no reply to its append")
+        if fault and fault.kind == "is slow to append" and self._redis.meanwhile:
+            await self._redis.meanwhile(fault.meanwhile, proposals[0].tenant)
+        outcomes = await super().append(proposals)
+        if fault and fault.kind == "gets no reply to its append":
+            raise RegistryUnavailable("Redis did not answer in time; try again.")
+        return outcomes
 
     async def read(self, after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
         if wait and self._idle:

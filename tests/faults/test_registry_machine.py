@@ -45,8 +45,8 @@ HOSTS: Final = ("db1", "db2")
 MEANWHILE: Final = (
     "another polls",
     "another polls",
-    "another registers acme",
-    "another removes acme",
+    "another registers it",
+    "another removes it",
     "the log falls back",
     "everything is flushed",
     "the stream is deleted",
@@ -61,6 +61,8 @@ faults = st.one_of(
     st.builds(Fault, st.sampled_from(("crashes before", "crashes after")), st.integers(1, 12), st.just("nothing")),
     st.builds(Fault, st.sampled_from(("gets no reply to", "is refused")), st.integers(1, 12), st.just("nothing")),
     st.builds(Fault, st.just("is slow before"), st.integers(1, 12), st.sampled_from(MEANWHILE)),
+    st.builds(Fault, st.just("is slow to append"), st.integers(1, 2), st.sampled_from(MEANWHILE)),
+    st.builds(Fault, st.just("gets no reply to its append"), st.integers(1, 2), st.just("nothing")),
 )
 
 
@@ -254,6 +256,9 @@ class RegistryMachine(RuleBasedStateMachine):
             self.story.acknowledge(codec.decode(entry))  # type: ignore[arg-type]  # a tenant's
         if not told_at_once:
             return
+        if command.id and answer.status != "unchanged":
+            assert isinstance(entry, Entry)
+            assert codec.decode(entry).command_id == command.id  # type: ignore[union-attr]  # a tenant's
         served = replica.directory.tenant(command.tenant)
         assert answer.served
         assert served is not None
@@ -635,8 +640,8 @@ class RegistryMachine(RuleBasedStateMachine):
         """Let the replica do its work under a fault; one that crashed is gone."""
         if fault is not None:
             self.calm = False
-            replica.redis.calls, replica.redis.fault = 0, fault
-            replica.redis.meanwhile = lambda what: self._meanwhile(what, replica)
+            replica.redis.calls, replica.redis.appends, replica.redis.fault = 0, 0, fault
+            replica.redis.meanwhile = lambda what, tenant: self._meanwhile(what, tenant, replica)
         try:
             await work()
         except Crash:
@@ -644,7 +649,7 @@ class RegistryMachine(RuleBasedStateMachine):
         finally:
             replica.redis.fault = None
 
-    async def _meanwhile(self, what: str, slow: Replica) -> None:
+    async def _meanwhile(self, what: str, tenant: str, slow: Replica) -> None:
         others = [replica for replica in self.live if replica is not slow]
         match what:
             case "the log falls back":
@@ -655,10 +660,10 @@ class RegistryMachine(RuleBasedStateMachine):
                 await self._delete_stream()
             case "another polls" if others:
                 await others[0].turn()
-            case "another registers acme" if others:
-                await self._command_of(others[0], Command("acme", registration("db3", 1, 5), None))
-            case "another removes acme" if others:
-                await self._command_of(others[0], Command("acme", None, None))
+            case "another registers it" if others:
+                await self._command_of(others[0], Command(tenant, registration("db3", 1, 5), None))
+            case "another removes it" if others:
+                await self._command_of(others[0], Command(tenant, None, None))
 
     async def _command_of(self, replica: Replica, command: Command) -> None:
         try:
