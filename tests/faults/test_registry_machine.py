@@ -229,6 +229,7 @@ class RegistryMachine(RuleBasedStateMachine):
         version = before.version if before else 0
         expected = {None: None, "right": version, "wrong": version + 3}[expecting]
         answers: list[Result | TenancyError] = []
+        self._keep(replica, command.tenant)
 
         async def carry_out() -> None:
             try:
@@ -264,6 +265,8 @@ class RegistryMachine(RuleBasedStateMachine):
         assert served is not None
         assert served.version >= answer.version, "what the answer says is not served"
         assert await self._key(command.tenant) == (document_of(served) if isinstance(served, Live) else None)
+        if not isinstance(served, Quarantined):
+            self.shown[command.tenant] = self.story.state(served)
 
     def _check_answer(
         self,
@@ -411,7 +414,9 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(which=replicas, tenant=tenants)
     def keep(self, which: int, tenant: str) -> None:
-        replica = self._replica(which)
+        self._keep(self._replica(which), tenant)
+
+    def _keep(self, replica: Replica, tenant: str) -> None:
         held = replica.directory.tenant(tenant)
         if held is not None and not isinstance(held, Quarantined):
             self.kept.append(Kept(held, replica.directory.epoch))
