@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 _COPIED: Final = ("registry", "projections", "server", "tests", "pyproject.toml")
-_PATIENCE: Final = 300
+_PATIENCE: Final = 120
 """Seconds for one selection of tests: a mutant that makes them wait for ever is seen, too."""
 _RED: Final = 1
 """What pytest ends with when tests ran and failed; with more when they did not even run."""
@@ -169,6 +169,7 @@ MUTANTS: Final = (
         "registry/mend_head.lua",
         "if not at_end and #",
         "if #",
+        (MACHINE, REPAIRS),
     ),
     Mutant(
         "a lost removal ends no life that was changed after it",
