@@ -131,6 +131,7 @@ class Directory:
                 version=named.version,
                 position=entry.position,
                 event_id=named.event_id,
+                mac=named.mac or None,
                 reason=error.message,
             )
         )

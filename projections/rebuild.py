@@ -19,6 +19,7 @@ from registry.events import LogCompacted, LogCreated, LogRestored
 from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog, entry_order
 from registry.state import Live, Quarantined, Removed, Tenant, stated
 from registry.stored import tenant_of
+from registry.verify import Audit
 
 PAGE: Final = 1000
 """Entries or tenants a page: 1,000 hold the event loop for 4 ms, 10,000 for 40."""
@@ -63,7 +64,8 @@ class Rebuilder:
         self._full_replay = full_replay
         self._short = short
         self._trusts_heads, self._used_heads = True, False
-        self._progress = Progress(structlog.get_logger("follower"))
+        self._logger = structlog.get_logger("follower")
+        self._progress = Progress(self._logger)
 
     @property
     def done(self) -> int:
@@ -95,7 +97,8 @@ class Rebuilder:
         try:
             directory = await self._replay(cut.end)
         except LogDiverged as hole:
-            return await self._around(hole, cut, cut.end, held)
+            rebuilt = await self._around(hole, cut, cut.end, held)
+            return msgspec.structs.replace(rebuilt, hole=None) if await self._is_compacted(cut.end) else rebuilt
         return Rebuilt(directory, await self._by_name(_orphans(cut, directory.epoch)))
 
     async def _around(self, hole: LogDiverged, cut: Cut, end: Position, held: Directory | None) -> Rebuilt:
@@ -108,6 +111,18 @@ class Rebuilder:
         epoch = cut.epoch or Epoch("unknown", end.entry, START.entry)
         rebuilt = await self._from_cut(cut, end, epoch, held)
         return msgspec.structs.replace(rebuilt, hole=hole.message)
+
+    async def _is_compacted(self, end: Position) -> bool:
+        """Whether all that is missing was taken out by a compaction, as the log itself says further on."""
+        audit = Audit()
+        while audit.position.seq < end.seq and (entries := await self._log.read(audit.position, PAGE)):
+            for entry in entries:
+                audit.entry(entry)
+            await asyncio.sleep(0)
+        if audit.counted or not audit.gaps or audit.gaps != audit.compacted:
+            return False
+        self._logger.info("the log was compacted; heads and keys tell what was before", first=str(audit.first))
+        return True
 
     async def _replay(self, end: Position) -> Directory:
         directory = Directory()
@@ -194,5 +209,10 @@ def _from_entry(tenant: str, head: Head, entry: Entry | Foreign | None) -> Live 
                 return stated(event, entry.position, head.born)
             reason = f"the entry {entry.position.entry} that its head names is not its own"
     return Quarantined(
-        tenant=tenant, version=head.version, position=head.position, event_id=head.event_id, reason=reason
+        tenant=tenant,
+        version=head.version,
+        position=head.position,
+        event_id=head.event_id,
+        mac=head.mac,
+        reason=reason,
     )

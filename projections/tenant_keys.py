@@ -66,6 +66,11 @@ class TenantKeys:
             mended += await self._write(differing)
         return mended
 
+    async def write_all(self, tenants: Sequence[Tenant]) -> None:
+        """Write every state and its fence, of removed tenants too, as far as nothing later is there."""
+        for start in range(0, len(tenants), _PAGE):
+            await self._write(tenants[start : start + _PAGE])
+
     async def _write(self, tenants: Sequence[Tenant]) -> list[str]:
         """Write the states that are not older than what is there; return whose they are."""
         writable = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]

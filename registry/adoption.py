@@ -53,7 +53,7 @@ async def adopt(redis: RedisClient, names: Names, view: ReadSide, registry: Tena
     Raises `RegistryUnavailable` and `LogDiverged`. May be cancelled, and repeated with the same `adopted`: what was
     taken over is known to the log then.
     """
-    async for tenant_id in _tenant_keys(redis, names):
+    async for tenant_id in tenant_keys(redis, names):
         # What is folded already is known without a word to Redis: most starts find nothing else.
         if view.knows(tenant_id) or await view.refresh(tenant_id) is not None:
             continue
@@ -78,7 +78,7 @@ async def _read(redis: RedisClient, key: str) -> bytes:
     return raw
 
 
-async def _tenant_keys(redis: RedisClient, names: Names) -> AsyncIterator[str]:
+async def tenant_keys(redis: RedisClient, names: Names) -> AsyncIterator[str]:
     """Yield the names behind the prefix. A scan may tell a key twice, or miss one that moves: it is looked at again."""
     prefix = names.tenant("")
     async for key in redis.scan(f"{prefix}*"):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from registry import codec
-from registry.errors import CorruptEntry
+from registry.errors import CompactedAway, CorruptEntry
 from registry.events import TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
 from registry.log import Entry, Position, TenantLog
 
@@ -21,7 +21,10 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 async def events_back(log: TenantLog, last: str) -> AsyncIterator[Recorded]:
-    """Yield a tenant's events from the entry `last` back to its first. Raises `RegistryUnavailable`, `CorruptEntry`."""
+    """Yield a tenant's events from the entry `last` back to its first.
+
+    Raises `RegistryUnavailable`, and `CorruptEntry`: `CompactedAway` where the log begins behind the next one.
+    """
     at: str | None = last
     while at is not None:
         recorded = await _recorded(log, at)
@@ -31,6 +34,8 @@ async def events_back(log: TenantLog, last: str) -> AsyncIterator[Recorded]:
 
 async def _recorded(log: TenantLog, at: str) -> Recorded:
     (entry,) = await log.entries([at])
+    if entry is None and await log.before(at) is None:
+        raise CompactedAway(f"Entry {at} was before the oldest one that the log still has.", entry=at)
     if not isinstance(entry, Entry):
         raise CorruptEntry(f"Entry {at} is missing from the log or is not this system's.", entry=at)
     event = codec.decode(entry)

@@ -32,6 +32,7 @@ class Named(msgspec.Struct):
     tenant: str
     version: int
     event_id: str = ""
+    mac: str = ""
 
 
 _NAMED: Final = msgspec.json.Decoder(Named)

@@ -97,6 +97,10 @@ class CorruptEntry(TenancyError):
     code = "corrupt_entry"
 
 
+class CompactedAway(CorruptEntry):
+    """The entry was before the oldest one that the log still has."""
+
+
 class SecretUnreadable(TenancyError):
     """A sealed secret cannot be opened: wrong or missing master key, or a ciphertext that is not this tenant's."""
 

@@ -97,14 +97,14 @@ class RedisLog:
         readable, unreadable = _heads(heads)
         return Cut(
             end=_end(end) if exists else None,
-            epoch=_epoch(epoch),
+            epoch=epoch_of(epoch),
             heads=readable,
             unreadable=unreadable,
         )
 
     async def epoch(self) -> Epoch | None:
         """See `TenantLog.epoch`."""
-        return _epoch(await self._commands.run("GET", self._names.epoch))
+        return epoch_of(await self._commands.run("GET", self._names.epoch))
 
     async def entries(self, ids: Sequence[str]) -> Sequence[Entry | Foreign | None]:
         """See `TenantLog.entries`."""
@@ -149,7 +149,7 @@ def _end(info: Mapping[str, Any]) -> Position:
     return Position(int(info["entries-added"]), info["last-generated-id"].decode())
 
 
-def _epoch(raw: bytes | None) -> Epoch | None:
+def epoch_of(raw: bytes | None) -> Epoch | None:
     """Read what the scripts wrote; None for what somebody else did."""
     words = raw.decode(errors="replace").split("|") if raw else []
     return Epoch(*words) if len(words) == 3 else None  # noqa: PLR2004 - its three fields

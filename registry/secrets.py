@@ -25,7 +25,7 @@ from registry.events import SealedSecret
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
-_MASTER_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31}):([A-Za-z0-9+/=]{40,48})\Z")
+_KEY_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31}):([A-Za-z0-9+/=]{40,48})\Z")
 
 
 @final
@@ -98,22 +98,8 @@ class MasterKeys:
 
     @classmethod
     def parse(cls, text: str) -> "MasterKeys":
-        """Read a key file: one `name:base64` a line, the current one first; empty lines and `#` comments are allowed.
-
-        Raises `InvalidInput` that names the line and never shows it.
-        """
-        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
-        keys: dict[str, bytes] = {}
-        for number, line in lines:
-            if not line or line.startswith("#"):
-                continue
-            name, key = _parse_master(number, line)
-            if name in keys:
-                raise InvalidInput(f"Line {number} of the key file names its key like one above; give it its own name.")
-            keys[name] = key
-        if not keys:
-            raise InvalidInput("The key file has no key; make one with: mcp-postgres keys new --out FILE")
-        return cls(list(keys.items()))
+        """Read a key file; see `parse_keys`."""
+        return cls(parse_keys(text))
 
     def digest(self, content: bytes) -> str:
         """Return a keyed digest of a command: equal for equal commands, and no help in guessing a password in it."""
@@ -154,6 +140,25 @@ class MasterKeys:
         return DataKey(key_id, _decrypt(cipher, sealed, bound, f"the data key of tenant {tenant!r}"))
 
 
+def parse_keys(text: str) -> list[tuple[str, bytes]]:
+    """Read a key file: one `name:base64` a line, the current one first; empty lines and `#` comments are allowed.
+
+    Raises `InvalidInput` that names the line and never shows it.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    keys: dict[str, bytes] = {}
+    for number, line in lines:
+        if not line or line.startswith("#"):
+            continue
+        name, key = _parse_key(number, line)
+        if name in keys:
+            raise InvalidInput(f"Line {number} of the key file names its key like one above; give it its own name.")
+        keys[name] = key
+    if not keys:
+        raise InvalidInput("The key file has no key; make one with: mcp-postgres keys new --out FILE")
+    return list(keys.items())
+
+
 def id_of(wrapped: str) -> str:
     """Return the id of a wrapped data key."""
     return wrapped.split("|")[1] if wrapped.count("|") else ""
@@ -164,8 +169,8 @@ def new_master_key(name: str) -> str:
     return f"{name}:{base64.b64encode(os.urandom(_KEY_BYTES)).decode()}"
 
 
-def _parse_master(number: int, line: str) -> tuple[str, bytes]:
-    match = _MASTER_LINE.match(line)
+def _parse_key(number: int, line: str) -> tuple[str, bytes]:
+    match = _KEY_LINE.match(line)
     try:
         key = base64.b64decode(match[2], validate=True) if match else b""
     except binascii.Error:

@@ -4,6 +4,7 @@ A call returns when its event is in the log, the tenant's key is materialised, a
 says that it does not yet.
 """
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol
@@ -13,7 +14,7 @@ import msgspec
 from registry import codec, decide
 from registry.appender import Appender
 from registry.chain import events_back
-from registry.errors import CommandReused, CorruptEntry, RegistryUnavailable, VersionConflict
+from registry.errors import CommandReused, CompactedAway, CorruptEntry, RegistryUnavailable, VersionConflict
 from registry.events import TenantEvent, is_removal
 from registry.inputs import Registration
 from registry.log import (
@@ -32,6 +33,7 @@ from registry.log import (
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller, Plan, Planner, Status
 from registry.secrets import MasterKeys
+from registry.signing import Signer
 from registry.state import Quarantined, Removed, Tenant, evolve
 from registry.stored import proposed_head
 from registry.tally import Tally
@@ -95,6 +97,7 @@ class TenantRegistry:
         now: The clock.
         new_id: Fresh ids for events and commands.
         tally: Where what came of appends is counted.
+        signer: Signs events, if they are signed here.
     """
 
     def __init__(
@@ -107,8 +110,10 @@ class TenantRegistry:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         tally: Tally | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._log = log
+        self._signer = signer or Signer()
         self._appender = Appender(log, tally)
         self._planner = Planner(log, master, now, new_id)
         self._view = view
@@ -182,15 +187,17 @@ class TenantRegistry:
             return "removed"
         if event.previous is None:
             return "registered"
-        async for before in events_back(self._log, event.previous):
-            return "registered" if is_removal(before.event) else "replaced"
-        return "registered"
+        with contextlib.suppress(CompactedAway):
+            async for before in events_back(self._log, event.previous):
+                return "registered" if is_removal(before.event) else "replaced"
+        return "replaced"
 
     def _command_id(self, caller: Caller) -> str:
         return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)
 
     async def _carry_out(self, tenant: Tenant | None, plan: Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again."""
+        plan = msgspec.structs.replace(plan, event=self._signer.sign(plan.event, tenant))
         after = evolve(tenant, plan.event, START)
         outcome = await self._appender.append(self._proposal(tenant, plan, after))
         position = self._position_of(outcome, tenant, plan.event)

@@ -87,6 +87,7 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: int
     position: Position
     event_id: str = ""
+    mac: str | None = None
     reason: str
 
 

@@ -8,10 +8,11 @@ import msgspec
 
 from registry.errors import InvalidInput
 from registry.secrets import MasterKeys
+from registry.signing import Signer
 from server.embedded.errors import EmbeddedUnavailable
 from server.embedded.valkey import EmbeddedValkey, log_of, running_valkey_url
 from server.errors import StartError
-from server.master_keys import ensure_key_file, load_master_keys
+from server.master_keys import ensure_key_file, load_master_keys, load_signer
 from server.settings import Settings
 
 
@@ -70,3 +71,13 @@ def master_of(path: Path) -> MasterKeys:
         return load_master_keys(path)
     except InvalidInput as error:
         raise StartError(error.message) from None
+
+
+def signer_of(settings: Settings) -> Signer:
+    """Return what signs events; nothing does without a file of keys. `StartError` if the file cannot be used."""
+    if settings.signing_key_file is None:
+        return Signer()
+    try:
+        return load_signer(settings.signing_key_file)
+    except InvalidInput as error:
+        raise StartError(f"The signing key cannot be used. {error.message}") from None

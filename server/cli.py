@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(run, "run")
     run.set_defaults(run="run")
     _add_tenants(commands.add_parser("tenants", help="register, remove and look at tenants", epilog=_tenants_epilog()))
+    _add_log(commands.add_parser("log", help="verify, follow, export, import, mend and compact the log"))
     _add_keys(commands.add_parser("keys", help="make the key that seals the tenants' passwords"))
     return parser
 
@@ -110,6 +111,36 @@ def _add_tenants(parser: argparse.ArgumentParser) -> None:
     for action in (listing, get, history, register, remove):
         _add_settings(action, "tenants")
         action.set_defaults(run="tenants")
+
+
+def _add_log(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    verify = actions.add_parser("verify", help="look for what is wrong; exit code 1 if anything is")
+    verify.add_argument(
+        "--signed-since", metavar="POSITION", help="do not miss signatures of entries before, as 12@1763860000000-0"
+    )
+    tail = actions.add_parser("tail", help="tell the events, one a line")
+    tail.add_argument("--after", metavar="POSITION", help="begin behind it, as 12@1763860000000-0; end: what comes now")
+    tail.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    tail.add_argument("--tenant", metavar="TENANT", help="its events alone")
+    for action in (verify, tail):
+        action.add_argument("--json", action="store_true", help="as JSON, for programs")
+    export = actions.add_parser("export", help="write the whole log to a file; passwords stay sealed")
+    export.add_argument("--out", metavar="FILE", help="readable by you alone; without it, standard output")
+    importing = actions.add_parser("import", help="put an exported log into a Redis that has none")
+    importing.add_argument("file", metavar="FILE")
+    importing.add_argument("--force", action="store_true", help="also if something is wrong with the log in the file")
+    rebuild = actions.add_parser("rebuild-keys", help="make heads and tenants' keys equal to the log")
+    compact = actions.add_parser("compact", help="take old entries out of the log")
+    compact.add_argument(
+        "--before", required=True, metavar="WHEN", help="a position, a duration (30d, 12h) or a date (2026-01-31)"
+    )
+    compact.add_argument("--backup", metavar="FILE", help="export the log there first")
+    for action in (importing, rebuild, compact):
+        action.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    for action in actions.choices.values():
+        _add_settings(action, "log")
+        action.set_defaults(run="log")
 
 
 def _tenants_epilog() -> str:

@@ -10,6 +10,7 @@ import uvloop
 from server.backing import backing_of
 from server.connect import forget_libpq_environment
 from server.demo import run_demo
+from server.log_command import run_log
 from server.logs import configure
 from server.master_keys import make_key_file
 from server.replica import open_replica
@@ -49,6 +50,15 @@ def run(options: argparse.Namespace) -> None:
 def tenants(options: argparse.Namespace) -> None:
     """Run one of the `tenants` commands. A tenant's host or port is not this process's, and what fails is one line."""
     uvloop.run(run_tenants(_settings(vars(options), "tenants", "error"), options))
+
+
+def log(options: argparse.Namespace) -> None:
+    """Run one of the `log` commands. To stop following a log is not to cut it short."""
+    try:
+        uvloop.run(run_log(_settings(vars(options), "log", "info"), options))
+    except KeyboardInterrupt:
+        if not getattr(options, "follow", False):
+            raise
 
 
 def new_key(options: argparse.Namespace) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import structlog
 
 from registry.errors import InvalidInput
-from registry.secrets import MasterKeys, new_master_key
+from registry.secrets import MasterKeys, new_master_key, parse_keys
+from registry.signing import Signer
 from server.embedded.private import create_private, make_data_directory
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -16,6 +17,15 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 def load_master_keys(path: Path) -> MasterKeys:
     """Read the key file; `InvalidInput` says what is wrong with it. Warns if others may read it."""
+    return MasterKeys.parse(_text_of(path))
+
+
+def load_signer(path: Path) -> Signer:
+    """Read the file of the signing keys, which has the same form; `InvalidInput` as for the key file."""
+    return Signer(parse_keys(_text_of(path)))
+
+
+def _text_of(path: Path) -> str:
     try:
         text = path.read_text("utf-8")
         mode = path.stat().st_mode
@@ -25,7 +35,7 @@ def load_master_keys(path: Path) -> MasterKeys:
         raise InvalidInput(f"The key file {path} cannot be read (it is no text).") from None
     if mode & _OTHERS:
         structlog.get_logger("keys").warning("key file is open to others; run: chmod 600", path=str(path))
-    return MasterKeys.parse(text)
+    return text
 
 
 def make_key_file(path: Path) -> None:

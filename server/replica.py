@@ -32,6 +32,7 @@ from registry.state import Live, Quarantined, Tenant
 from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
+from server.backing import signer_of
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
 from server.pools import Lookup, Pools
@@ -72,11 +73,14 @@ async def open_replica(
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
         serving: Also adopt and mend keys, and be seen by the other replicas; one who only looks changes nothing.
+
+    Raises `StartError` if the signing key cannot be used.
     """
+    signer = signer_of(settings)
     async with _clients(redis_url) as (commands, tail):
         check = RedisCheck(commands, allow_unsafe=settings.allow_unsafe_redis)
         await check.at_start()
-        async with _assembled(settings, commands, tail, master, check, serving=serving) as replica:
+        async with _assembled(settings, commands, tail, master, check, signer, serving=serving) as replica:
             yield replica
 
 
@@ -99,6 +103,7 @@ async def _assembled(
     tail: RedisClient,
     master: MasterKeys,
     check: RedisCheck,
+    signer: Signer,
     *,
     serving: bool,
 ) -> AsyncIterator[Replica]:
@@ -106,7 +111,7 @@ async def _assembled(
     log = RedisLog(commands, tail, names)
     directory, keyring = Directory(), Keyring(log, master)
     keys = TenantKeys(commands, names, lambda: directory.epoch)
-    owner, signer = _new_id(), Signer()
+    owner = _new_id()
 
     def lookup(tenant_id: str) -> Live:
         follower.require_ready()
@@ -158,7 +163,9 @@ async def _assembled(
         every=settings.repair_seconds,
         tally=tally,
     )
-    registry = TenantRegistry(log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, tally=tally)
+    registry = TenantRegistry(
+        log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, tally=tally, signer=signer
+    )
     toolbox = Toolbox.of(
         TenantTools(
             registry=registry,

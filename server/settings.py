@@ -15,10 +15,11 @@ import msgspec
 
 from registry import redis_url
 
-Command: TypeAlias = Literal["serve", "run", "tenants"]
+Command: TypeAlias = Literal["serve", "run", "tenants", "log"]
 _SERVERS: Final[tuple[Command, ...]] = ("serve", "run")
-_NAMED: Final[tuple[Command, ...]] = ("serve", "tenants")
-_ALL: Final[tuple[Command, ...]] = ("serve", "run", "tenants")
+_NAMED: Final[tuple[Command, ...]] = ("serve", "tenants", "log")
+_OF_TENANTS: Final[tuple[Command, ...]] = ("serve", "run", "tenants")
+_ALL: Final[tuple[Command, ...]] = ("serve", "run", "tenants", "log")
 
 
 OF_REDIS: Final = ("REDIS_URL", "REDIS_HOST", "MCP_POSTGRES_KEY_FILE")
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str | None = None
     allow_unsafe_redis: bool = False
     key_file: Path | None = None
+    signing_key_file: Path | None = None
     prefix: str = "mcp:postgres"
     data_dir: Path = Path(".mcp-postgres")
     max_body_bytes: int = 1 << 20
@@ -91,12 +93,18 @@ SETTINGS: Final = (
         "allow_unsafe_redis",
         "MCP_POSTGRES_ALLOW_UNSAFE_REDIS",
         "1: go on with a Redis that may lose the log, and warn",
-        _NAMED,
+        ("serve", "tenants"),
     ),
     Setting(
         "key_file",
         "MCP_POSTGRES_KEY_FILE",
         "master keys that seal the tenants' passwords (mcp-postgres keys new)",
+        _NAMED,
+    ),
+    Setting(
+        "signing_key_file",
+        "MCP_POSTGRES_SIGNING_KEY_FILE",
+        "keys that sign events, so that tampering with the log is told (mcp-postgres keys new)",
         _NAMED,
     ),
     Setting("prefix", "MCP_POSTGRES_PREFIX", "what all key names in Redis begin with", _ALL),
@@ -111,12 +119,14 @@ SETTINGS: Final = (
         "connect_timeout",
         "MCP_POSTGRES_CONNECT_TIMEOUT",
         "longest login to a tenant's database, in seconds",
-        _ALL,
+        _OF_TENANTS,
     ),
     Setting("drain_seconds", "MCP_POSTGRES_DRAIN_SECONDS", "how long running queries of a removed tenant may go on"),
     Setting("repair_seconds", "MCP_POSTGRES_REPAIR_SECONDS", "how often the tenants' keys are compared with the log"),
     Setting("max_staleness", "MCP_POSTGRES_MAX_STALENESS", "how long to serve while cut off from Redis; inf: for ever"),
-    Setting("removal_wait", "MCP_POSTGRES_REMOVAL_WAIT", "longest wait for other replicas to apply a removal", _ALL),
+    Setting(
+        "removal_wait", "MCP_POSTGRES_REMOVAL_WAIT", "longest wait for other replicas to apply a removal", _OF_TENANTS
+    ),
     Setting("replica_name", "MCP_POSTGRES_REPLICA_NAME", "what others call this replica; else its host and process id"),
     Setting("on_log_loss", "MCP_POSTGRES_ON_LOG_LOSS", "restore a lost log from what replicas hold, or halt"),
     Setting("full_replay", "MCP_POSTGRES_FULL_REPLAY", "1: start from the whole log, however long it is"),
@@ -170,7 +180,7 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str], comman
     if command in _NAMED and values.get("redis_url") is None:
         values["redis_url"] = _redis_url_from_parts(environment, problems)
     checked = _convert(values, problems)
-    problems.extend(_rules(checked))
+    problems.extend(_rules(checked, needs_key=command != "log"))
     if problems:
         raise SettingsError(problems)
     return checked
@@ -197,7 +207,7 @@ def _convert(values: dict[str, object], problems: list[str]) -> Settings:
     return Settings(**good)  # type: ignore[arg-type]  # each value was converted to its field's type
 
 
-def _rules(settings: Settings) -> list[str]:
+def _rules(settings: Settings, *, needs_key: bool) -> list[str]:
     problems = [
         f"{_named(field)} must be at least {low} and at most {high}, not {getattr(settings, field)}."
         for field, (low, high) in BOUNDS.items()
@@ -219,31 +229,36 @@ def _rules(settings: Settings) -> list[str]:
             f"{_named('replica_name')} must be 1 to 100 ASCII letters, digits, '.', '_' or '-', beginning with a "
             f"letter or a digit, not {settings.replica_name[:120]!r}."
         )
-    return problems + _redis_rules(settings) + _listening_rules(settings)
+    if settings.signing_key_file is not None:
+        problems += _key_file_rules("signing_key_file", settings.signing_key_file)
+    return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)
 
 
-def _redis_rules(settings: Settings) -> list[str]:
+def _redis_rules(settings: Settings, *, needs_key: bool) -> list[str]:
     if settings.redis_url is None:
         return []
     problems = [f"{_named('redis_url')} {problem}." for problem in redis_url.problems_of(settings.redis_url)]
+    if settings.key_file is None and not needs_key:
+        return problems
     if settings.key_file is None:
         problems.append(
             "MCP_POSTGRES_KEY_FILE is not set: with a Redis of your own, passwords are sealed with a key of your own. "
             "Make one with: mcp-postgres keys new --out FILE"
         )
         return problems
-    return problems + _key_file_rules(settings.key_file)
+    return problems + _key_file_rules("key_file", settings.key_file)
 
 
-def _key_file_rules(path: Path) -> list[str]:
+def _key_file_rules(field: str, path: Path) -> list[str]:
+    name = _named(field)
     try:
         if path.is_dir():
-            return [f"MCP_POSTGRES_KEY_FILE names {path}, which is a folder; name the file in it."]
+            return [f"{name} names {path}, which is a folder; name the file in it."]
         if path.is_file():
             return []
     except OSError as error:
-        return [f"MCP_POSTGRES_KEY_FILE names {path}, which cannot be looked at ({error.strerror})."]
-    return [f"MCP_POSTGRES_KEY_FILE names {path}, where no file is; make one with: mcp-postgres keys new --out {path}"]
+        return [f"{name} names {path}, which cannot be looked at ({error.strerror})."]
+    return [f"{name} names {path}, where no file is; make one with: mcp-postgres keys new --out {path}"]
 
 
 def _listening_rules(settings: Settings) -> list[str]:

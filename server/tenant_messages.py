@@ -175,3 +175,4 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: str
     changes: list[Change]
+    complete: Annotated[bool, Meta(description="False: the log was compacted, and what was before is not told")] = True

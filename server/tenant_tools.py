@@ -1,27 +1,25 @@
 """The tools that manage tenants."""
 
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from projections.directory import Directory
 from projections.follower import Follower
-from projections.history import history_of
+from projections.history import history_of, is_cut
 from projections.replicas import Confirmation
-from registry.chain import Recorded
 from registry.decide import require_live
 from registry.errors import InvalidInput, UnknownTenant
-from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
 from registry.service import Result, TenantRegistry
 from registry.state import Live
+from server.changes import change_of
 from server.connect import Login, try_login
 from server.pools import Pools
 from server.tenant_messages import (
-    Change,
     GetTenant,
     History,
     ListTenants,
@@ -37,11 +35,6 @@ from server.tenant_messages import (
 )
 from server.toolbox import Call, Hints, tool
 
-_WORDS: Final[dict[type[TenantEvent], str]] = {
-    TenantRegistered: "registered",
-    TenantRemoved: "removed",
-    TenantRestated: "restated",
-}
 _FIELDS = ("host", "port", "database", "user", "password")
 
 
@@ -152,9 +145,10 @@ class TenantTools:
             )
         # One more than asked for: each registration is told as a difference from the event before it.
         told = await history_of(self._log, tenant, args.limit + 1)
-        befores = [*told[1:], None]
-        changes = [_change(recorded, before) for recorded, before in zip(told, befores, strict=True)]
-        return History(tenant_id=args.tenant_id, changes=changes[: args.limit])
+        befores = [*told[1:], None][: len(told)]
+        changes = [change_of(recorded, before) for recorded, before in zip(told, befores, strict=True)]
+        complete = not is_cut(told, args.limit + 1)
+        return History(tenant_id=args.tenant_id, changes=changes[: args.limit], complete=complete)
 
     def _line(self, tenant: Live) -> TenantLine:
         config = tenant.config
@@ -209,28 +203,3 @@ def _removal(tenant_id: str, result: Result, told: Confirmation) -> Removal:
         ],
         unconfirmed=told.unknown,
     )
-
-
-def _change(recorded: Recorded, before: Recorded | None) -> Change:
-    event = recorded.event
-    fields: dict[str, Any] = {}
-    password_changed = False
-    if not isinstance(event, TenantRemoved) and event.config is not None:
-        old = before.event if before and not isinstance(before.event, TenantRemoved) else None
-        fields = _difference(event.config, old.config if old else None)
-        password_changed = event.secret != (old.secret if old else None)
-    return Change(
-        version=event.version,
-        what=_WORDS[type(event)],
-        at=event.time,
-        by=event.actor,
-        position=str(recorded.position),
-        reason=event.reason,
-        fields=fields,
-        password_changed=password_changed,
-    )
-
-
-def _difference(config: TenantConfig, before: TenantConfig | None) -> dict[str, Any]:
-    new, old = msgspec.structs.asdict(config), msgspec.structs.asdict(before) if before else {}
-    return {field: value for field, value in new.items() if old.get(field) != value}

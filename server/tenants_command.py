@@ -50,7 +50,7 @@ async def run_tenants(settings: Settings, options: argparse.Namespace) -> None:
                 raise StartError(f"There is no action {unknown!r}.")
 
 
-def _user() -> str:
+def user() -> str:
     """Return who runs this; a container's user may have a number and no name."""
     try:
         return getpass.getuser()
@@ -59,7 +59,7 @@ def _user() -> str:
 
 
 async def _call(replica: Replica, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    answer = await replica.toolbox.call(tool, arguments, Call(actor=f"cli:{_user()}"))
+    answer = await replica.toolbox.call(tool, arguments, Call(actor=f"cli:{user()}"))
     told: dict[str, Any] = json.loads(answer.payload)
     if answer.is_error:
         raise StartError(told["error"]["message"])

@@ -86,7 +86,7 @@ def test_nothing_said_means_the_defaults() -> None:
 def test_every_field_can_be_set_and_every_setting_is_a_field() -> None:
     fields = Settings.__struct_fields__
     assert [setting.field for setting in SETTINGS] == list(fields)
-    assert {*OTHERS, "key_file"} == set(fields)
+    assert {*OTHERS, "key_file", "signing_key_file"} == set(fields)
     assert len({setting.variable for setting in SETTINGS}) == len(fields)
 
 

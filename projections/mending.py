@@ -1,0 +1,94 @@
+"""Heads and tenants' keys made equal to the log, by an operator's word and without losing what the log says no more."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from projections.inspection import Inspected
+from projections.tenant_keys import TenantKeys, written_for
+from registry.archive import Archive
+from registry.errors import CorruptEntry
+from registry.log import TenantLog
+from registry.state import Live, Removed
+from registry.stored import head_of
+from registry.verify_kept import is_ahead
+
+_PAGE: Final = 500
+_DAMAGE: Final = frozenset({"envelope", "transition", "signature", "link"})
+"""Kinds of findings after which the log's word is not taken."""
+
+
+class Mended(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose heads and keys were not as the log says, and whose fence kept a key from being written."""
+
+    heads: list[str]
+    keys: list[str]
+    fences: list[str]
+    epoch: bool
+
+
+class Mender:
+    """Makes heads and keys equal to what an inspection has found to be true.
+
+    Args:
+        log, archive, keys: What is mended.
+    """
+
+    def __init__(self, log: TenantLog, archive: Archive, keys: TenantKeys) -> None:
+        self._log = log
+        self._archive = archive
+        self._keys = keys
+
+    async def mend(self, inspected: Inspected, *, dry_run: bool) -> Mended:
+        """Mend what differs and return it; with `dry_run`, return what would be mended.
+
+        What nothing says is left as it is. Raises `CorruptEntry` if the log is not to be believed, and
+        `RegistryUnavailable`. May be cancelled and repeated.
+        """
+        damage = next((finding for finding in inspected.findings if finding.kind in _DAMAGE), None)
+        if damage:
+            raise CorruptEntry(
+                f"The log itself is not as it was written ({damage}), and heads and keys may say better than it: "
+                "nothing was changed."
+            )
+        tenants = [truth.tenant for truth in inspected.truths.values()]
+        known = [tenant for tenant in tenants if isinstance(tenant, Live | Removed)]
+        epoch = inspected.audit.epoch if inspected.snapshot.epoch is None else None
+        if epoch and not dry_run and not inspected.audit.gaps:
+            await self._log.mark_epoch(epoch)
+        heads, keys, fences = list[str](), list[str](), list[str]()
+        for start in range(0, len(known), _PAGE):
+            page = known[start : start + _PAGE]
+            heads += await self._heads(page, inspected, dry_run=dry_run)
+            fences += await self._fences(page, inspected, dry_run=dry_run)
+            keys += await self._documents(page, dry_run=dry_run)
+        return Mended(heads=heads, keys=keys, fences=fences, epoch=epoch is not None)
+
+    async def _heads(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
+        read, _ = inspected.snapshot.read_heads()
+        wrong = [tenant for tenant in page if read.get(tenant.tenant) != head_of(tenant)]
+        if dry_run:
+            return [tenant.tenant for tenant in wrong]
+        end = inspected.snapshot.end
+        return [each.tenant for each in wrong if await self._log.mend_head(each.tenant, head_of(each), end)]
+
+    async def _fences(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
+        """Take away fences that are ahead, of tenants that are still as they were found."""
+        names = [tenant.tenant for tenant in page]
+        present = await self._archive.raw_heads(names)
+        ahead = []
+        for tenant, fence, head in zip(page, await self._archive.fences(names), present, strict=True):
+            if fence is None or not is_ahead(fence, tenant, inspected.snapshot.epoch):
+                continue
+            if head is not None and not head.startswith(f"{tenant.position.seq}|".encode()):
+                continue
+            if dry_run or await self._archive.remove_fence(tenant.tenant, fence):
+                ahead.append(tenant.tenant)
+        return ahead
+
+    async def _documents(self, page: Sequence[Live | Removed], *, dry_run: bool) -> list[str]:
+        if not dry_run:
+            return await self._keys.repair(page)
+        found = await self._keys.documents([tenant.tenant for tenant in page])
+        return [each.tenant for each, text in zip(page, found, strict=True) if (text or b"") != written_for(each)]

@@ -1,0 +1,199 @@
+"""Whether what is kept beside the log fits it: heads, data keys, tenants' keys and their fences, one tenant at a time.
+
+Rules: pure. The log is what counts; where its entries were taken out, head and document together are, if they fit.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from registry.errors import SecretUnreadable
+from registry.log import Epoch, Head, entry_order
+from registry.secrets import MasterKeys, id_of
+from registry.state import Live, Quarantined, Removed, Tenant
+from registry.stored import document_of, head_of, tenant_of
+from registry.verify import Audit, Finding
+
+_FENCE: Final = re.compile(rb"(\d+-\d+)\|(\d+)\Z")
+_REBUILD: Final = "log rebuild-keys puts it right"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What Redis keeps of one tenant beside the log; None for what is not there."""
+
+    head: Head | None = None
+    document: bytes | None = None
+    fence: bytes | None = None
+    data_key: str | None = None
+    is_head_unreadable: bool = False
+
+
+class Truth(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant is, by everything there is to be read.
+
+    Attributes:
+        tenant: None if nothing that can be believed says so.
+        by_head: Head and key alone say it: the entries were taken out of the log.
+        lost: Why nothing says what the tenant is, though something of it is left.
+    """
+
+    tenant: Tenant | None
+    by_head: bool = False
+    lost: str | None = None
+
+
+def truth_of(audit: Audit, name: str, kept: Kept) -> Truth:
+    """Return what the tenant is: by the log, and by head and document where the log has a gap."""
+    told, head = audit.tenants.get(name), kept.head
+    if head is not None and audit.beyond(head, told):
+        tenant = tenant_of(name, head, kept.document)
+        lost = "the entry that its head names was taken out of the log, and its key does not say what that said"
+        return Truth(tenant=tenant, by_head=True, lost=None if tenant else lost)
+    if told is not None and head is None and any(gap.before.seq > told.position.seq for gap in audit.gaps):
+        return Truth(tenant=None, lost="its head is missing, and entries behind the last one that tells of it are, too")
+    if told is None and audit.gaps and (kept.head or kept.is_head_unreadable or kept.document or kept.data_key):
+        return Truth(tenant=None, lost="neither the log nor a head that fits says what it is")
+    if isinstance(told, Live) and name in audit.unborn and head and head.position == told.position and head.born:
+        told = msgspec.structs.replace(told, born=head.born)
+    return Truth(tenant=told)
+
+
+def check_kept(
+    audit: Audit, name: str, kept: Kept, epoch: Epoch | None, master: MasterKeys | None = None
+) -> tuple[Truth, list[Finding]]:
+    """Return what the tenant is, and what does not fit that.
+
+    Args:
+        audit: Of the whole log.
+        name: The tenant.
+        kept: What is kept of it.
+        epoch: Of the log as it is noted.
+        master: Tries the data key, if given.
+    """
+    truth = truth_of(audit, name, kept)
+    if truth.lost:
+        advice = "register the tenant again, or put its head and key back from a backup"
+        return truth, [_of("head", "tenant", name, truth.lost, advice)]
+    if truth.tenant is None:
+        return truth, _unknown(name, kept, epoch)
+    found = [_head(truth.tenant, kept), _document(truth.tenant, kept), _fence(truth.tenant, kept, epoch)]
+    found.append(_data_key(truth.tenant, kept, master))
+    return truth, [finding for finding in found if finding is not None]
+
+
+def check_epoch(audit: Audit, epoch: Epoch | None) -> Finding | None:
+    """Return what is wrong with what is noted about which log this is."""
+    if epoch is None:
+        what, advice = "nothing notes which log this is", "a replica that starts notes it, and so does log rebuild-keys"
+        return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
+    known = audit.epoch
+    if known is None or known == epoch:
+        return None
+    is_whole = not audit.gaps
+    if not is_whole and (known.name, known.opened) == (epoch.name, epoch.opened):
+        return None
+    what = f"it is noted as {epoch.name} opened by {epoch.opened}, and the log says {known.name} by {known.opened}"
+    advice = "delete that key if the log is the right one: a replica that starts notes it anew"
+    return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
+
+
+def is_ahead(fence: bytes | None, tenant: Tenant, epoch: Epoch | None) -> bool:
+    """Whether the fence keeps the tenant's key from being written: it tells of a later state than there is."""
+    match = _FENCE.match(fence or b"")
+    if match is None or epoch is None:
+        return False
+    told = (*entry_order(match[1].decode()), int(match[2]))
+    return told > (*entry_order(epoch.opened), tenant.position.seq)
+
+
+def is_orphan(head: Head, epoch: Epoch | None) -> bool:
+    """Whether a log that was there before this one has left the head."""
+    return epoch is not None and epoch.is_orphan(head)
+
+
+def _unknown(name: str, kept: Kept, epoch: Epoch | None) -> list[Finding]:
+    found = []
+    if kept.head is not None or kept.is_head_unreadable:
+        what, advice = "the log does not tell of this tenant", "take the field away (HDEL) if nobody misses the tenant"
+        if kept.head is not None and is_orphan(kept.head, epoch):
+            what = "an earlier log has left it, and this one does not tell of the tenant"
+            advice = "start a replica, which says again what was lost, or take the field away (HDEL)"
+        found.append(_of("head", "head", name, what, advice))
+    if kept.document is not None:
+        what, advice = "the log does not tell of this tenant", "a replica that starts adopts it or says why not"
+        found.append(_of("tenant_key", "key", name, what, f"{advice}; delete the key if nobody misses the tenant"))
+    if kept.data_key is not None:
+        advice = "take the field away (HDEL) if nobody misses the tenant"
+        found.append(_of("data_key", "data key", name, "the log does not tell of this tenant", advice))
+    return found
+
+
+def _head(tenant: Tenant, kept: Kept) -> Finding | None:
+    name = tenant.tenant
+    if kept.is_head_unreadable:
+        return _of("head", "head", name, "it cannot be read", _REBUILD)
+    if kept.head is None:
+        return _of("head", "head", name, "it is missing", _REBUILD)
+    place = tenant.position
+    if kept.head.position == place if isinstance(tenant, Quarantined) else kept.head == head_of(tenant):
+        return None
+    what = f"it tells of {kept.head.position}, and the tenant's last event is {place}"
+    if kept.head.position == place:
+        what = f"it does not say what the tenant's last event, {place}, does"
+    return _of("head", "head", name, what, _REBUILD)
+
+
+def _document(tenant: Tenant, kept: Kept) -> Finding | None:
+    name, mended = tenant.tenant, f"a running replica mends it within half a minute, or {_REBUILD}"
+    match tenant:
+        case Quarantined():
+            return None
+        case Removed():
+            left = kept.document is not None
+            return _of("tenant_key", "key", name, "it is there, and the tenant is removed", mended) if left else None
+        case Live():
+            if kept.document is None:
+                return _of("tenant_key", "key", name, "it is missing", mended)
+            edited = kept.document != document_of(tenant)
+            return _of("tenant_key", "key", name, "it does not say what the log does", mended) if edited else None
+
+
+def _fence(tenant: Tenant, kept: Kept, epoch: Epoch | None) -> Finding | None:
+    if not is_ahead(kept.fence, tenant, epoch):
+        return None
+    told = (kept.fence or b"").decode(errors="replace")
+    what = f"it is ahead of the log ({told}) and keeps the key from being written"
+    return _of("fence", "fence", tenant.tenant, what, _REBUILD)
+
+
+def _data_key(tenant: Tenant, kept: Kept, master: MasterKeys | None) -> Finding | None:
+    name, wrapped = tenant.tenant, kept.data_key
+    again = "register the tenant again, or put the field back from a backup"
+    if isinstance(tenant, Removed):
+        still = "the tenant is removed, and its data key is not destroyed"
+        return _of("data_key", "data key", name, still, "take the field away (HDEL)") if wrapped is not None else None
+    if not isinstance(tenant, Live) or (tenant.secret is None and wrapped is None):
+        return None
+    if wrapped is None:
+        return _of("data_key", "data key", name, "it is missing: nobody can open the tenant's password", again)
+    if tenant.secret is not None and id_of(wrapped) != tenant.secret.key:
+        what = f"it is {id_of(wrapped) or 'unreadable'}, and {tenant.secret.key} sealed the tenant's password"
+        return _of("data_key", "data key", name, what, again)
+    problem = _opens(tenant, wrapped, master) if master else None
+    return _of("data_key", "data key", name, problem, again) if problem else None
+
+
+def _opens(tenant: Live, wrapped: str, master: MasterKeys) -> str | None:
+    try:
+        key = master.unwrap(tenant.tenant, wrapped)
+        if tenant.secret is not None:
+            key.open(tenant.tenant, tenant.secret)
+    except SecretUnreadable as error:
+        return error.message.rstrip(".")
+    return None
+
+
+def _of(kind: str, thing: str, name: str, what: str, advice: str) -> Finding:
+    where = f"tenant {name!r}" if thing == "tenant" else f"{thing} of tenant {name!r}"
+    return Finding(kind=kind, where=where, what=what, advice=advice)

@@ -1,0 +1,41 @@
+"""What one event changed, in the words of the audit history; never a password."""
+
+from typing import Any, Final
+
+import msgspec
+
+from registry.chain import Recorded
+from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
+from server.tenant_messages import Change
+
+_WORDS: Final[dict[type[TenantEvent], str]] = {
+    TenantRegistered: "registered",
+    TenantRemoved: "removed",
+    TenantRestated: "restated",
+}
+
+
+def change_of(recorded: Recorded, before: Recorded | None) -> Change:
+    """Return what the event changed; `before` is the tenant's event before it, None if none is known."""
+    event = recorded.event
+    fields: dict[str, Any] = {}
+    password_changed = False
+    if not isinstance(event, TenantRemoved) and event.config is not None:
+        old = before.event if before and not isinstance(before.event, TenantRemoved) else None
+        fields = _difference(event.config, old.config if old else None)
+        password_changed = event.secret != (old.secret if old else None)
+    return Change(
+        version=event.version,
+        what=_WORDS[type(event)],
+        at=event.time,
+        by=event.actor,
+        position=str(recorded.position),
+        reason=event.reason,
+        fields=fields,
+        password_changed=password_changed,
+    )
+
+
+def _difference(config: TenantConfig, before: TenantConfig | None) -> dict[str, Any]:
+    new, old = msgspec.structs.asdict(config), msgspec.structs.asdict(before) if before else {}
+    return {field: value for field, value in new.items() if old.get(field) != value}

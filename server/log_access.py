@@ -1,0 +1,84 @@
+"""What the commands on the whole log work on: the log that the settings name, or the one of an embedded Valkey."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from projections.inspection import Inspector
+from projections.tenant_keys import TenantKeys
+from registry.archive import Archive
+from registry.log import Epoch, TenantLog
+from registry.names import Names
+from registry.redis_client import RedisClient
+from registry.redis_log import RedisLog
+from registry.secrets import MasterKeys
+from registry.signing import Signer
+from server.backing import backing_of, master_of, signer_of
+from server.settings import Settings
+
+_TIMEOUT: Final = 30.0
+"""Seconds for one reply: 100,000 heads at once, or a million entries taken out, take Redis a moment."""
+
+
+class LogAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """One log and everything beside it.
+
+    Attributes:
+        log, archive, redis, names: Where it is.
+        signer: Checks signatures; without keys where none is named.
+        master: Opens data keys; None where no key file is named, which most of the work does not need.
+    """
+
+    log: TenantLog
+    archive: Archive
+    redis: RedisClient
+    names: Names
+    signer: Signer
+    master: MasterKeys | None
+
+    def keys(self, epoch: Epoch | None) -> TenantKeys:
+        """Return the tenants' keys, to be written as of an epoch."""
+        return TenantKeys(self.redis, self.names, lambda: epoch)
+
+    def inspector(self, signed_since: int = 0) -> Inspector:
+        """Return what looks through the log."""
+        return Inspector(
+            self.log,
+            self.archive,
+            self.keys(None),
+            signer=self.signer,
+            master=self.master,
+            signed_since=signed_since,
+        )
+
+
+@asynccontextmanager
+async def open_log(settings: Settings) -> AsyncIterator[LogAccess]:
+    """Hold the log that the settings name. Raises `StartError` if it cannot be had."""
+    names, signer = Names(settings.prefix), signer_of(settings)
+    async with _backing(settings) as (url, master):
+        redis = RedisClient.from_url(url, timeout=_TIMEOUT)
+        tail = RedisClient.from_url(url, connections=1, timeout=_TIMEOUT)
+        try:
+            yield LogAccess(
+                log=RedisLog(redis, tail, names),
+                archive=Archive(redis, names),
+                redis=redis,
+                names=names,
+                signer=signer,
+                master=master,
+            )
+        finally:
+            await tail.close()
+            await redis.close()
+
+
+@asynccontextmanager
+async def _backing(settings: Settings) -> AsyncIterator[tuple[str, MasterKeys | None]]:
+    if settings.redis_url is not None:
+        yield settings.redis_url, master_of(settings.key_file) if settings.key_file else None
+        return
+    async with backing_of(settings, join=True) as backing:
+        yield backing.redis_url, backing.master
