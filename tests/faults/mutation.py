@@ -91,7 +91,7 @@ MUTANTS: Final = (
         "registry/append.lua",
         "if head_seq ~= ARGV[at + 4] then",
         "if false then",
-        (MACHINE,),
+        (MACHINE, CONTRACT),
         quick=True,
     ),
     Mutant(
@@ -169,7 +169,7 @@ MUTANTS: Final = (
         "registry/mend_head.lua",
         "if not at_end and #",
         "if #",
-        (MACHINE, REPAIRS),
+        (MACHINE, "tests/contract/test_redis_heads.py"),
     ),
     Mutant(
         "a lost removal ends no life that was changed after it",
@@ -232,6 +232,12 @@ MUTANTS: Final = (
         "if head and _is_behind(head, directory):",
         "if False:",
         (MACHINE, UNIT + "test_restoration.py"),
+    ),
+    Mutant(
+        "a restoration waits for what the log has lost",
+        "projections/restoration.py",
+        "        if directory.position == before:\n",
+        "        if False:\n",
     ),
     Mutant(
         "a restoration puts no data key back",
