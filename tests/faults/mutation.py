@@ -238,6 +238,7 @@ MUTANTS: Final = (
         "projections/restoration.py",
         "        if directory.position == before:\n",
         "        if False:\n",
+        (MACHINE, UNIT + "test_restoration.py"),
     ),
     Mutant(
         "a restoration puts no data key back",
