@@ -267,6 +267,7 @@ MUTANTS: Final = (
         "projections/rebuild.py",
         "            if known:\n                directory.settle(known)\n",
         "            pass\n",
+        (MACHINE, UNIT + "test_rebuild.py"),
     ),
     Mutant(
         "the cut is no single transaction",
