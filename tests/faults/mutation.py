@@ -197,7 +197,7 @@ MUTANTS: Final = (
         "registry/log.py",
         "return entry_order(head.position.entry) < entry_order(self.begun)",
         "return False",
-        (MACHINE,),
+        (MACHINE, UNIT + "test_restoration.py"),
     ),
     Mutant(
         "what an earlier log has left is forgotten",
