@@ -29,6 +29,9 @@ unit: $(VENV)/.dev ## run the unit tests alone, with branch coverage of the pure
 chaos: $(VENV)/.dev ## break replicas and Redis at random and check every guarantee (SECONDS=60 SEED=one of yours)
 	@$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
+mutants: $(VENV)/.dev ## take each mechanism away and show which test goes red; some minutes (ARGS=--quick: a few)
+	@$(BIN)/python tests/faults/mutants $(ARGS)
+
 check: $(VENV)/.dev ## lint, format, types, import contract: what CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,4 +74,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit chaos check figures fix lock clean
+.PHONY: help run setup test unit chaos mutants check figures fix lock clean

@@ -26,12 +26,10 @@ class Keyring:
     async def refresh(self, tenants: Sequence[Tenant]) -> None:
         """Fetch the keys of tenants that changed. Raises `RegistryUnavailable`; may be cancelled and repeated."""
         for start in range(0, len(tenants), _PAGE):
-            ids = [tenant.tenant for tenant in tenants[start : start + _PAGE]]
-            for tenant_id, wrapped in zip(ids, await self._log.data_keys(ids), strict=True):
-                if wrapped is None:
-                    self._wrapped.pop(tenant_id, None)
-                else:
-                    self._wrapped[tenant_id] = wrapped
+            page = tenants[start : start + _PAGE]
+            found = await self._log.data_keys([tenant.tenant for tenant in page])
+            for tenant, wrapped in zip(page, found, strict=True):
+                self._take(tenant, wrapped)
 
     def wrapped(self, tenant: Live) -> str | None:
         """Return the tenant's data key as it is stored, if it is the one that sealed the tenant's secret."""
@@ -71,6 +69,18 @@ class Keyring:
                 f"tenants were registered with. Name the right one in MCP_POSTGRES_KEY_FILE. ({error.message})"
             )
         return sorted(unreadable)
+
+    def _take(self, tenant: Tenant, wrapped: str | None) -> None:
+        # Invariant: the key that opens what is held is not given up for none or another one: the log may have lost it.
+        fits = (
+            wrapped is not None and isinstance(tenant, Live) and tenant.secret and id_of(wrapped) == tenant.secret.key
+        )
+        if isinstance(tenant, Live) and self.wrapped(tenant) and not fits:
+            return
+        if wrapped is None:
+            self._wrapped.pop(tenant.tenant, None)
+        else:
+            self._wrapped[tenant.tenant] = wrapped
 
     def _known(self, tenant: Live) -> DataKey | None:
         wrapped = self._wrapped.get(tenant.tenant)

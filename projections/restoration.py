@@ -103,9 +103,10 @@ class Restorer:
         live = removed = 0
         noted = False
         while missing := self.missing(holding, directory):
+            before = directory.position
             if not noted:
                 noted = await self._note(missing, directory, lost, finding)
-                await self._fold(directory)
+                await self._go_on(directory, before)
                 if not noted:
                     await asyncio.sleep(_PAUSE)  # somebody else is writing: first see what
                 continue
@@ -115,7 +116,7 @@ class Restorer:
                 removed += sum(isinstance(each, Removed) for each in said if each.tenant not in told)
                 told |= {each.tenant for each in said}
                 await asyncio.sleep(0)
-            await self._fold(directory)
+            await self._go_on(directory, before)
         self._tally.restorations += noted
         self._tally.restated += len(told)
         return live, removed
@@ -197,6 +198,14 @@ class Restorer:
             return DestroyKey()
         wrapped = self._keyring.wrapped(tenant)
         return SetKey(wrapped) if wrapped else KeepKey()
+
+    async def _go_on(self, directory: Directory, before: Position) -> None:
+        """Fold what was said since. Raises `LogDiverged` if nothing can be read: the log has lost it once more."""
+        await self._fold(directory)
+        if directory.position == before:
+            raise LogDiverged(
+                f"The log does not go on behind {before}, although it did: it has lost entries once more."
+            )
 
     async def _fold(self, directory: Directory) -> None:
         """Fold all that there is to be read. Raises `LogDiverged` if it does not link."""

@@ -43,7 +43,15 @@ MASTER: Final = MasterKeys.parse(new_master_key("one"))
 _ROUNDS: Final = 6
 """How often a follower may begin anew in one turn: what it cannot mend by then it cannot mend at all."""
 
-Kind: TypeAlias = Literal["crashes before", "crashes after", "gets no reply to", "is refused", "is slow before"]
+Kind: TypeAlias = Literal[
+    "crashes before",
+    "crashes after",
+    "gets no reply to",
+    "is refused",
+    "is slow before",
+    "is slow to append",
+    "gets no reply to its append",
+]
 
 
 class Crash(BaseException):
@@ -51,7 +59,7 @@ class Crash(BaseException):
 
 
 class Fault(NamedTuple):
-    """What goes wrong with a replica's n-th call of Redis; being slow lets `meanwhile` happen first."""
+    """What goes wrong with a replica's n-th call of Redis, or append; being slow lets `meanwhile` happen first."""
 
     kind: Kind
     call: int
@@ -63,13 +71,18 @@ class FaultyRedis(RedisClient):
 
     fault: Fault | None = None
     calls = 0
-    meanwhile: Callable[[str], Awaitable[None]] | None = None
+    appends = 0
+    meanwhile: Callable[[str, str], Awaitable[None]] | None = None
 
     async def run(self, *words: Word) -> Any:  # noqa: ANN401 - as in the client
         return await self._faulty(super().run(*words))
 
     async def script(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:  # noqa: ANN401 - as in the client
         return await self._faulty(super().script(script, keys, args))
+
+    async def scripts(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]) -> list[Any]:
+        replies: list[Any] = await self._faulty(super().scripts(script, calls))
+        return replies
 
     async def pipeline(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
         replies: list[Any] = await self._faulty(super().pipeline(commands))
@@ -79,10 +92,21 @@ class FaultyRedis(RedisClient):
         replies: list[Any] = await self._faulty(super().atomically(commands))
         return replies
 
+    def due(self, *kinds: Kind) -> Fault | None:
+        """Return the fault, once, if it is of one of the kinds that concern appends, and its turn has come."""
+        fault = self.fault
+        if fault is None or fault.kind not in kinds:
+            return None
+        self.appends += 1
+        if self.appends != fault.call:
+            return None
+        self.fault = None
+        return fault
+
     async def _faulty(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - as in the client
         self.calls += 1
         fault = self.fault
-        if fault is None or self.calls != fault.call:
+        if fault is None or self.calls != fault.call or fault.kind.endswith("append"):
             return await work
         self.fault = None
         if fault.kind == "crashes before":
@@ -92,7 +116,7 @@ class FaultyRedis(RedisClient):
             work.close()
             raise RegistryUnavailable("Redis cannot be reached; try again.")
         if fault.kind == "is slow before" and self.meanwhile:
-            await self.meanwhile(fault.meanwhile)
+            await self.meanwhile(fault.meanwhile, "acme")
         reply = await work
         if fault.kind == "crashes after":
             raise Crash
@@ -106,11 +130,12 @@ class SteppedLog(RedisLog):
 
     def __init__(
         self,
-        redis: RedisClient,
+        redis: FaultyRedis,
         stand_still: Callable[[], Awaitable[None]],
         on_propose: Callable[[Proposal], None],
     ) -> None:
         super().__init__(redis, redis, NAMES)
+        self._redis = redis
         self._stand_still = stand_still
         self._on_propose = on_propose
         self._idle = False
@@ -118,7 +143,13 @@ class SteppedLog(RedisLog):
     async def append(self, proposals: Sequence[Proposal]) -> Sequence[Outcome]:
         for proposal in proposals:
             self._on_propose(proposal)
-        return await super().append(proposals)
+        fault = self._redis.due("is slow to append", "gets no reply to its append")
+        if fault and fault.kind == "is slow to append" and self._redis.meanwhile:
+            await self._redis.meanwhile(fault.meanwhile, proposals[0].tenant)
+        outcomes = await super().append(proposals)
+        if fault and fault.kind == "gets no reply to its append":
+            raise RegistryUnavailable("Redis did not answer in time; try again.")
+        return outcomes
 
     async def read(self, after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
         if wait and self._idle:
@@ -182,7 +213,7 @@ class Replica:
         self.follower = SteppedFollower(
             log=self.log,
             directory=self.directory,
-            rebuilder=Rebuilder(self.log, self.keys, full_replay=full_replay),
+            rebuilder=Rebuilder(self.log, self.keys, full_replay=full_replay, short=0),
             on_change=self._on_change,
             on_caught_up=self._on_caught_up,
             restorer=Restorer(self.log, self.keyring, Signer(), actor=name, now=world.now, new_id=world.new_id),
@@ -280,7 +311,6 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections.follower, "_LOOK_AGAIN", 0.0)
     monkeypatch.setattr(projections.follower, "PAGE", 3)
     monkeypatch.setattr(projections.rebuild, "PAGE", 3)
-    monkeypatch.setattr(projections.rebuild, "SHORT", 0)
     monkeypatch.setattr(projections.reconciler, "_PACE", 0.0)
     monkeypatch.setattr(projections.restoration, "_BATCH", 1)
     monkeypatch.setattr(projections.restoration, "_PAUSE", 0.0)

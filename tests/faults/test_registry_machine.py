@@ -23,7 +23,6 @@ from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.errors import (
-    CommandReused,
     LogDiverged,
     RemovedTenant,
     TenancyError,
@@ -31,7 +30,7 @@ from registry.errors import (
     VersionConflict,
 )
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, Entry, Epoch, Head, Position
+from registry.log import START, Entry, Epoch, Head, Position, Proposal
 from registry.planner import Caller
 from registry.redis_client import RedisClient
 from registry.secrets import Secret, id_of
@@ -46,8 +45,8 @@ HOSTS: Final = ("db1", "db2")
 MEANWHILE: Final = (
     "another polls",
     "another polls",
-    "another registers acme",
-    "another removes acme",
+    "another registers it",
+    "another removes it",
     "the log falls back",
     "everything is flushed",
     "the stream is deleted",
@@ -62,6 +61,8 @@ faults = st.one_of(
     st.builds(Fault, st.sampled_from(("crashes before", "crashes after")), st.integers(1, 12), st.just("nothing")),
     st.builds(Fault, st.sampled_from(("gets no reply to", "is refused")), st.integers(1, 12), st.just("nothing")),
     st.builds(Fault, st.just("is slow before"), st.integers(1, 12), st.sampled_from(MEANWHILE)),
+    st.builds(Fault, st.just("is slow to append"), st.integers(1, 2), st.sampled_from(MEANWHILE)),
+    st.builds(Fault, st.just("gets no reply to its append"), st.integers(1, 2), st.just("nothing")),
 )
 
 
@@ -91,6 +92,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.story = Story()
         self.live: list[Replica] = []
         self.seen: dict[Replica, dict[str, Tenant]] = {}
+        self.opening: dict[Replica, set[str]] = {}
         self.commands: list[Command] = []
         self.kept: list[Kept] = []
         self.shown: dict[str, State] = {}
@@ -99,7 +101,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.calm = True
         self.started = 0
         self.whole = True
-        self.world = Surroundings(self.url, lambda directory, proposal: self._commanded(directory, proposal))
+        self.world = Surroundings(self.url, self._commanded)
         self.redis = self.runner.run(self._connect())
 
     async def _connect(self) -> RedisClient:
@@ -107,7 +109,7 @@ class RegistryMachine(RuleBasedStateMachine):
         await redis.run("FLUSHALL")
         return redis
 
-    def _commanded(self, directory: Directory, proposal: Any) -> None:  # noqa: ANN401 - a Proposal
+    def _commanded(self, directory: Directory, proposal: Proposal) -> None:
         event = codec.decode(Entry(START, "", proposal.type, proposal.data))
         self.story.commanded(event, directory.tenant(proposal.tenant))  # type: ignore[arg-type]  # of a tenant
 
@@ -148,6 +150,7 @@ class RegistryMachine(RuleBasedStateMachine):
         replica = Replica(self.world, f"r{self.started}", full_replay=full_replay)
         self.live.append(replica)
         self.seen[replica] = {}
+        self.opening[replica] = set()
         await self._under(fault, replica, replica.turn)
 
     @precondition(lambda self: self.live)
@@ -157,7 +160,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     async def _die(self, replica: Replica) -> None:
         self.live.remove(replica)
-        del self.seen[replica]
+        del self.seen[replica], self.opening[replica]
         await replica.end()
 
     @precondition(lambda self: self.live)
@@ -226,6 +229,7 @@ class RegistryMachine(RuleBasedStateMachine):
         version = before.version if before else 0
         expected = {None: None, "right": version, "wrong": version + 3}[expecting]
         answers: list[Result | TenancyError] = []
+        self._keep(replica, command.tenant)
 
         async def carry_out() -> None:
             try:
@@ -253,17 +257,23 @@ class RegistryMachine(RuleBasedStateMachine):
             self.story.acknowledge(codec.decode(entry))  # type: ignore[arg-type]  # a tenant's
         if not told_at_once:
             return
+        if command.id and answer.status != "unchanged":
+            assert isinstance(entry, Entry)
+            assert codec.decode(entry).command_id == command.id  # type: ignore[union-attr]  # a tenant's
         served = replica.directory.tenant(command.tenant)
-        assert answer.served and served is not None
+        assert answer.served
+        assert served is not None
         assert served.version >= answer.version, "what the answer says is not served"
         assert await self._key(command.tenant) == (document_of(served) if isinstance(served, Live) else None)
+        if not isinstance(served, Quarantined):
+            self.shown[command.tenant] = self.story.state(served)
 
     def _check_answer(
         self,
         replica: Replica,
         command: Command,
         answer: Result | TenancyError,
-        before: Tenant | None,
+        before: Head | None,
         expected: int | None,
     ) -> None:
         """While nothing is wrong, a command does what it says."""
@@ -271,9 +281,7 @@ class RegistryMachine(RuleBasedStateMachine):
         if expected not in {None, version}:
             assert isinstance(answer, VersionConflict | UnknownTenant | RemovedTenant), answer
             return
-        if isinstance(answer, CommandReused):
-            raise AssertionError(answer)  # noqa: TRY004 - it is no wrong type
-        if command.registration is None and not isinstance(before, Live | Quarantined):
+        if command.registration is None and not (before and before.alive):
             assert isinstance(answer, RemovedTenant if before else UnknownTenant), answer
             return
         assert isinstance(answer, Result), answer
@@ -406,7 +414,9 @@ class RegistryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(which=replicas, tenant=tenants)
     def keep(self, which: int, tenant: str) -> None:
-        replica = self._replica(which)
+        self._keep(self._replica(which), tenant)
+
+    def _keep(self, replica: Replica, tenant: str) -> None:
         held = replica.directory.tenant(tenant)
         if held is not None and not isinstance(held, Quarantined):
             self.kept.append(Kept(held, replica.directory.epoch))
@@ -435,6 +445,15 @@ class RegistryMachine(RuleBasedStateMachine):
             self.seen[replica] = held
             assert not replica.recycled, f"{replica.name} recycled pools for nothing, or kept them: {replica.recycled}"
             replica.use()
+            self._check_keys(replica)
+
+    def _check_keys(self, replica: Replica) -> None:
+        """Check that no key was given up that opens what is held. One is held from when it was fetched once."""
+        for tenant in replica.directory.live():
+            if tenant.secret and replica.keyring.wrapped(tenant):
+                self.opening[replica].add(tenant.secret.key)
+            elif tenant.secret:
+                assert tenant.secret.key not in self.opening[replica], f"{replica.name} lost the key of {brief(tenant)}"
 
     def _check_step(self, replica: Replica, before: Tenant, after: Tenant | None) -> None:
         told = f"{replica.name}: {brief(before)} -> {brief(after)}"
@@ -457,11 +476,11 @@ class RegistryMachine(RuleBasedStateMachine):
     async def _settle(self, mender: int) -> None:
         if not self.live:
             await self._start(full_replay=True, fault=None)
-        known = await self._known()
+        known, keys = await self._known(), await self._keys_known()
         await self._come_to_rest()
         await self._replica(mender).mend()
         await self._come_to_rest()
-        await self._agree(known)
+        await self._agree(known, keys)
         self.calm = True
 
     async def _come_to_rest(self) -> None:
@@ -484,7 +503,7 @@ class RegistryMachine(RuleBasedStateMachine):
         last: bytes = info["last-generated-id"]
         return last.decode()
 
-    async def _agree(self, known: Known) -> None:
+    async def _agree(self, known: Known, keys: set[str]) -> None:
         """The fold, the heads, the keys and every replica are equal, and what they must be."""
         first, *others = self.live
         fold = {tenant.tenant: tenant for tenant in first.directory.all()}
@@ -496,7 +515,8 @@ class RegistryMachine(RuleBasedStateMachine):
             self._check_outcome(fold.get(name), known.get(name, set()))
         for replica in self.live:
             for tenant in replica.directory.live():
-                await self._check_use(replica, tenant)
+                if tenant.secret is None or tenant.secret.key in keys:
+                    await self._check_use(replica, tenant)
         self.shown = {
             name: self.story.state(tenant) for name, tenant in fold.items() if not isinstance(tenant, Quarantined)
         }
@@ -557,6 +577,11 @@ class RegistryMachine(RuleBasedStateMachine):
                     known.setdefault(tenant.tenant, set()).add(self.story.state(tenant))
         return known
 
+    async def _keys_known(self) -> set[str]:
+        """Return which data keys there are, in Redis or fetched by a replica: of others the tenant is known alone."""
+        wrapped = await self.redis.run("HVALS", NAMES.data_keys)
+        return {id_of(each.decode()) for each in wrapped}.union(*self.opening.values())
+
     async def _recoverable(self) -> Known:
         """Return what can be known of the tenants from Redis alone."""
         known: Known = {}
@@ -596,23 +621,10 @@ class RegistryMachine(RuleBasedStateMachine):
             return None
         return directory if directory.position.entry == await self._end() else None
 
-    async def _now(self, tenant: str) -> Tenant | None:
-        """Return the tenant as the log has it, while nothing is wrong with that."""
+    async def _now(self, tenant: str) -> Head | None:
+        """Return the tenant's head, while nothing is wrong with it."""
         raw = await self.redis.run("HGET", NAMES.heads, tenant)
-        if raw is None:
-            return None
-        head = codec.decode_head(raw)
-        told = [replica.directory.tenant(tenant) for replica in self.live]
-        held = next((each for each in told if each and each.position == head.position), None)
-        if held is not None:
-            return held
-        (found,) = states_in(await self.redis.run("XRANGE", NAMES.stream, head.position.entry, head.position.entry))
-        kind = Live if head.alive else Removed
-        base = {"tenant": tenant, "version": head.version, "position": head.position, "event_id": head.event_id}
-        more = {"command_id": head.command_id, "digest": "", "changed_at": found[1].time, "changed_by": ""}
-        if kind is Removed:
-            return Removed(**base, **more)
-        return Live(**base, **more, born=found[1].time, config=found[1].config, secret=None)
+        return codec.decode_head(raw) if raw else None
 
     async def _carried_out(self, command: Command) -> Position | None:
         """Return where in the log the event is that the command led to, if it is there."""
@@ -633,8 +645,8 @@ class RegistryMachine(RuleBasedStateMachine):
         """Let the replica do its work under a fault; one that crashed is gone."""
         if fault is not None:
             self.calm = False
-            replica.redis.calls, replica.redis.fault = 0, fault
-            replica.redis.meanwhile = lambda what: self._meanwhile(what, replica)
+            replica.redis.calls, replica.redis.appends, replica.redis.fault = 0, 0, fault
+            replica.redis.meanwhile = lambda what, tenant: self._meanwhile(what, tenant, replica)
         try:
             await work()
         except Crash:
@@ -642,7 +654,7 @@ class RegistryMachine(RuleBasedStateMachine):
         finally:
             replica.redis.fault = None
 
-    async def _meanwhile(self, what: str, slow: Replica) -> None:
+    async def _meanwhile(self, what: str, tenant: str, slow: Replica) -> None:
         others = [replica for replica in self.live if replica is not slow]
         match what:
             case "the log falls back":
@@ -653,10 +665,10 @@ class RegistryMachine(RuleBasedStateMachine):
                 await self._delete_stream()
             case "another polls" if others:
                 await others[0].turn()
-            case "another registers acme" if others:
-                await self._command_of(others[0], Command("acme", registration("db3", 1, 5), None))
-            case "another removes acme" if others:
-                await self._command_of(others[0], Command("acme", None, None))
+            case "another registers it" if others:
+                await self._command_of(others[0], Command(tenant, registration("db3", 1, 5), None))
+            case "another removes it" if others:
+                await self._command_of(others[0], Command(tenant, None, None))
 
     async def _command_of(self, replica: Replica, command: Command) -> None:
         try:
@@ -698,7 +710,7 @@ def test_whatever_happens_everybody_agrees_and_nothing_told_is_forgotten(
     machine = type("RegistryMachine", (RegistryMachine,), {"url": redis_url})
     seconds = float(os.environ.get("MACHINE_SECONDS", "0"))
     drawn = settings(
-        max_examples=int(os.environ.get("MACHINE_EXAMPLES", "60")),
+        max_examples=int(os.environ.get("MACHINE_EXAMPLES", "100")),
         stateful_step_count=30,
         deadline=None,
         derandomize=not seconds,

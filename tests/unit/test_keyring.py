@@ -8,7 +8,7 @@ import pytest
 
 from projections.keyring import Keyring
 from registry.errors import SecretUnreadable
-from registry.events import TenantRegistered
+from registry.events import TenantRegistered, TenantRemoved
 from registry.log import Position
 from registry.memory_log import MemoryLog
 from registry.secrets import MasterKeys, Secret, new_master_key
@@ -53,13 +53,25 @@ async def test_a_key_that_was_fetched_once_opens_without_the_log(log: MemoryLog,
     assert await keyring.password(live) == Secret("red")
 
 
-async def test_a_key_that_was_destroyed_opens_nothing_after_the_next_refresh(
+async def test_a_key_that_the_log_has_lost_still_opens_what_is_held(
     log: MemoryLog, sealed: Callable[[str], Live]
 ) -> None:
     keyring, live = Keyring(log, MASTER), sealed("red")
     await keyring.refresh([live])
     log._keys.clear()
     await keyring.refresh([live])
+
+    assert await keyring.password(live) == Secret("red")
+    assert keyring.wrapped(live) is not None
+
+
+async def test_a_key_that_was_destroyed_with_its_tenant_opens_nothing(
+    log: MemoryLog, sealed: Callable[[str], Live], removed: Callable[[int], TenantRemoved]
+) -> None:
+    keyring, live = Keyring(log, MASTER), sealed("red")
+    await keyring.refresh([live])
+    log._keys.clear()
+    await keyring.refresh([evolve(live, removed(2), Position(3, "3-0"))])
 
     with pytest.raises(SecretUnreadable, match="no data key any more"):
         await keyring.password(live)

@@ -143,6 +143,17 @@ async def test_a_tenant_that_neither_log_nor_key_tells_of_is_set_aside_with_the_
     assert isinstance(rebuilt.directory.tenant("gone"), Removed)
 
 
+async def test_what_a_replica_holds_itself_stands_in_for_an_entry_and_a_key_that_are_gone(world: World) -> None:
+    held = (await by_cut(world).rebuild()).directory
+    world.take_out(2)
+    del world.keys["a"]
+
+    rebuilt = await by_cut(world).rebuild(held)
+
+    assert rebuilt.directory.tenant("a") == held.tenant("a")
+    assert rebuilt.directory.quarantined() == []
+
+
 async def test_a_tenant_that_was_set_aside_is_read_again_once_its_key_is_back(world: World) -> None:
     right = world.keys.pop("a")
     world.take_out(2)

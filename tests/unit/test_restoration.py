@@ -373,6 +373,24 @@ async def test_a_log_that_is_lost_once_more_meanwhile_is_told(world: World) -> N
     assert await survivor.restore() == (2, 1)
 
 
+async def test_a_log_that_loses_what_was_just_said_again_and_keeps_its_heads_is_told(world: World) -> None:
+    survivor, log = Survivor(world, "one"), world.log
+    assert isinstance(log, FrailLog)
+    world.lose_everything()
+    original = log.append
+
+    async def losing(proposals: Sequence[Proposal]) -> Sequence[Outcome]:
+        outcomes = await original(proposals)
+        log._entries.clear()
+        log._end = None
+        return outcomes
+
+    log.append = losing  # type: ignore[method-assign]  # the stream goes before what was appended is read
+    with pytest.raises(LogDiverged):
+        async with asyncio.timeout(5):
+            await survivor.restore()
+
+
 async def test_who_cannot_reach_the_log_says_so_and_may_try_again(world: World) -> None:
     survivor, log, before = Survivor(world, "one"), world.log, said_of(world.directory)
     world.lose_everything()
