@@ -1,9 +1,12 @@
 """What a replica that holds more than the log has to say again, so that nothing acknowledged is forgotten.
 
-Rules: pure. A tenant is compared as the replica holds it and as the log has it now. Of the two the one that was changed
-later holds, but a removal ends every life of the tenant that began before it, whoever went on changing it without
-knowing. A version never goes back, and one that a tenant had on either way is not used for another event.
+Rules: pure. A tenant is compared as the replica holds it and as the log has it now. A removal ends every life of the
+tenant that began before it, whoever went on changing it without knowing; of two lives the one that began later holds,
+and of one life the later change. A version never goes back, and one that a tenant had on either way is not used for
+another event.
 """
+
+from datetime import datetime
 
 import msgspec
 
@@ -72,13 +75,15 @@ def with_mac(said: Live | Removed, event: TenantEvent) -> Live | Removed:
 
 
 def _overrules(one: Live | Removed, other: Live | Removed) -> bool:
-    """Whether `one` holds and `other` gives way."""
-    match one, other:
-        case Removed(), Live():
-            # Invariant: a removal keeps its time when it is said anew, or it would end lives that began after it.
-            return one.changed_at >= other.born
-        case Live(), Removed():
-            return one.born > other.changed_at
-        case _:
-            # What is said anew of a state has its time and a higher version, so that it is not said once more.
-            return (one.changed_at, one.version, one.event_id) > (other.changed_at, other.version, other.event_id)
+    return _order(one) > _order(other)
+
+
+def _order(tenant: Live | Removed) -> tuple[datetime, bool, datetime, int, str]:
+    """Return what of two states the one that holds has more of: a total order, so all replicas agree.
+
+    A removal comes after every life that began before it, and a life that began later after the removal. What is said
+    anew of a state has its times and a higher version, so that it is not said once more.
+    """
+    removed = isinstance(tenant, Removed)
+    since = tenant.changed_at if isinstance(tenant, Removed) else tenant.born
+    return since, removed, tenant.changed_at, tenant.version, tenant.event_id
