@@ -5,20 +5,24 @@ ones, and the same state written twice is the same bytes.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
-from registry.log import START, Epoch
+from registry.log import START, Epoch, Position
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 from registry.state import Live, Quarantined, Tenant
 from registry.stored import document_of
+from registry.verify_kept import is_beyond
 
 FENCE_AFTER_REMOVAL: Final = timedelta(days=1)
 """How long a removal's fence stays: far longer than any replica can be frozen and still come back with an old state."""
 
+End: TypeAlias = Callable[[], Awaitable[Position | None]]
+
 _MATERIALISE: Final = Script("projections", "materialise.lua")
+_UNFENCE: Final = Script("registry", "unfence.lua")
 _PAGE: Final = 500
 
 
@@ -28,12 +32,16 @@ class TenantKeys:
     Args:
         redis, names: Where the keys are.
         epoch: The epoch of the log that the states to be written are folded from, as it is when they are.
+        end: Where that log ends; without it, no fence is ever taken for one that the log has lost.
     """
 
-    def __init__(self, redis: RedisClient, names: Names, epoch: Callable[[], Epoch | None]) -> None:
+    def __init__(
+        self, redis: RedisClient, names: Names, epoch: Callable[[], Epoch | None], end: End | None = None
+    ) -> None:
         self._redis = redis
         self._names = names
         self._epoch = epoch
+        self._end = end
 
     async def materialise(self, tenant: Tenant) -> bool:
         """Write the live tenant's document, or delete the removed one's; return False if a later state is there.
@@ -63,13 +71,34 @@ class TenantKeys:
             differing = [
                 tenant for tenant, text in zip(page, found, strict=True) if text != (written_for(tenant) or None)
             ]
-            mended += await self._write(differing)
+            written = await self._write(differing)
+            mended += written
+            if len(written) < len(differing):
+                mended += await self._unblock([tenant for tenant in differing if tenant.tenant not in written])
         return mended
 
     async def write_all(self, tenants: Sequence[Tenant]) -> None:
         """Write every state and its fence, of removed tenants too, as far as nothing later is there."""
         for start in range(0, len(tenants), _PAGE):
             await self._write(tenants[start : start + _PAGE])
+
+    async def _unblock(self, tenants: Sequence[Tenant]) -> list[str]:
+        """Write states behind fences that tell of what the log has lost, and that nobody holds; return whose they are.
+
+        In a cluster the log's server may fall back by itself; the fences stay, and would keep the keys for ever.
+        """
+        end = await self._end() if self._end else None
+        if end is None:
+            return []
+        fences = [self._names.fence(tenant.tenant) for tenant in tenants]
+        seen = await self._redis.get_many(fences)
+        beyond = [
+            (tenant, fence, text)
+            for tenant, fence, text in zip(tenants, fences, seen, strict=True)
+            if text and is_beyond(text, end)
+        ]
+        gone = await self._redis.scripts(_UNFENCE, [([fence], [text]) for _, fence, text in beyond])
+        return await self._write([tenant for (tenant, _, _), done in zip(beyond, gone, strict=True) if done])
 
     async def _write(self, tenants: Sequence[Tenant]) -> list[str]:
         """Write the states that are not older than what is there; return whose they are."""

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from registry.errors import SecretUnreadable
-from registry.log import Epoch, Head, entry_order
+from registry.log import Epoch, Head, Position, entry_order
 from registry.secrets import MasterKeys, id_of
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of, tenant_of
@@ -105,6 +105,12 @@ def is_ahead(fence: bytes | None, tenant: Tenant, epoch: Epoch | None) -> bool:
         return False
     told = (*entry_order(match[1].decode()), int(match[2]))
     return told > (*entry_order(epoch.opened), tenant.position.seq)
+
+
+def is_beyond(fence: bytes | None, end: Position) -> bool:
+    """Whether the fence tells of a state that no log which ends there can have led to: the log has lost it."""
+    match = _FENCE.match(fence or b"")
+    return match is not None and (int(match[2]) > end.seq or entry_order(match[1].decode()) > entry_order(end.entry))
 
 
 def is_orphan(head: Head, epoch: Epoch | None) -> bool:

@@ -174,15 +174,15 @@ MUTANTS: Final = (
     Mutant(
         "a lost removal ends no life that was changed after it",
         "registry/restore.py",
-        "return one.changed_at >= other.born",
-        "return one.changed_at >= other.changed_at",
+        "since = tenant.changed_at if isinstance(tenant, Removed) else tenant.born",
+        "since = tenant.changed_at",
         (MACHINE, UNIT + "test_restore.py"),
     ),
     Mutant(
         "a life does not begin anew after a removal",
         "registry/restore.py",
-        "return one.born > other.changed_at",
-        "return False",
+        "return since, removed, tenant.changed_at",
+        "return datetime.max.replace(tzinfo=since.tzinfo) if removed else since, removed, tenant.changed_at",
         (MACHINE, UNIT + "test_restore.py"),
     ),
     Mutant(

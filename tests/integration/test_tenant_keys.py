@@ -262,6 +262,33 @@ async def test_a_fence_that_nobody_can_read_does_not_lock_the_tenant_for_ever(
     assert await redis.run("GET", FENCE) == b"1-0|2"
 
 
+@pytest.mark.parametrize("lost", ["1-0|9", "99-0|2"], ids=["a number", "an epoch"])
+async def test_a_fence_of_what_the_log_has_lost_and_nobody_holds_does_not_lock_the_tenant_for_ever(
+    lost: str, redis: RedisClient
+) -> None:
+    async def end() -> Position:
+        return Position(5, "5-0")
+
+    keys = TenantKeys(redis, Names(), lambda: FIRST, end)
+    await redis.run("SET", FENCE, lost)
+    await redis.run("SET", KEY, "what was lost")
+
+    assert await keys.repair([live(3)]) == ["acme"]
+    assert await redis.run("GET", KEY) == document_of(live(3))
+    assert await redis.run("GET", FENCE) == b"1-0|3"
+
+
+async def test_a_fence_of_what_the_log_has_and_this_replica_has_not_read_is_left_alone(redis: RedisClient) -> None:
+    async def end() -> Position:
+        return Position(9, "9-0")
+
+    keys = TenantKeys(redis, Names(), lambda: FIRST, end)
+    await keys.materialise(live(9))
+
+    assert await keys.repair([live(3)]) == []
+    assert await redis.run("GET", KEY) == document_of(live(9))
+
+
 async def test_more_tenants_than_a_page_holds_are_all_mended(keys: TenantKeys, redis: RedisClient) -> None:
     tenants = [live(seq, tenant=f"tenant-{seq}") for seq in range(2, 1203)]
 
