@@ -5,7 +5,10 @@ gets frozen values.
 """
 
 from collections.abc import Iterable
-from typing import assert_never
+from datetime import datetime
+from typing import assert_never, cast
+
+import msgspec
 
 from registry import codec
 from registry.decide import next_version
@@ -14,19 +17,41 @@ from registry.events import (
     LogCompacted,
     LogCreated,
     LogRestored,
+    TenantEvent,
     TenantRegistered,
     TenantRemoved,
     TenantRestated,
 )
 from registry.log import START, Entry, Epoch, Foreign, Position
-from registry.state import Live, Quarantined, Removed, Tenant, evolve
+from registry.state import Known, Live, Quarantined, Removed, Tenant, follow, known, stated
+
+
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """A tenant as of its last event, which is read a second time when somebody asks: in a replay, few are asked for.
+
+    Bytes and a few words: to keep each of a million events as objects and to give it up again costs more than the
+    second reading. `born` is since when it lives, and None of a removed one.
+    """
+
+    version: int
+    born: datetime | None
+    seq: int
+    entry: str
+    type: str
+    data: bytes
+
+    @property
+    def tenant(self) -> Live | Removed:
+        position = Position(self.seq, self.entry)
+        event = codec.decode(Entry(position, "", self.type, self.data))
+        return stated(cast("TenantEvent", event), position, self.born)
 
 
 class Directory:
     """All tenants, live and removed, and the position they are folded up to."""
 
     def __init__(self) -> None:
-        self._tenants: dict[str, Tenant] = {}
+        self._tenants: dict[str, Tenant | _Told] = {}
         self._live = 0
         self._aside: dict[str, Quarantined] = {}
         self.position: Position = START
@@ -43,9 +68,10 @@ class Directory:
 
     def become(self, other: "Directory") -> list[Tenant]:
         """Take over what `other` holds, all at once; return the tenants that are not as they were."""
-        before, self._tenants = self._tenants, {tenant.tenant: tenant for tenant in other.all()}
+        after = {tenant.tenant: tenant for tenant in other.all()}
+        changed = [tenant for name, tenant in after.items() if self.tenant(name) != tenant]
+        self._tenants = dict(after)
         self._live, self._aside = len(other), {tenant.tenant: tenant for tenant in other.quarantined()}
-        changed = [tenant for name, tenant in self._tenants.items() if before.get(name) != tenant]
         self.position, self.epoch = other.position, other.epoch
         return changed
 
@@ -56,6 +82,11 @@ class Directory:
         not come now. Nothing is changed then. A body that cannot be read and still says whose it is takes that tenant
         out, and the rest goes on.
         """
+        changed = self.fold(entry)
+        return None if changed is None else self.tenant(changed)
+
+    def fold(self, entry: Entry | Foreign) -> str | None:
+        """Do what `apply` does and return the tenant's name alone: in a replay few tenants are ever spelled out."""
         if isinstance(entry, Foreign):
             raise CorruptEntry(f"Entry {entry.entry} was not written by this system: {entry.why}.", entry=entry.entry)
         if not entry.follows(self.position):
@@ -69,7 +100,10 @@ class Directory:
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant, live or removed, or None if the log up to the position never told of it."""
-        return self._tenants.get(tenant_id)
+        known = self._tenants.get(tenant_id)
+        if isinstance(known, _Told):
+            known = self._tenants[tenant_id] = known.tenant
+        return known
 
     def quarantined(self) -> list[Quarantined]:
         """Return the tenants that cannot be read here, in no order."""
@@ -85,18 +119,20 @@ class Directory:
 
     def live(self) -> list[Live]:
         """Return the tenants that may be used, by id."""
-        return sorted(
-            (known for known in self._tenants.values() if isinstance(known, Live)), key=lambda known: known.tenant
-        )
+        return sorted((known for known in self.all() if isinstance(known, Live)), key=lambda known: known.tenant)
+
+    def names(self) -> list[str]:
+        """Return the ids of every tenant ever registered, in no order."""
+        return list(self._tenants)
 
     def all(self) -> Iterable[Tenant]:
         """Return every tenant ever registered, in no order; a snapshot."""
-        return tuple(self._tenants.values())
+        return tuple(known for name in self.names() if (known := self.tenant(name)))
 
     def __len__(self) -> int:
         return self._live
 
-    def _fold(self, entry: Entry) -> Tenant | None:
+    def _fold(self, entry: Entry) -> str | None:
         try:
             event = codec.decode(entry)
         except CorruptEntry as error:
@@ -108,7 +144,8 @@ class Directory:
             )
         match event:
             case TenantRegistered() | TenantRemoved() | TenantRestated():
-                return self._put(evolve(self._tenants.get(event.tenant), event, entry.position))
+                self._tell(event, entry)
+                return event.tenant
             case LogCreated():
                 self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
             case LogRestored():
@@ -120,28 +157,45 @@ class Directory:
                 assert_never(event)
         return None
 
-    def _quarantine(self, entry: Entry, error: CorruptEntry) -> Tenant:
+    def _quarantine(self, entry: Entry, error: CorruptEntry) -> str:
         """Set the tenant aside that an unreadable body concerns; `error` if not even that much can be believed."""
         named = codec.unreadable(entry)
-        if named is None or self.position == START or named.version != next_version(self._tenants.get(named.tenant)):
+        if named is None or self.position == START or named.version != next_version(self.tenant(named.tenant)):
             raise error
-        return self._put(
-            Quarantined(
-                tenant=named.tenant,
-                version=named.version,
-                position=entry.position,
-                event_id=named.event_id,
-                mac=named.mac or None,
-                reason=error.message,
-            )
+        aside = Quarantined(
+            tenant=named.tenant,
+            version=named.version,
+            position=entry.position,
+            event_id=named.event_id,
+            mac=named.mac or None,
+            reason=error.message,
         )
+        self._put(aside)
+        return aside.tenant
 
-    def _put(self, after: Tenant) -> Tenant:
-        before = self._tenants.get(after.tenant)
-        self._tenants[after.tenant] = after
-        self._live += isinstance(after, Live) - isinstance(before, Live)
+    def _tell(self, event: TenantEvent, entry: Entry) -> None:
+        before, position = self._tenants.get(event.tenant), entry.position
+        born = follow(_known(before), event, position)
+        told = _Told(event.version, born, position.seq, position.entry, entry.type, entry.data)
+        self._replace(event.tenant, before, told)
+
+    def _put(self, after: Tenant) -> None:
+        self._replace(after.tenant, self._tenants.get(after.tenant), after)
         if isinstance(after, Quarantined):
             self._aside[after.tenant] = after
-        elif self._aside:
-            self._aside.pop(after.tenant, None)
-        return after
+
+    def _replace(self, name: str, before: Tenant | _Told | None, after: Tenant | _Told) -> None:
+        self._tenants[name] = after
+        self._live += _is_live(after) - _is_live(before)
+        if self._aside:
+            self._aside.pop(name, None)
+
+
+def _known(tenant: Tenant | _Told | None) -> Known:
+    if isinstance(tenant, _Told):
+        return Removed if tenant.born is None else Live, tenant.version, tenant.born
+    return known(tenant)
+
+
+def _is_live(tenant: Tenant | _Told | None) -> bool:
+    return tenant.born is not None if isinstance(tenant, _Told) else isinstance(tenant, Live)

@@ -6,8 +6,9 @@ may gain fields (readers ignore what they do not know); anything else is a new m
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, TypeAlias, get_args
+from typing import Final, get_args
 
 import msgspec
 
@@ -16,10 +17,12 @@ from registry.events import Event, SealedSecret, SslMode, TenantConfig, TenantEv
 from registry.log import Entry, Foreign, Head, Position
 
 _EVENT_TYPES: Final[dict[str, type[Event]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Event)}
+_KNOWN: Final = {name.encode(): name for name in _EVENT_TYPES}
 _TENANT_TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(TenantEvent))
 _MINOR: Final = re.compile(r"(?P<known>[a-z_]+\.v\d+)\.\d+")
 # Nothing but a position: a second "host" in between would be left out of the sum, and read.
 _PLACE: Final = re.compile(rb',"seq":\d{1,20},"entry":"\d{1,20}-\d{1,20}"(?=,"event_id":)')
+_ENVELOPE: Final = (b"type", b"seq", b"prev", b"data")
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     name: msgspec.json.Decoder(kind) for name, kind in _EVENT_TYPES.items()
@@ -73,9 +76,6 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-Fields: TypeAlias = dict[bytes, bytes]
-
-
 def type_of(event: Event) -> str:
     """Return the name under which the log keeps events of this kind."""
     return str(event.__struct_config__.tag)
@@ -118,16 +118,26 @@ def unreadable(entry: Entry) -> Named | None:
         return None
 
 
-def read_envelope(entry_id: bytes, fields: Fields) -> Entry | Foreign:
-    """Read what the store returned for one entry; `Foreign` when it is not one of ours."""
+def read_envelope(entry_id: bytes, words: Sequence[bytes]) -> Entry | Foreign:
+    """Read what the store returned for one entry, names and values in turn; `Foreign` when it is not one of ours."""
     entry = entry_id.decode("ascii")
     try:
-        position = Position(int(fields[b"seq"]), entry)
-        return Entry(position, fields[b"prev"].decode("ascii"), fields[b"type"].decode("ascii"), fields[b"data"])
+        kind, seq, prev, data = _values(words)
+        return Entry(Position(int(seq), entry), prev.decode("ascii"), _KNOWN.get(kind) or kind.decode("ascii"), data)
     except KeyError as error:
         return Foreign(entry, f"it has no field {error.args[0].decode()!r}")
     except ValueError:
         return Foreign(entry, "its envelope (seq, prev, type) is malformed")
+
+
+def _values(words: Sequence[bytes]) -> Sequence[bytes]:
+    """Return what is under the names of the envelope, which the scripts write in its order and others may not."""
+    if len(words) == 2 * len(_ENVELOPE):
+        name_1, kind, name_2, seq, name_3, prev, name_4, data = words
+        if (name_1, name_2, name_3, name_4) == _ENVELOPE:
+            return kind, seq, prev, data
+    fields = dict(zip(words[::2], words[1::2], strict=True))
+    return [fields[name] for name in _ENVELOPE]
 
 
 def encode_head(head: Head) -> str:

@@ -6,6 +6,7 @@ A registration states the whole tenant, so that the last event of a tenant is al
 """
 
 from datetime import datetime
+from sys import intern
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -26,6 +27,12 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_pool_size: int = 10
     max_concurrent_requests: int = 20
 
+    def interned(self) -> "TenantConfig":
+        """Return the same, sharing its texts with all that have them: many tenants are on few hosts."""
+        return msgspec.structs.replace(
+            self, host=intern(self.host), database=intern(self.database), user=intern(self.user)
+        )
+
 
 class SealedSecret(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A password that only the tenant's data key opens.
@@ -39,6 +46,10 @@ class SealedSecret(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key: str
     version: int
     sealed: str
+
+    def interned(self) -> "SealedSecret":
+        """Return the same, sharing its key's name with all that have it."""
+        return msgspec.structs.replace(self, key=intern(self.key))
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):

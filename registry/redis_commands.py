@@ -17,7 +17,8 @@ _CONTAINERS: Final = frozenset({"XINFO", "XGROUP", "OBJECT", "MEMORY"})
 
 def key_of(words: Sequence[Word]) -> Word | None:
     """Return the first key of a command, or None if it has none."""
-    name, *sub = str(words[0]).upper().split()
+    command = words[0]
+    name, *sub = (command.decode() if isinstance(command, bytes) else str(command)).upper().split()
     rest = words[1:]
     if name in _KEYLESS:
         return None

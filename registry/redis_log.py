@@ -70,12 +70,12 @@ class RedisLog:
     async def read(self, after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
         """See `TenantLog.read`. Always by explicit id: `$` would forget what came between two calls."""
         if wait:
-            words = ("XREAD", "COUNT", limit, "BLOCK", int(wait * 1000), "STREAMS", self._names.stream, after.entry)
+            words = (b"XREAD", "COUNT", limit, "BLOCK", int(wait * 1000), "STREAMS", self._names.stream, after.entry)
             reply = await self._tail.run(*words)
             found = next(iter(reply.values())) if reply else []
         else:
-            found = await self._commands.run("XRANGE", self._names.stream, f"({after.entry}", "+", "COUNT", limit)
-        return [codec.read_envelope(entry, fields) for entry, fields in found or ()]
+            found = await self._commands.run(b"XRANGE", self._names.stream, f"({after.entry}", "+", "COUNT", limit)
+        return [codec.read_envelope(entry, words) for entry, words in found]
 
     async def end(self) -> Position | None:
         """See `TenantLog.end`. By XINFO: after XDEL of the last entry XREVRANGE shows an older one."""
@@ -108,12 +108,12 @@ class RedisLog:
 
     async def entries(self, ids: Sequence[str]) -> Sequence[Entry | Foreign | None]:
         """See `TenantLog.entries`."""
-        found = await self._commands.pipeline([("XRANGE", self._names.stream, entry, entry) for entry in ids])
+        found = await self._commands.pipeline([(b"XRANGE", self._names.stream, entry, entry) for entry in ids])
         return [codec.read_envelope(*each[0]) if each else None for each in found]
 
     async def before(self, entry: str) -> Entry | Foreign | None:
         """See `TenantLog.before`."""
-        found = await self._commands.run("XREVRANGE", self._names.stream, entry, "-", "COUNT", 1)
+        found = await self._commands.run(b"XREVRANGE", self._names.stream, entry, "-", "COUNT", 1)
         return codec.read_envelope(*found[0]) if found else None
 
     async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:

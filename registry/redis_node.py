@@ -21,7 +21,6 @@ from registry.redis_url import Address, RedisUrl
 
 Word: TypeAlias = str | bytes | int | float
 Command: TypeAlias = Sequence[Word]
-Fields: TypeAlias = dict[bytes, bytes]
 _Result = TypeVar("_Result")
 
 
@@ -36,14 +35,15 @@ class Node:
         self.address = address
         self._pool = pool
         self._redis = Redis(connection_pool=pool)
-        # A replay is entries and little else: the library takes a microsecond more for each.
-        self._redis.set_response_callback("XRANGE", _entries_of)
         self._closed = False
         self._running: set[asyncio.Timeout] = set()
         self._ended = asyncio.Event()
 
     async def run(self, *words: Word) -> Any:  # noqa: ANN401 - the reply's shape is the command's
-        """Run one command and return the reply as the library parses it."""
+        """Run one command and return the reply as the library parses it; as it came if the command is named in bytes.
+
+        A replay is entries and little else, and the library takes a microsecond for each.
+        """
         return await self._unhurried(self._redis.execute_command(*words))
 
     async def run_asking(self, *words: Word) -> Any:  # noqa: ANN401 - as in run
@@ -193,8 +193,3 @@ def _checked(reply: Any) -> Any:  # noqa: ANN401 - as in run
     if isinstance(reply, Exception):
         raise reply
     return reply
-
-
-def _entries_of(response: Any, **_options: Any) -> list[tuple[bytes, Fields]]:  # noqa: ANN401 - the library's callback
-    """Return entries in the library's own shape."""
-    return [(entry, dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in response]

@@ -4,9 +4,9 @@ Rules: pure; no clock, no randomness, no log line, no await. The transitions are
 not have, or whose version is not the next one, raises and changes nothing: the log is corrupt, and nobody guesses.
 """
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from sys import intern
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ from registry.events import (
     TenantRegistered,
     TenantRemoved,
     TenantRestated,
+    is_removal,
 )
 from registry.log import Position
 
@@ -93,79 +94,58 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 Tenant: TypeAlias = Live | Removed | Quarantined
 
-_Transition: TypeAlias = Callable[[Any, Position, datetime | None], Tenant]
 
+Known: TypeAlias = tuple[type[Tenant] | None, int, datetime | None]
+"""As much of a tenant as tells which event may come next: its kind, its version, and since when it lives."""
 
-def _live(event: TenantRegistered | TenantRestated, position: Position, born: datetime | None) -> Live | Removed:
-    if event.config is None:
-        return _removed(event, position, None)
-    return Live(
-        tenant=event.tenant,
-        version=event.version,
-        position=position,
-        event_id=event.event_id,
-        command_id=_same(event.command_id, event.event_id),
-        digest=event.digest,
-        changed_at=event.time,
-        changed_by=event.actor,
-        born=event.time if born is None else born,
-        mac=event.mac or None,
-        config=event.config,
-        secret=event.secret,
-    )
-
-
-def _removed(event: TenantRemoved | TenantRestated, position: Position, _born: datetime | None) -> Removed:
-    return Removed(
-        tenant=event.tenant,
-        version=event.version,
-        position=position,
-        event_id=event.event_id,
-        command_id=_same(event.command_id, event.event_id),
-        digest=event.digest,
-        changed_at=event.time,
-        changed_by=event.actor,
-        mac=event.mac or None,
-    )
-
-
-def _same(text: str, other: str) -> str:
-    """Return `other` where it is equal: one text in memory instead of two."""
-    return other if text == other else text
-
-
-TRANSITIONS: Final[dict[tuple[type[Tenant] | None, type[TenantEvent]], _Transition]] = {
-    (None, TenantRegistered): _live,
-    (Live, TenantRegistered): _live,
-    (Removed, TenantRegistered): _live,
-    (Quarantined, TenantRegistered): _live,
-    (Live, TenantRemoved): _removed,
-    (Quarantined, TenantRemoved): _removed,
-    (None, TenantRestated): _live,
-    (Live, TenantRestated): _live,
-    (Removed, TenantRestated): _live,
-    (Quarantined, TenantRestated): _live,
-}
+TRANSITIONS: Final[frozenset[tuple[type[Tenant] | None, type[TenantEvent]]]] = frozenset(
+    {
+        (None, TenantRegistered),
+        (Live, TenantRegistered),
+        (Removed, TenantRegistered),
+        (Quarantined, TenantRegistered),
+        (Live, TenantRemoved),
+        (Quarantined, TenantRemoved),
+        (None, TenantRestated),
+        (Live, TenantRestated),
+        (Removed, TenantRestated),
+        (Quarantined, TenantRestated),
+    }
+)
+"""What may come of a tenant that is what. The event alone says what the tenant is then."""
 
 
 def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Tenant:
     """Return what the tenant is after `event`, which stands at `position`; `CorruptEntry` when it may not come now."""
-    step = TRANSITIONS.get((type(tenant) if tenant else None, type(event)))
-    if step is None:
+    return stated(event, position, follow(known(tenant), event, position))
+
+
+def known(tenant: Tenant | None) -> Known:
+    """Return what is known of the tenant; None is one that the log has not told of."""
+    if tenant is None:
+        return None, 0, None
+    return type(tenant), tenant.version, tenant.born if isinstance(tenant, Live) else None
+
+
+def follow(before: Known, event: TenantEvent, position: Position) -> datetime | None:
+    """Return since when the tenant lives, if it does, after `event`; `CorruptEntry` when that may not come now."""
+    kind, version, born = before
+    if (kind, type(event)) not in TRANSITIONS:
         raise CorruptEntry(
             f"Entry {position.entry} says {type(event).__name__} of tenant {event.tenant!r}, "
-            f"which is {type(tenant).__name__ if tenant else 'unknown'} at that point.",
+            f"which is {kind.__name__ if kind else 'unknown'} at that point.",
             entry=position.entry,
         )
-    expected = (tenant.version if tenant else 0) + 1
     # What a log had lost is said again as of its last version: others may be missing before it.
-    late = isinstance(event, TenantRestated) and event.version > expected
-    if event.version != expected and not late:
+    late = isinstance(event, TenantRestated) and event.version > version + 1
+    if event.version != version + 1 and not late:
         raise CorruptEntry(
-            f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {expected} comes next.",
+            f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {version + 1} comes next.",
             entry=position.entry,
         )
-    return step(event, position, _born(tenant, event))
+    if is_removal(event):
+        return None
+    return (event.born if isinstance(event, TenantRestated) else born) or event.time
 
 
 def stated(event: TenantEvent, position: Position, born: datetime | None) -> Live | Removed:
@@ -173,10 +153,32 @@ def stated(event: TenantEvent, position: Position, born: datetime | None) -> Liv
 
     All but when its life began: `born`, where that was not by this very event.
     """
-    return _removed(event, position, born) if isinstance(event, TenantRemoved) else _live(event, position, born)
-
-
-def _born(tenant: Tenant | None, event: TenantEvent) -> datetime | None:
-    if isinstance(event, TenantRestated):
-        return event.born
-    return tenant.born if isinstance(tenant, Live) else None
+    # One text in memory instead of two, and instead of one for each tenant.
+    command_id = event.event_id if event.command_id == event.event_id else event.command_id
+    changed_by = intern(event.actor)
+    if isinstance(event, TenantRemoved) or event.config is None:
+        return Removed(
+            tenant=event.tenant,
+            version=event.version,
+            position=position,
+            event_id=event.event_id,
+            command_id=command_id,
+            digest=event.digest,
+            changed_at=event.time,
+            changed_by=changed_by,
+            mac=event.mac or None,
+        )
+    return Live(
+        tenant=event.tenant,
+        version=event.version,
+        position=position,
+        event_id=event.event_id,
+        command_id=command_id,
+        digest=event.digest,
+        changed_at=event.time,
+        changed_by=changed_by,
+        born=born or event.time,
+        mac=event.mac or None,
+        config=event.config.interned(),
+        secret=event.secret.interned() if event.secret else None,
+    )

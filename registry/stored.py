@@ -3,6 +3,7 @@
 Rules: pure. What is read back is believed only as far as it fits: the document to the head's sum, both to one event.
 """
 
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -55,7 +56,7 @@ def tenant_of(tenant: str, head: Head, document: bytes | None) -> Live | Removed
             command_id=command_id,
             digest=head.digest,
             changed_at=head.changed_at,
-            changed_by=head.changed_by,
+            changed_by=intern(head.changed_by),
             mac=head.mac,
         )
     said = _read(document, head)
@@ -69,11 +70,11 @@ def tenant_of(tenant: str, head: Head, document: bytes | None) -> Live | Removed
         command_id=command_id,
         digest=head.digest,
         changed_at=head.changed_at,
-        changed_by=head.changed_by,
+        changed_by=intern(head.changed_by),
         born=head.born,
         mac=head.mac,
-        config=said.config,
-        secret=said.secret,
+        config=said.config.interned(),
+        secret=said.secret.interned() if said.secret else None,
     )
 
 

@@ -139,3 +139,8 @@ def _told(tenant: str, before: Tenant | None, tick: int) -> dict[str, Any]:
 
 def _seq(entry: Entry | Foreign) -> int:
     return 0 if isinstance(entry, Foreign) else entry.position.seq
+
+
+def entry_of(raw: bytes, fields: dict[bytes, bytes]) -> Entry | Foreign:
+    """Read an entry in the library's own shape."""
+    return codec.read_envelope(raw, [word for field in fields.items() for word in field])

@@ -133,8 +133,8 @@ async def test_an_entry_that_was_added_by_hand_is_foreign(
 ) -> None:
     added = await commands.run("XADD", STREAM, "*", "note", "hello")
 
-    assert await redis_log.read(start, 10, wait) == [Foreign(added.decode(), "it has no field 'seq'")]
-    assert await entry_in(redis_log, added.decode()) == Foreign(added.decode(), "it has no field 'seq'")
+    assert await redis_log.read(start, 10, wait) == [Foreign(added.decode(), "it has no field 'type'")]
+    assert await entry_in(redis_log, added.decode()) == Foreign(added.decode(), "it has no field 'type'")
 
 
 async def test_an_entry_after_a_foreign_one_shows_that_something_is_in_between(

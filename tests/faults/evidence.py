@@ -36,6 +36,7 @@ from tests.faults.history import (
 )
 from tests.faults.workload import CANARY, TENANTS, call, password_of
 from tests.faults.world import Redis, Replica, World, await_
+from tests.folding import entry_of
 
 _AGREE_WITHIN: Final = 30.0
 _MENDED_WITHIN: Final = 15.0
@@ -99,7 +100,7 @@ def marks_of(log: Path, began: Began, since_began: Callable[[str], float]) -> It
 def read_log(server: Redis, directory: Directory) -> Iterator[Logged | Complained]:
     """Read the whole log with the product's own codec, and fold it into `directory`, up to what cannot be."""
     with server.client() as client:
-        entries = [codec.read_envelope(entry, fields) for entry, fields in client.xrange(_NAMES.stream)]
+        entries = [entry_of(entry, fields) for entry, fields in client.xrange(_NAMES.stream)]
     for entry in entries:
         try:
             tenant = directory.apply(entry)

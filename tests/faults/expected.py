@@ -14,6 +14,7 @@ from registry import codec
 from registry.events import LogCompacted, LogCreated, LogRestored, TenantConfig, TenantEvent, TenantRemoved
 from registry.log import Foreign, Position
 from registry.state import Live, Quarantined, Tenant
+from tests.folding import entry_of
 
 
 class State(NamedTuple):
@@ -82,7 +83,7 @@ def states_in(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple
     """Return the tenants' events among the entries of a stream."""
     told = []
     for raw, fields in entries:
-        entry = codec.read_envelope(raw, fields)
+        entry = entry_of(raw, fields)
         assert not isinstance(entry, Foreign)
         event = codec.decode(entry)
         if not isinstance(event, LogCreated | LogRestored | LogCompacted):

@@ -39,6 +39,7 @@ from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of
 from tests.faults.expected import Known, State, Story, prevailing, states_in
 from tests.faults.stepped import NAMES, Crash, Fault, Replica, Surroundings, without_pauses
+from tests.folding import entry_of
 
 TENANTS: Final = ("acme", "bolt", "core")
 HOSTS: Final = ("db1", "db2")
@@ -616,7 +617,7 @@ class RegistryMachine(RuleBasedStateMachine):
         directory = Directory()
         try:
             for raw, fields in await self.redis.run("XRANGE", NAMES.stream, "-", "+"):
-                directory.apply(codec.read_envelope(raw, fields))
+                directory.apply(entry_of(raw, fields))
         except LogDiverged:
             return None
         return directory if directory.position.entry == await self._end() else None

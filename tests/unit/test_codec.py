@@ -188,9 +188,15 @@ def test_a_body_that_does_not_fit_its_type_is_corrupt_and_names_the_entry(data: 
 
 
 def test_an_envelope_is_read_as_the_append_script_writes_it() -> None:
-    fields = {b"type": b"tenant_removed.v1", b"seq": b"12", b"prev": b"1-0", b"data": b"{}"}
+    words = [b"type", b"tenant_removed.v1", b"seq", b"12", b"prev", b"1-0", b"data", b"{}"]
 
-    assert codec.read_envelope(PLACE.entry.encode(), fields) == Entry(PLACE, "1-0", "tenant_removed.v1", b"{}")
+    assert codec.read_envelope(PLACE.entry.encode(), words) == Entry(PLACE, "1-0", "tenant_removed.v1", b"{}")
+
+
+def test_an_envelope_is_read_in_whatever_order_it_was_written_and_with_whatever_beside_it() -> None:
+    words = [b"data", b"{}", b"by", b"hand", b"prev", b"1-0", b"seq", b"12", b"type", b"tenant_removed.v1"]
+
+    assert codec.read_envelope(PLACE.entry.encode(), words) == Entry(PLACE, "1-0", "tenant_removed.v1", b"{}")
 
 
 @pytest.mark.parametrize("field", [b"type", b"seq", b"prev", b"data"])
@@ -198,7 +204,7 @@ def test_an_entry_that_lacks_part_of_the_envelope_is_foreign_and_says_which(fiel
     fields = {b"type": b"t", b"seq": b"12", b"prev": b"1-0", b"data": b"{}"}
     del fields[field]
 
-    assert codec.read_envelope(b"7-0", fields) == Foreign("7-0", f"it has no field {field.decode()!r}")
+    assert codec.read_envelope(b"7-0", _words(fields)) == Foreign("7-0", f"it has no field {field.decode()!r}")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +214,7 @@ def test_an_entry_that_lacks_part_of_the_envelope_is_foreign_and_says_which(fiel
 def test_an_entry_with_a_malformed_envelope_is_foreign(field: bytes, value: bytes) -> None:
     fields = {b"type": b"t", b"seq": b"12", b"prev": b"1-0", b"data": b"{}", field: value}
 
-    assert codec.read_envelope(b"7-0", fields) == Foreign("7-0", "its envelope (seq, prev, type) is malformed")
+    assert codec.read_envelope(b"7-0", _words(fields)) == Foreign("7-0", "its envelope (seq, prev, type) is malformed")
 
 
 def test_a_head_that_was_ever_written_is_still_read() -> None:
@@ -261,3 +267,7 @@ def test_the_sum_of_a_document_does_not_depend_on_its_place_in_the_log_and_on_ev
 def _bytes(name: str) -> bytes:
     """Return a golden file without the line break that editors insist on."""
     return (GOLDEN / name).read_bytes().removesuffix(b"\n")
+
+
+def _words(fields: dict[bytes, bytes]) -> list[bytes]:
+    return [word for pair in fields.items() for word in pair]
