@@ -68,7 +68,7 @@ def judge(history: History) -> dict[str, list[str]]:
         "watch guarantees": check_watches(history),
         "linearizable changes": check_linearizable(history),
         "session guarantees": [] if history.of(Restored) else check_sessions(history),
-        "nothing acknowledged is lost": [_asked(operation) for operation in lost(history)],
+        "nothing acknowledged is lost": [asked(operation) for operation in lost(history)],
         "exactly once": check_once(history),
         "convergence": check_convergence(history),
         "no clear password": [f"{leak.file} holds a password in clear" for leak in history.of(Leaked)],
@@ -146,7 +146,7 @@ def check_refusals(history: History) -> list[str]:
     """Nobody is told of a broken log, a broken server or an unreadable secret."""
     expected = EXPECTED_REFUSALS | ({"log_diverged"} if _may_lose(history) else set())
     return [
-        f"{_asked(operation)} was refused as {operation.outcome.code}"
+        f"{asked(operation)} was refused as {operation.outcome.code}"
         for operation in history.of(Operation)
         if isinstance(operation.outcome, Refused) and operation.outcome.code not in expected
     ]
@@ -234,7 +234,7 @@ def _step(operation: Operation, action: StepAction, told: Told, invoked: float, 
         told=told,
         invoked=invoked,
         returned=returned,
-        name=_asked(operation),
+        name=asked(operation),
     )
 
 
@@ -320,7 +320,7 @@ def _outcome(operation: Operation) -> str:
             return "unknown"
 
 
-def _asked(operation: Operation) -> str:
+def asked(operation: Operation) -> str:
     return (
         f"command {operation.command} ({operation.action} {operation.tenant or ''} on {operation.replica}, "
         f"process {operation.life}, at {operation.invoked:.3f} s)"
