@@ -162,6 +162,7 @@ class Lost(_Record, frozen=True, kw_only=True, tag="lost"):
         about: Words that what is told must hold: the id of a foreign entry.
         healed: When Redis was there again; what it forgot can be seen from then on.
         permitted: When an operator let the replicas restore, if they wait for one.
+        settled: When those replicas that were there had got over it.
     """
 
     kind: str
@@ -170,6 +171,7 @@ class Lost(_Record, frozen=True, kw_only=True, tag="lost"):
     begun: float
     healed: float
     permitted: float | None = None
+    settled: float
 
 
 class Noticed(_Record, frozen=True, kw_only=True, tag="noticed"):

@@ -40,6 +40,9 @@ from tests.faults.watch_checks import Watch, ordered, resumable, unique
 _OF_LOSS: Final = frozenset({"log_gone", "log_replaced", "log_shortened"})
 _FINDINGS: Final = _OF_LOSS | {"caught_up", "resynchronised"}
 _SAID_AGAIN: Final = frozenset({"log_created.v1", "log_restored.v1", "tenant_restated.v1"})
+_BY_HAND: Final = frozenset({"foreign XADD", "head edited"})
+_LATER: Final = 10.0
+"""Seconds for which one that was frozen or cut off may learn later than the others that all is well."""
 _CLOCK: Final = 0.05
 """Seconds by which the recorder's clock and those of the machine may differ."""
 Told = list[str]
@@ -299,20 +302,23 @@ def _wrong_while_waiting(operation: Operation) -> Told:
 
 
 def check_refusals(history: History) -> Told:
-    """Callers are told what may be tried again, and of the log's state only while there is something about it."""
+    """Callers are told what may be tried again, and of a broken log only while it is."""
     return [
         f"{asked(operation)} was refused as {operation.outcome.code}"
         for operation in history.of(Operation)
         if isinstance(operation.outcome, Refused)
-        and operation.outcome.code not in EXPECTED_REFUSALS | _refused_for(history)
+        and operation.outcome.code not in EXPECTED_REFUSALS | _refused_at(history, operation)
     ]
 
 
-def _refused_for(history: History) -> set[str]:
-    kinds = {lost.kind for lost in history.of(Lost)}
-    permitted = any(lost.permitted is not None for lost in history.of(Lost))
-    by_hand = {"corrupt_entry"} if kinds & {"foreign XADD", "head edited"} else set()
-    return by_hand | ({"log_diverged"} if permitted else set())
+def _refused_at(history: History, operation: Operation) -> set[str]:
+    """Return what the operation may be told of the log, from a loss until a while after all had got over it."""
+    codes = set[str]()
+    for lost in history.of(Lost):
+        if lost.begun <= operation.returned and operation.invoked <= lost.settled + _LATER:
+            codes |= {"corrupt_entry"} if lost.kind in _BY_HAND else set()
+            codes |= {"log_diverged"} if lost.permitted is not None else set()
+    return codes
 
 
 def check_logs(history: History) -> Told:

@@ -25,6 +25,7 @@ from tests.faults.premise import (
     await_mended,
     await_settled,
     end_of_log,
+    those_there,
 )
 from tests.faults.workload import TENANTS
 from tests.faults.world import World, await_
@@ -108,9 +109,10 @@ def _delete_last(world: World, _chance: random.Random) -> str:
 
 def _add_foreign(world: World, _chance: random.Random) -> str:
     """Add an entry as nobody of us would, and take it out when everybody has named it, as an operator would."""
+    tailing = those_there(world)
     with world.redis.client() as client:
         entry = client.xadd(NAMES.stream, {"hello": "world"})
-        await_halted(world, entry.decode())
+        await_halted(world, tailing, entry.decode())
         client.xdel(NAMES.stream, entry)
     return str(entry.decode())
 
@@ -161,8 +163,18 @@ def _losing(kind: str, deed: Deed, told_by: tuple[str, ...] = ()) -> Breakage:
                 await_settled(world, kind)
                 if permitted is not None:
                     _withdraw(world)
-                lost = Lost(kind=kind, told_by=told_by, about=about, begun=begun, healed=healed, permitted=permitted)
-                world.recorder.tell(lost)
+                settled = world.recorder.now()
+                world.recorder.tell(
+                    Lost(
+                        kind=kind,
+                        told_by=told_by,
+                        about=about,
+                        begun=begun,
+                        healed=healed,
+                        permitted=permitted,
+                        settled=settled,
+                    )
+                )
 
     return breaks
 
@@ -179,7 +191,8 @@ def _by_hand(kind: str, deed: Deed) -> Breakage:
             await_all_settled(world, f"what came before {kind}")
             begun = world.recorder.now()
             deed(world, chance)
-            world.recorder.tell(Lost(kind=kind, told_by=(), begun=begun, healed=world.recorder.now()))
+            mended = world.recorder.now()
+            world.recorder.tell(Lost(kind=kind, told_by=(), begun=begun, healed=mended, settled=mended))
             yield "redis"
 
     return breaks

@@ -815,7 +815,7 @@ async def test_what_was_decided_on_a_log_that_is_restored_meanwhile_is_refused_a
 
     async def lose_and_restore(tenants: Sequence[str]) -> Sequence[str | None]:
         """Lose everything between the decision and the append, once."""
-        del a.log.data_keys  # type: ignore[attr-defined]  # the class's own comes to light
+        del a.log.data_keys  # the class's own comes to light
         told = await a.log.data_keys(tenants)
         await a.commands.run("FLUSHALL")
         await a.leaves(before)
