@@ -30,6 +30,7 @@ from registry.errors import (
     SecretUnreadable,
     UnsafeRedis,
 )
+from registry.events import TenantEvent
 from registry.log import START, Head, Position, TenantLog
 from registry.state import Live, Tenant
 
@@ -183,6 +184,11 @@ class Follower:
     def knows(self, tenant_id: str) -> bool:
         """Whether the fold has the tenant, live or not."""
         return self._directory.tenant(tenant_id) is not None
+
+    def tells(self, event: TenantEvent) -> bool:
+        """Whether the fold's tenant is what `event` made of it, or a later one."""
+        known = self._directory.tenant(event.tenant)
+        return known is not None and (known.event_id == event.event_id or known.version > event.version)
 
     async def refresh(self, tenant_id: str) -> Tenant | None:
         """Fold up to the tenant's head and return the tenant; None if the log never heard of it.

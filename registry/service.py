@@ -58,6 +58,9 @@ class ReadSide(Protocol):
     async def reached(self, position: Position) -> bool:
         """Wait, bounded, until the fold includes `position`; return whether it does."""
 
+    def tells(self, event: TenantEvent) -> bool:
+        """Whether the fold's tenant is what `event` made of it, or a later one."""
+
 
 class Materialiser(Protocol):
     """Writes a tenant's key; older states never overwrite newer ones."""
@@ -209,7 +212,8 @@ class TenantRegistry:
         if position is None:
             return None
         await self._materialise(msgspec.structs.replace(after, position=position))
-        served = await self._view.reached(position)
+        # A log that was lost and restored meanwhile may have got as far without the event.
+        served = await self._view.reached(position) and self._view.tells(plan.event)
         return Result(status=plan.status, version=plan.event.version, position=position, served=served)
 
     def _proposal(self, tenant: Tenant | None, read: Position, plan: Plan, after: Tenant) -> Proposal:

@@ -33,7 +33,7 @@ from registry.errors import (
     VersionConflict,
 )
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, Outcome, Position, Proposal
+from registry.log import START, Entry, Foreign, Outcome, Position, Proposal
 from registry.names import Names
 from registry.planner import Caller
 from registry.redis_client import RedisClient
@@ -827,6 +827,38 @@ async def test_what_was_decided_on_a_log_that_is_restored_meanwhile_is_refused_a
         await a.register(host="four")
 
     assert (await a.register(host="four")).version == 4
+
+
+async def test_a_change_that_was_lost_before_this_replica_read_it_is_not_said_to_be_served(
+    redis_url: str, start: Start
+) -> None:
+    a = await start(redis_url, restores=True)
+    read, append = a.log.read, a.log.append
+    late, lost = asyncio.Event(), asyncio.Event()
+
+    async def read_after_the_loss(after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
+        late.set()
+        await lost.wait()
+        return await read(after, limit, wait)
+
+    async def append_and_lose(proposals: Sequence[Proposal]) -> Sequence[Outcome]:
+        outcomes = await append(proposals)
+        a.log.append = append  # type: ignore[method-assign]  # once
+        await a.commands.run("FLUSHALL")
+        lost.set()
+        return outcomes
+
+    a.log.read = read_after_the_loss  # type: ignore[method-assign]  # a tail that is late
+    await late.wait()  # the read that was under way has come back with nothing
+    a.log.append = append_and_lose  # type: ignore[method-assign]  # a loss at just this moment
+
+    registering = asyncio.create_task(a.register("acme"))
+    await lost.wait()
+    await eventually(lambda: a.follower.status.phase is Phase.FOLLOWING and a.follower.status.found is not None)
+    await a.register("other")
+
+    assert not (await registering).served
+    assert a.directory.tenant("acme") is None
 
 
 @pytest.mark.parametrize(
