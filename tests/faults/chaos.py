@@ -64,7 +64,7 @@ class Injector(threading.Thread):
         with fault.breaks(self._world, self._chance) as target:
             self._stopped.wait(self._chance.uniform(*fault.lasts))
         healed = recorder.now()
-        recorder.tell(Broken(kind=kind, target=target, begun=begun, healed=healed, may_lose=fault.may_lose))
+        recorder.tell(Broken(kind=kind, target=target, begun=begun, healed=healed))
 
 
 def run(

@@ -77,13 +77,12 @@ class Operation(_Record, frozen=True, kw_only=True, tag="operation"):
 
 
 class Broken(_Record, frozen=True, kw_only=True, tag="fault"):
-    """A fault: its kind, whom it hit, when it began and was healed, and whether Redis may forget by it."""
+    """A fault: its kind, whom it hit, when it began and was healed."""
 
     kind: str
     target: str
     begun: float
     healed: float
-    may_lose: bool = False
 
 
 class Began(_Record, frozen=True, kw_only=True, tag="began"):

@@ -293,11 +293,11 @@ def _withdraw(world: World) -> None:
 
 
 def _row(kind: str, deed: Deed, told_by: tuple[str, ...] = (), weight: int = 1) -> Fault:
-    return Fault(group="redis", breaks=_losing(kind, deed, told_by), lasts=(0.0, 0.0), weight=weight, may_lose=True)
+    return Fault(group="redis", breaks=_losing(kind, deed, told_by), lasts=(0.0, 0.0), weight=weight)
 
 
 def _edit(kind: str, deed: Deed) -> Fault:
-    return Fault(group="redis", breaks=_by_hand(kind, deed), lasts=(0.0, 0.0), may_lose=True)
+    return Fault(group="redis", breaks=_by_hand(kind, deed), lasts=(0.0, 0.0))
 
 
 def _of_one(kind: str, wrap: Callable[[Breakage], Breakage]) -> Fault:
