@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal, TypeAlias, get_args
 
-from tests.faults import evidence, loss_evidence, loss_verdict
+from tests.faults import evidence, loss_evidence, loss_summary, loss_verdict
 from tests.faults.breakages import FAULTS, Fault, Group
 from tests.faults.history import Broken, History
 from tests.faults.losses import LOSSES, WAITING
@@ -126,7 +126,7 @@ def table(summary: Summary) -> str:
     return "\n".join(f"{name:<26} {value}" for name, value in rows.items())
 
 
-def loss_table(summary: loss_verdict.LossSummary) -> str:
+def loss_table(summary: loss_summary.LossSummary) -> str:
     """Return the summary of a run with losses as lines for people."""
     rows: dict[str, object] = {
         "operations": summary.operations,
@@ -197,7 +197,7 @@ def judged(seed: int, seconds: float, folder: Path, loss: Loss | None) -> tuple[
         history = run(seed, seconds, folder)
         return findings(judge(history)), table(summarise(history))
     history = run_losses(seed, seconds, folder, loss)
-    return findings(loss_verdict.judge(history)), loss_table(loss_verdict.summarise(history))
+    return findings(loss_verdict.judge(history)), loss_table(loss_summary.summarise(history))
 
 
 def _arguments() -> argparse.Namespace:

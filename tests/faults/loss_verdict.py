@@ -1,26 +1,14 @@
-"""What a history in which Redis forgot is checked for. Pure, as `tests/faults/verdict.py` is for all other runs.
-
-The premise is kept by the run (`tests/faults/premise.py`): whoever had read a change lives until others have read it.
-So a change is to be kept if it was answered as served, or if any process applied its entry. What it is compared with is
-every entry that was ever added, however much of it Redis has forgotten since.
-
-Two changes that did not know of each other cannot both hold. Which one does is said here in plain words, without the
-product's code: a removal ends every life that began before it, of two lives the later one holds, and of one life the
-later change.
-"""
+"""What a history in which Redis forgot is checked for. Pure, as `tests/faults/verdict.py` is for all other runs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
-
-import msgspec
 
 from registry.log import Position
 from tests.faults.history import (
     Announced,
     Applied,
     Began,
-    Broken,
     Complained,
     Counted,
     History,
@@ -31,44 +19,18 @@ from tests.faults.history import (
     Ok,
     Operation,
     Refused,
-    Unknown,
     Written,
 )
+from tests.faults.kept import CLOCK, check_kept, check_removals, check_versions, entries_at
+from tests.faults.loss_summary import FINDINGS
 from tests.faults.verdict import EXPECTED_REFUSALS, asked, check_convergence
 from tests.faults.watch_checks import Watch, ordered, resumable, unique
 
-_OF_LOSS: Final = frozenset({"log_gone", "log_replaced", "log_shortened"})
-_FINDINGS: Final = _OF_LOSS | {"caught_up", "resynchronised"}
 _SAID_AGAIN: Final = frozenset({"log_created.v1", "log_restored.v1", "tenant_restated.v1"})
 _BY_HAND: Final = frozenset({"foreign XADD", "head edited"})
 _LATER: Final = 10.0
 """Seconds for which one that was frozen or cut off may learn later than the others that all is well."""
-_CLOCK: Final = 0.05
-"""Seconds by which the recorder's clock and those of the machine may differ."""
 Told = list[str]
-
-
-class LossSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in numbers; times in seconds.
-
-    Attributes:
-        seen_by_first: The longest time from a loss until a replica said so.
-        seen_by_all: Until all said so that ever did.
-        unread: Acknowledged changes whose entries nobody had read.
-    """
-
-    operations: int
-    by_outcome: dict[str, int]
-    faults: dict[str, int]
-    findings: dict[str, int]
-    acknowledged: int
-    lost: int
-    unread: int
-    entries: int
-    restorations: int
-    restated: int
-    seen_by_first: float
-    seen_by_all: float
 
 
 def judge(history: History) -> dict[str, Told]:
@@ -90,86 +52,15 @@ def judge(history: History) -> dict[str, Told]:
     }
 
 
-def check_kept(history: History) -> Told:
-    """Each change that was acknowledged and read is what its tenant is at the end, or gave way to one that holds."""
-    return [wrong for _, wrong in _not_kept(history)]
-
-
-def _not_kept(history: History) -> list[tuple[int, str]]:
-    by_position, ends = _by_position(history), _ends(history)
-    read = {mark.position for mark in history.of(Applied)}
-    found = []
-    for operation, position in _acknowledged(history):
-        was = by_position.get(position)
-        if was is None or not _is_of(was, operation):
-            found.append(
-                (operation.command, f"{asked(operation)} was answered with {position}, where the log had {was}")
-            )
-        elif _is_served(operation) or position in read:
-            now = ends.get(was.tenant or "")
-            if now is None or not _holds_against(now, was):
-                found.append((operation.command, f"{asked(operation)}, {_said(was)}, is lost: at the end {_said(now)}"))
-    return found
-
-
-def check_removals(history: History) -> Told:
-    """What every live replica confirmed as removed is never said again as living, by whoever has not heard of it."""
-    by_position = _by_position(history)
-    removals: dict[str, list[tuple[Operation, Written]]] = defaultdict(list)
-    for operation, position in _acknowledged(history):
-        was = by_position.get(position)
-        if was and was.tenant and not was.alive and _answer(operation).get("confirmed"):
-            removals[was.tenant].append((operation, was))
-    return [
-        f"{asked(operation)} was confirmed, and {again.position} says {again.tenant} again, born before"
-        for again in history.of(Written)
-        if again.kind == "tenant_restated.v1" and again.alive
-        for operation, removal in removals.get(again.tenant or "", ())
-        if again.at > operation.returned + _CLOCK and (again.born or 0.0) < removal.moment
-    ]
-
-
-def check_versions(history: History) -> Told:
-    """Versions of a tenant go up in the log, and do not go down in what one process tells."""
-    found = []
-    last: dict[str, Logged] = {}
-    for entry in history.of(Logged):
-        before = last.get(entry.tenant or "")
-        if entry.tenant and before and (entry.version or 0) <= (before.version or 0):
-            found.append(f"the log says {entry.tenant} v{entry.version} at {entry.position}, after v{before.version}")
-        last[entry.tenant or ""] = entry
-    return found + _gone_back(history)
-
-
-def _gone_back(history: History) -> Told:
-    """Compare what one process told of one tenant in calls that came one after the other."""
-    told: dict[tuple[str, int, str], list[tuple[Operation, int]]] = defaultdict(list)
-    for operation in history.of(Operation):
-        for tenant, version in _versions(operation):
-            told[operation.replica, operation.life, tenant].append((operation, version))
-    found = []
-    for (_, _, tenant), each in told.items():
-        ended = sorted(each, key=lambda one: one[0].returned)
-        at, highest, by = 0, 0, ended[0][0]
-        for operation, version in sorted(each, key=lambda one: one[0].invoked):
-            while ended[at][0].returned < operation.invoked:
-                if ended[at][1] > highest:
-                    by, highest = ended[at]
-                at += 1
-            if version < highest:
-                found.append(f"{asked(operation)} told v{version} of {tenant}, after v{highest} by {asked(by)}")
-    return found
-
-
 def check_looks(history: History) -> Told:
     """Whoever looks at a tenant is told what was once written of it, where the answer says."""
-    by_position = _by_position(history)
+    was_at = entries_at(history)
     found = []
     for operation in history.of(Operation):
         if operation.action != "get" or not isinstance(operation.outcome, Ok):
             continue
         answer = operation.outcome.answer
-        was = by_position.get(Position.parse(answer["position"]))
+        was = was_at.get(Position.parse(answer["position"]))
         told = (operation.tenant, answer["version"], answer["database"])
         if was is None or not was.alive or (was.tenant, was.version, was.value) != told:
             found.append(f"{asked(operation)} was told {told} as of {answer['position']}, where the log had {was}")
@@ -178,10 +69,10 @@ def check_looks(history: History) -> Told:
 
 def check_watches(history: History) -> Told:
     """What a process applied was written, and in order, once and without a hole between two breaks of the log."""
-    by_position = _by_position(history)
+    was_at = entries_at(history)
     found = []
     for mark in history.of(Applied):
-        was = by_position.get(mark.position)
+        was = was_at.get(mark.position)
         state = None if was is None or was.tenant is None else "live" if was.alive else "removed"
         if was is None or (was.tenant, was.version or None, state) != (mark.tenant, mark.version, mark.state):
             found.append(f"replica {mark.replica} (process {mark.life}) made {mark} of an entry that said {was}")
@@ -200,7 +91,7 @@ def _watches(history: History) -> list[Watch]:
                 continue
             if isinstance(mark, Applied | Announced):
                 mine.append(mark)
-            elif mark.what in _FINDINGS:
+            elif mark.what in FINDINGS:
                 told.append(Watch(replica=began.replica, life=began.life, of_last_log=False, marks=tuple(mine)))
                 mine = []
         told.append(Watch(replica=began.replica, life=began.life, of_last_log=False, marks=tuple(mine)))
@@ -243,7 +134,7 @@ def check_told(history: History) -> Told:
         told = [
             one
             for one in noticed
-            if one.what in each.told_by and each.begun - _CLOCK <= one.at <= until and each.about in one.reason
+            if one.what in each.told_by and each.begun - CLOCK <= one.at <= until and each.about in one.reason
         ]
         if each.told_by and not told:
             found.append(f"nobody told of {each.kind} at {each.begun:.3f} s as any of {', '.join(each.told_by)}")
@@ -270,12 +161,12 @@ def check_waiting(history: History) -> Told:
             found += [
                 f"{each.kind} was written at {each.at:.3f} s, before an operator permitted it after {lost.kind}"
                 for each in history.of(Written)
-                if each.kind in _SAID_AGAIN and lost.begun + _CLOCK < each.at < lost.permitted - _CLOCK
+                if each.kind in _SAID_AGAIN and lost.begun + CLOCK < each.at < lost.permitted - CLOCK
             ]
     waiting = _waits(history)
     for operation in history.of(Operation):
         stretches = waiting.get((operation.replica, operation.life), ())
-        if any(begun + _CLOCK < operation.invoked and operation.returned < ended for begun, ended in stretches):
+        if any(begun + CLOCK < operation.invoked and operation.returned < ended for begun, ended in stretches):
             found += _wrong_while_waiting(operation)
     return found
 
@@ -332,116 +223,3 @@ def check_logs(history: History) -> Told:
         for told in history.of(Complained)
         if told.event not in justified
     ]
-
-
-def summarise(history: History) -> LossSummary:
-    """Count."""
-    operations, written = history.of(Operation), history.of(Written)
-    read = {mark.position for mark in history.of(Applied)}
-    acknowledged = list(_acknowledged(history))
-    delays = _delays(history)
-    return LossSummary(
-        operations=len(operations),
-        by_outcome=dict(Counter(_outcome(operation) for operation in operations).most_common()),
-        faults=dict(Counter(fault.kind for fault in history.of(Broken)).most_common()),
-        findings=dict(Counter(each.what for each in history.of(Noticed) if each.what in _FINDINGS).most_common()),
-        acknowledged=len({operation.command for operation, _ in acknowledged}),
-        lost=len({command for command, _ in _not_kept(history)}),
-        unread=sum(not _is_served(each) and position not in read for each, position in acknowledged),
-        entries=len(written),
-        restorations=sum(each.kind == "log_restored.v1" for each in written),
-        restated=sum(each.kind == "tenant_restated.v1" for each in written),
-        seen_by_first=max((each[0] for each in delays), default=0.0),
-        seen_by_all=max((each[-1] for each in delays), default=0.0),
-    )
-
-
-def _delays(history: History) -> list[list[float]]:
-    """Return, of each loss that was told, after how long the replicas did, the first one first."""
-    lost = sorted((each for each in history.of(Lost) if each.told_by), key=lambda each: each.begun)
-    found = []
-    for each, until in zip(lost, [*(after.begun for after in lost[1:]), float("inf")], strict=True):
-        firsts: dict[str, float] = {}
-        for one in history.of(Noticed):
-            if one.what in each.told_by and each.begun - _CLOCK <= one.at <= until:
-                firsts.setdefault(one.replica, max(0.0, one.at - each.healed))
-        if firsts:
-            found.append(sorted(firsts.values()))
-    return found
-
-
-def _by_position(history: History) -> dict[Position, Written]:
-    return {each.position: each for each in history.of(Written)}
-
-
-def _ends(history: History) -> dict[str, Written]:
-    """Return what each tenant is at the end, as the log's last word on it."""
-    by_position = _by_position(history)
-    return {entry.tenant: by_position[entry.position] for entry in history.of(Logged) if entry.tenant is not None}
-
-
-def _acknowledged(history: History) -> Iterable[tuple[Operation, Position]]:
-    for operation in history.of(Operation):
-        if operation.action in ("register", "remove") and isinstance(operation.outcome, Ok):
-            yield operation, Position.parse(operation.outcome.answer["position"])
-
-
-def _is_of(was: Written, operation: Operation) -> bool:
-    """Whether the entry is what the operation was answered to have made, or found."""
-    answer = _answer(operation)
-    return (was.tenant, was.version, was.value) == (operation.tenant, answer["version"], operation.value)
-
-
-def _is_served(operation: Operation) -> bool:
-    return bool(_answer(operation).get("served", True))
-
-
-def _holds_against(now: Written, was: Written) -> bool:
-    """Whether what a tenant is at the end is what it was, or holds against that under a higher version."""
-    if now.event == was.event:
-        return (now.version, now.value) == (was.version, was.value)
-    return now.version > was.version and _order(now) >= _order(was)
-
-
-def _order(state: Written) -> tuple[float, bool, float]:
-    return (state.moment if state.born is None else state.born), state.born is None, state.moment
-
-
-def _versions(operation: Operation) -> list[tuple[str, int]]:
-    """Return which versions the answer tells its tenants to be at now."""
-    match operation.outcome, operation.action, operation.tenant:
-        case Ok(answer), "list", _:
-            return [(line["tenant_id"], line["version"]) for line in answer["tenants"]]
-        case Ok(answer), "get", str(tenant):
-            return [(tenant, answer["version"])]
-        case Ok(answer), "register" | "remove", str(tenant) if operation.command_id is None and answer.get(
-            "served", True
-        ):
-            return [(tenant, answer["version"])]
-        case Refused("unknown_tenant"), _, str(tenant):
-            return [(tenant, 0)]
-        case Refused("removed_tenant", int(version)), _, str(tenant):
-            return [(tenant, version)]
-        case _:
-            return []
-
-
-def _said(state: Written | None) -> str:
-    if state is None:
-        return "nothing"
-    return f"v{state.version} at {state.position} ({state.value or 'removed'}, {state.moment:.3f}, {state.born})"
-
-
-def _answer(operation: Operation) -> dict[str, object]:
-    assert isinstance(operation.outcome, Ok)
-    return operation.outcome.answer
-
-
-def _outcome(operation: Operation) -> str:
-    match operation.outcome:
-        case Ok():
-            return "ok"
-        case Refused(code):
-            return code
-        case Unknown():
-            return "unknown"

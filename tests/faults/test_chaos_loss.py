@@ -7,7 +7,8 @@ import pytest
 
 from tests.faults.chaos import Loss, findings, loss_table, repeat, run_losses
 from tests.faults.history import Lost
-from tests.faults.loss_verdict import judge, summarise
+from tests.faults.loss_summary import summarise
+from tests.faults.loss_verdict import judge
 
 SECONDS = 9.0
 

@@ -27,7 +27,8 @@ from tests.faults.history import (
     Seen,
     Written,
 )
-from tests.faults.loss_verdict import judge, summarise
+from tests.faults.loss_summary import summarise
+from tests.faults.loss_verdict import judge
 
 
 def at(seq: int, log: int = 1) -> Position:

@@ -79,7 +79,7 @@ def summarise(history: History) -> Summary:
     looked = [each for each in operations if each.action in ("get", "list") and not isinstance(each.outcome, Unknown)]
     return Summary(
         operations=len(operations),
-        by_outcome=dict(Counter(_outcome(operation) for operation in operations).most_common()),
+        by_outcome=dict(Counter(outcome_of(operation) for operation in operations).most_common()),
         faults=dict(Counter(fault.kind for fault in history.of(Broken)).most_common()),
         acknowledged=len({operation.command for operation in changed}),
         lost=len({operation.command for operation in lost(history)}),
@@ -284,7 +284,8 @@ def _longest(operations: Sequence[Operation], answered: Iterable[Operation]) -> 
     return max(later - earlier for earlier, later in pairwise([begun, *times, ended]))
 
 
-def _outcome(operation: Operation) -> str:
+def outcome_of(operation: Operation) -> str:
+    """Return the outcome in one word."""
     match operation.outcome:
         case Ok():
             return "ok"
@@ -295,6 +296,7 @@ def _outcome(operation: Operation) -> str:
 
 
 def asked(operation: Operation) -> str:
+    """Say what was asked, of whom and when."""
     return (
         f"command {operation.command} ({operation.action} {operation.tenant or ''} on {operation.replica}, "
         f"process {operation.life}, at {operation.invoked:.3f} s)"
