@@ -306,6 +306,7 @@ class Follower:
     async def _become(self, directory: Directory) -> None:
         for tenant in self._directory.become(directory):
             self._untold[tenant.tenant] = tenant
+        self._standing.got_over()
         await self._announce()
 
     async def _tail(self) -> None:
