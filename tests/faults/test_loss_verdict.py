@@ -76,7 +76,12 @@ def wrote(command: int, time: float, seq: int, version: int, *, log: int = 1, se
 
 
 def removed(command: int, time: float, seq: int, version: int, *, log: int = 1, confirmed: bool = True) -> Operation:
-    answer = {"position": str(at(seq, log)), "version": version, "status": "removed", "confirmed": confirmed}
+    answer = {
+        "position": str(at(seq, log)),
+        "version": version,
+        "status": "removed",
+        "confirmed": ["vm-1-f00d"] if confirmed else [],
+    }
     return asked(command, time, Ok(answer), "remove")
 
 
@@ -163,10 +168,9 @@ def wrong(history: History) -> set[str]:
 def ending_with(*states: Written, then: tuple[Record, ...] = ()) -> History:
     """Two changes were acknowledged and lost, and these states are what the new log has."""
     last = states[-1]
-    kept = [record for record in GOOD[:3] if not isinstance(record, Began)]
     return History(
         [
-            *kept,
+            *GOOD[:3],
             FLUSHED,
             noticed("log_gone", 3.5),
             *GOOD[14:16],
@@ -238,6 +242,8 @@ def test_a_confirmed_removal_is_not_undone_by_one_who_says_the_life_that_it_ende
 
     assert wrong(history(again)) == {"removals hold"}
     assert "removals hold" not in wrong(history(again, confirmed=False))
+    unasked = Began(replica="b", life=1, pid=2, port=2, at=0.0)
+    assert "removals hold" not in wrong(History([unasked, *history(again).records]))
     assert "removals hold" not in wrong(history(reborn))
 
 
