@@ -26,8 +26,9 @@ test: $(VENV)/.dev ## run every test against real servers
 unit: $(VENV)/.dev ## run the unit tests alone, with branch coverage of the pure files
 	$(BIN)/pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-chaos: $(VENV)/.dev ## break replicas and Redis at random and check every guarantee (SECONDS=60 SEED=one of yours)
-	@$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+chaos: $(VENV)/.dev ## break replicas and Redis at random and check every guarantee (SECONDS=60 SEED=one of yours LOSS=1: let Redis forget)
+	@$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
+		$(if $(LOSS),--loss $(if $(filter halt,$(LOSS)),halt,restore))
 
 mutants: $(VENV)/.dev ## take each mechanism away and show which test goes red; some minutes (ARGS=--quick: a few)
 	@$(BIN)/python tests/faults/mutants $(ARGS)

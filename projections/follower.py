@@ -22,7 +22,15 @@ from projections.phase import STUCK, OnLoss, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnsafeRedis
+from registry.errors import (
+    CorruptEntry,
+    LogDiverged,
+    MisplacedEvent,
+    RegistryUnavailable,
+    SecretUnreadable,
+    UnsafeRedis,
+)
+from registry.events import TenantEvent
 from registry.log import START, Head, Position, TenantLog
 from registry.state import Live, Tenant
 
@@ -130,7 +138,9 @@ class Follower:
                 self._enter(Phase.RESTORING if self._restores else Phase.DIVERGED, error.message)
             except CorruptEntry as error:
                 # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
-                self._doubts = self._complete.is_set() and self._rebuilder.distrust_heads()
+                # What cannot be read is no fault of theirs, and heads would lead past it.
+                misplaced = isinstance(error, MisplacedEvent)
+                self._doubts = misplaced and self._complete.is_set() and self._rebuilder.distrust_heads()
                 if not self._doubts:
                     self._standing.halt(error, position=self.position)
                     self._wake()
@@ -174,6 +184,11 @@ class Follower:
     def knows(self, tenant_id: str) -> bool:
         """Whether the fold has the tenant, live or not."""
         return self._directory.tenant(tenant_id) is not None
+
+    def tells(self, event: TenantEvent) -> bool:
+        """Whether the fold's tenant is what `event` made of it, or a later one."""
+        known = self._directory.tenant(event.tenant)
+        return known is not None and (known.event_id == event.event_id or known.version > event.version)
 
     async def refresh(self, tenant_id: str) -> Tenant | None:
         """Fold up to the tenant's head and return the tenant; None if the log never heard of it.
@@ -291,6 +306,7 @@ class Follower:
     async def _become(self, directory: Directory) -> None:
         for tenant in self._directory.become(directory):
             self._untold[tenant.tenant] = tenant
+        self._standing.got_over()
         await self._announce()
 
     async def _tail(self) -> None:

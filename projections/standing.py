@@ -15,11 +15,14 @@ class Standing:
         self.reason: str | None = None
         self.found: Finding | None = None
         self.findings: dict[Finding, int] = {}
+        self._not_over: Finding | None = None
         self._halted: type[TenancyError] = RegistryUnavailable
         self._logger = logger
 
     def enter(self, phase: Phase, reason: str | None = None, *, position: object) -> None:
         """Change the phase, and say so once, however often the reason is put anew."""
+        if phase is Phase.FOLLOWING:
+            self.got_over()
         entered = (phase, reason is None) != (self.phase, self.reason is None)
         self.phase, self.reason = phase, reason
         if not entered:
@@ -34,11 +37,15 @@ class Standing:
 
     def finds(self, finding: Finding, reason: str, *, position: object) -> None:
         """Note what was found: once, however often it is found again before the replica has got over it."""
-        if finding.is_loss and self.phase in {Phase.RESTORING, Phase.DIVERGED} and finding is self.found:
+        if finding.is_loss and finding is self._not_over:
             return
-        self.found = finding
+        self.found = self._not_over = finding
         self.findings[finding] = self.findings.get(finding, 0) + 1
         self._logger.warning("log does not link", finding=finding, reason=reason, position=str(position))
+
+    def got_over(self) -> None:
+        """Note that what was found is no more: the next loss is another one, of whatever kind."""
+        self._not_over = None
 
     def require_following(self) -> None:
         """Refuse what needs the log while it cannot be followed, with the reason."""

@@ -97,6 +97,10 @@ class CorruptEntry(TenancyError):
     code = "corrupt_entry"
 
 
+class MisplacedEvent(CorruptEntry):
+    """An event can be read, and may not come after what is known of its tenant."""
+
+
 class CompactedAway(CorruptEntry):
     """The entry was before the oldest one that the log still has."""
 

@@ -58,6 +58,9 @@ class ReadSide(Protocol):
     async def reached(self, position: Position) -> bool:
         """Wait, bounded, until the fold includes `position`; return whether it does."""
 
+    def tells(self, event: TenantEvent) -> bool:
+        """Whether the fold's tenant is what `event` made of it, or a later one."""
+
 
 class Materialiser(Protocol):
     """Writes a tenant's key; older states never overwrite newer ones."""
@@ -131,7 +134,7 @@ class TenantRegistry:
         check_tenant_id(tenant_id)
         command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
-            tenant = await self._view.refresh(tenant_id)
+            tenant, read = await self._view.refresh(tenant_id), self._view.position
             repeated = await self._repeated(tenant, caller, registration)
             if repeated:
                 return repeated
@@ -140,7 +143,7 @@ class TenantRegistry:
             if isinstance(plan, decide.Unchanged):
                 await self._materialise(plan.tenant)
                 return Result(status="unchanged", version=plan.tenant.version, position=plan.tenant.position)
-            result = await self._carry_out(tenant, plan)
+            result = await self._carry_out(tenant, read, plan)
             if result:
                 return result
         raise _contended(tenant_id)
@@ -153,7 +156,7 @@ class TenantRegistry:
         check_tenant_id(tenant_id)
         command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
-            tenant = await self._view.refresh(tenant_id)
+            tenant, read = await self._view.refresh(tenant_id), self._view.position
             repeated = await self._repeated(tenant, caller, None)
             if repeated:
                 return repeated
@@ -162,7 +165,8 @@ class TenantRegistry:
                 await self._materialise(tenant)
             decide.require_present(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
-            result = await self._carry_out(tenant, self._planner.removal(tenant_id, tenant, caller, command_id))
+            plan = self._planner.removal(tenant_id, tenant, caller, command_id)
+            result = await self._carry_out(tenant, read, plan)
             if result:
                 return result
         raise _contended(tenant_id)
@@ -195,32 +199,39 @@ class TenantRegistry:
     def _command_id(self, caller: Caller) -> str:
         return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)
 
-    async def _carry_out(self, tenant: Tenant | None, plan: Plan) -> Result | None:
-        """Append the plan's event and see it through. None when the tenant has moved on: decide again."""
+    async def _carry_out(self, tenant: Tenant | None, read: Position, plan: Plan) -> Result | None:
+        """Append the plan's event and see it through. None when the tenant has moved on: decide again.
+
+        Invariant: `read` is the position of the fold that told `tenant`. A log that was restored meanwhile gives the
+        tenant's number to something else; it does not hold `read`, and takes nothing that was decided on it.
+        """
         plan = msgspec.structs.replace(plan, event=self._signer.sign(plan.event, tenant))
         after = evolve(tenant, plan.event, START)
-        outcome = await self._appender.append(self._proposal(tenant, plan, after))
-        position = self._position_of(outcome, tenant, plan.event)
+        outcome = await self._appender.append(self._proposal(tenant, read, plan, after))
+        position = self._position_of(outcome, tenant, read, plan.event)
         if position is None:
             return None
         await self._materialise(msgspec.structs.replace(after, position=position))
-        served = await self._view.reached(position)
+        # A log that was lost and restored meanwhile may have got as far without the event.
+        served = await self._view.reached(position) and self._view.tells(plan.event)
         return Result(status=plan.status, version=plan.event.version, position=position, served=served)
 
-    def _proposal(self, tenant: Tenant | None, plan: Plan, after: Tenant) -> Proposal:
+    def _proposal(self, tenant: Tenant | None, read: Position, plan: Plan, after: Tenant) -> Proposal:
         event = plan.event
         assert not isinstance(after, Quarantined)  # noqa: S101 - no event that is decided here leads to it
         return Proposal(
             tenant=event.tenant,
             expected=tenant.position.seq if tenant else 0,
-            after=self._view.position,
+            after=read,
             type=codec.type_of(event),
             data=codec.encode(event),
             head=proposed_head(after),
             key=plan.key,
         )
 
-    def _position_of(self, outcome: Outcome, tenant: Tenant | None, event: TenantEvent) -> Position | None:
+    def _position_of(
+        self, outcome: Outcome, tenant: Tenant | None, read: Position, event: TenantEvent
+    ) -> Position | None:
         match outcome:
             case Appended(position):
                 return position
@@ -234,7 +245,7 @@ class TenantRegistry:
                 raise _reused(event.command_id)
             case Diverged(end):
                 raise RegistryUnavailable(
-                    f"The log ends at {end or 'nothing'} and does not hold {self._view.position}, up to which this "
+                    f"The log ends at {end or 'nothing'} and does not hold {read}, up to which this "
                     "replica has read it; nothing was written. The replica is about to find out what happened to the "
                     "log; try again in a few seconds."
                 )

@@ -28,14 +28,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         breaks: What it does.
         lasts: The shortest and longest time until it is mended, in seconds.
         weight: How often it is chosen, against the others of its group.
-        may_lose: Whether Redis may forget acknowledged changes by it: then the replicas must say so.
     """
 
     group: Group
     breaks: Breakage
     lasts: tuple[float, float]
     weight: int = 1
-    may_lose: bool = False
 
 
 @contextmanager

@@ -11,14 +11,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Final, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
+from tests.faults import evidence, loss_evidence, loss_summary, loss_verdict
 from tests.faults.breakages import FAULTS, Fault, Group
-from tests.faults.evidence import collect
 from tests.faults.history import Broken, History
+from tests.faults.losses import LOSSES, WAITING
 from tests.faults.verdict import Summary, judge, summarise
 from tests.faults.workload import Client, run_clients
 from tests.faults.world import World, open_world
@@ -28,6 +29,8 @@ ROUND: Final = 60.0
 _GAP: Final = (0.2, 1.5)
 """Shortest and longest time between two faults of one group, in seconds."""
 _SHOWN: Final = 5
+Loss: TypeAlias = Literal["restore", "halt"]
+"""What replicas do when Redis has forgotten something."""
 
 
 class Injector(threading.Thread):
@@ -61,10 +64,17 @@ class Injector(threading.Thread):
         with fault.breaks(self._world, self._chance) as target:
             self._stopped.wait(self._chance.uniform(*fault.lasts))
         healed = recorder.now()
-        recorder.tell(Broken(kind=kind, target=target, begun=begun, healed=healed, may_lose=fault.may_lose))
+        recorder.tell(Broken(kind=kind, target=target, begun=begun, healed=healed))
 
 
-def run(seed: int, seconds: float, folder: Path, faults: Mapping[str, Fault] = FAULTS, **settings: str) -> History:
+def run(
+    seed: int,
+    seconds: float,
+    folder: Path,
+    faults: Mapping[str, Fault] = FAULTS,
+    collect: Callable[[World], None] = evidence.collect,
+    **settings: str,
+) -> History:
     """Run one world and return its history. Takes a few seconds more: to start, to mend, and to agree.
 
     Args:
@@ -72,6 +82,7 @@ def run(seed: int, seconds: float, folder: Path, faults: Mapping[str, Fault] = F
         seconds: How long things break.
         folder: Where the history and all logs are left, for people.
         faults: What may break, by name.
+        collect: Tells the recorder what is left at the end.
         settings: Variables of the replicas.
 
     Raises what the harness itself ran into.
@@ -85,9 +96,18 @@ def run(seed: int, seconds: float, folder: Path, faults: Mapping[str, Fault] = F
                 injector.start()
             time.sleep(seconds)
         finally:
-            _end([*injectors, *clients])
+            try:
+                _end(injectors)  # clients go on: some faults last until something has changed
+            finally:
+                _end(clients)
         collect(world)
         return world.recorder.history()
+
+
+def run_losses(seed: int, seconds: float, folder: Path, loss: Loss = "restore") -> History:
+    """Run one world in which Redis forgets; its replicas restore the log, or wait for an operator each time."""
+    faults = LOSSES if loss == "restore" else WAITING
+    return run(seed, seconds, folder, faults, loss_evidence.collect, MCP_POSTGRES_ON_LOG_LOSS=loss)
 
 
 def table(summary: Summary) -> str:
@@ -106,6 +126,25 @@ def table(summary: Summary) -> str:
     return "\n".join(f"{name:<26} {value}" for name, value in rows.items())
 
 
+def loss_table(summary: loss_summary.LossSummary) -> str:
+    """Return the summary of a run with losses as lines for people."""
+    rows: dict[str, object] = {
+        "operations": summary.operations,
+        "  by outcome": _counts(summary.by_outcome),
+        "faults": sum(summary.faults.values()),
+        "  by kind": _counts(summary.faults),
+        "findings": _counts(summary.findings),
+        "seen by the first within": f"{summary.seen_by_first:.2f} s",
+        "seen by the last within": f"{summary.seen_by_all:.2f} s",
+        "acknowledged changes": summary.acknowledged,
+        "lost": summary.lost,
+        "acknowledged, read by none": summary.unread,
+        "entries ever written": summary.entries,
+        "restorations": f"{summary.restorations}, of {summary.restated} states",
+    }
+    return "\n".join(f"{name:<26} {value}" for name, value in rows.items())
+
+
 def findings(verdict: Mapping[str, list[str]]) -> str:
     """Return what is wrong, a check after the other; nothing if all is well."""
     lines = []
@@ -116,9 +155,10 @@ def findings(verdict: Mapping[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-def repeat(seed: int, seconds: float) -> str:
+def repeat(seed: int, seconds: float, loss: Loss | None = None) -> str:
     """Return the command that runs this again."""
-    return f"make chaos SEED={seed} SECONDS={seconds:g}"
+    option = {None: "", "restore": "LOSS=1 ", "halt": "LOSS=halt "}[loss]
+    return f"make chaos {option}SEED={seed} SECONDS={seconds:g}"
 
 
 def main() -> int:
@@ -129,7 +169,7 @@ def main() -> int:
     while left > 0:
         seconds, folder = min(left, ROUND), arguments.folder / f"seed-{seed}"
         try:
-            if not _round(seed, seconds, folder):
+            if not _round(seed, seconds, folder, arguments.loss):
                 return 1
         except KeyboardInterrupt:
             _say(f"interrupted; what was recorded is in {folder}")
@@ -138,24 +178,33 @@ def main() -> int:
     return 0
 
 
-def _round(seed: int, seconds: float, folder: Path) -> bool:
+def _round(seed: int, seconds: float, folder: Path, loss: Loss | None) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     _say(f"seed {seed}, {seconds:g} s")
-    history = run(seed, seconds, folder)
-    wrong = findings(judge(history))
-    _say(table(summarise(history)))
+    wrong, told = judged(seed, seconds, folder, loss)
+    _say(told)
     if wrong:
-        _say(f"{wrong}\nFAILED: the history is in {folder}; again with: {repeat(seed, seconds)}")
+        _say(f"{wrong}\nFAILED: the history is in {folder}; again with: {repeat(seed, seconds, loss)}")
         return False
     _say("all guarantees held\n")
     shutil.rmtree(folder)
     return True
 
 
+def judged(seed: int, seconds: float, folder: Path, loss: Loss | None) -> tuple[str, str]:
+    """Run one world; return what is wrong, and the run in numbers."""
+    if loss is None:
+        history = run(seed, seconds, folder)
+        return findings(judge(history)), table(summarise(history))
+    history = run_losses(seed, seconds, folder, loss)
+    return findings(loss_verdict.judge(history)), loss_table(loss_summary.summarise(history))
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Break replicas and Redis at random, and check the guarantees.")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--loss", choices=get_args(Loss), help="let Redis forget, and replicas restore the log or halt")
     parser.add_argument("--folder", type=Path, default=Path(".chaos"), help="where the history of a failure is kept")
     return parser.parse_args()
 

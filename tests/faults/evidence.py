@@ -27,6 +27,7 @@ from tests.faults.history import (
     Complained,
     Leaked,
     Logged,
+    Noticed,
     Ok,
     Outcome,
     Record,
@@ -42,6 +43,7 @@ _AGREE_WITHIN: Final = 30.0
 _MENDED_WITHIN: Final = 15.0
 _ANSWERS_WITHIN: Final = 10.0
 _COMMAND: Final = re.compile(r"command (\d+)\Z")
+_OF_THE_LOG: Final = frozenset({"log does not link", "log restored", "restoring the log"})
 _NAMES: Final = Names()
 
 
@@ -51,13 +53,7 @@ def collect(world: World) -> None:
     That they do not agree in time is told too, and is wrong by itself.
     """
     tell = world.recorder.tell
-    try:
-        await_(lambda: _agree(world), "the replicas and the log never agreed on a position", _AGREE_WITHIN)
-    except TimeoutError as error:
-        tell(Complained(replica="all", life=0, line=str(error)))
-    for replica in world.replicas:
-        if (code := replica.process.popen.poll()) is not None:
-            tell(Complained(replica=replica.name, life=0, line=f"ended by itself with exit code {code}"))
+    await_agreement(world)
     for began in world.recorder.history().of(Began):
         log = world.folder / f"replica-{began.replica}.{began.life}.log"
         for record in marks_of(log, began, world.recorder.since_began):
@@ -67,8 +63,20 @@ def collect(world: World) -> None:
         tell(record)
 
 
+def await_agreement(world: World) -> None:
+    """Wait until the replicas agree with the log on a position; tell if they do not, or if one has ended."""
+    tell = world.recorder.tell
+    try:
+        await_(lambda: _agree(world), "the replicas and the log never agreed on a position", _AGREE_WITHIN)
+    except TimeoutError as error:
+        tell(Complained(replica="all", life=0, line=str(error)))
+    for replica in world.replicas:
+        if (code := replica.process.popen.poll()) is not None:
+            tell(Complained(replica=replica.name, life=0, line=f"ended by itself with exit code {code}"))
+
+
 def marks_of(log: Path, began: Began, since_began: Callable[[str], float]) -> Iterator[Record]:
-    """Read what a replica's log tells of what it applied, and what it complained of."""
+    """Read what a replica's log tells of what it applied, of the fate of the log, and what it complained of."""
     who: dict[str, Any] = {"replica": began.replica, "life": began.life}
     whole, _, _ = log.read_text("utf-8", "replace").rpartition("\n")  # what follows was cut off by a kill
     for raw in whole.splitlines():
@@ -79,6 +87,8 @@ def marks_of(log: Path, began: Began, since_began: Callable[[str], float]) -> It
             continue
         if line["level"] in ("error", "critical"):
             yield Complained(**who, event=line["event"], line=raw)
+        if line["event"] in _OF_THE_LOG or line["event"].startswith("registry "):
+            yield _noticed(line, who, since_began)
         match line["event"]:
             case "applied":
                 yield Applied(
@@ -97,6 +107,11 @@ def marks_of(log: Path, began: Began, since_began: Callable[[str], float]) -> It
                 pass
 
 
+def _noticed(line: dict[str, Any], who: dict[str, Any], since_began: Callable[[str], float]) -> Noticed:
+    what = line["finding"] if line["event"] == "log does not link" else line["event"]
+    return Noticed(**who, what=what, reason=line.get("reason") or "", at=since_began(line["timestamp"]))
+
+
 def read_log(server: Redis, directory: Directory) -> Iterator[Logged | Complained]:
     """Read the whole log with the product's own codec, and fold it into `directory`, up to what cannot be."""
     with server.client() as client:
@@ -107,7 +122,7 @@ def read_log(server: Redis, directory: Directory) -> Iterator[Logged | Complaine
         except TenancyError as error:
             yield Complained(replica="the log", life=0, line=error.message)
             return
-        yield _logged(entry, tenant)
+        yield logged(entry, tenant)
 
 
 def views(world: World, directory: Directory) -> Iterator[Seen]:
@@ -142,7 +157,7 @@ def _agree(world: World) -> bool:
     return all((each.get("phase"), each.get("position")) == ("following", end) for each in told)
 
 
-def _logged(entry: Entry | Foreign, tenant: Tenant | None) -> Logged:
+def logged(entry: Entry | Foreign, tenant: Tenant | None) -> Logged:
     """Tell what the entry made of the tenant that it is about, whatever kind of event it is."""
     assert isinstance(entry, Entry)
     if tenant is None:

@@ -77,13 +77,12 @@ class Operation(_Record, frozen=True, kw_only=True, tag="operation"):
 
 
 class Broken(_Record, frozen=True, kw_only=True, tag="fault"):
-    """A fault: its kind, whom it hit, when it began and was healed, and whether Redis may forget by it."""
+    """A fault: its kind, whom it hit, when it began and was healed."""
 
     kind: str
     target: str
     begun: float
     healed: float
-    may_lose: bool = False
 
 
 class Began(_Record, frozen=True, kw_only=True, tag="began"):
@@ -154,14 +153,75 @@ class Seen(_Record, frozen=True, kw_only=True, tag="seen"):
     tenants: dict[str, tuple[int, str]]
 
 
+class Lost(_Record, frozen=True, kw_only=True, tag="lost"):
+    """A moment at which Redis was made to forget, or was changed by hand.
+
+    Attributes:
+        told_by: What replicas say of it: one of these is to be told since `begun`. Empty if it may pass unseen.
+        about: Words that what is told must hold: the id of a foreign entry.
+        healed: When Redis was there again; what it forgot can be seen from then on.
+        permitted: When an operator let the replicas restore, if they wait for one.
+        settled: When those replicas that were there had got over it.
+    """
+
+    kind: str
+    told_by: tuple[str, ...]
+    about: str = ""
+    begun: float
+    healed: float
+    permitted: float | None = None
+    settled: float
+
+
+class Noticed(_Record, frozen=True, kw_only=True, tag="noticed"):
+    """A line of a replica's log about the log's fate or its own phase: `what` is the finding, or else the event."""
+
+    replica: str
+    life: int
+    what: str
+    reason: str = ""
+    at: float
+
+
+class Written(_Record, frozen=True, kw_only=True, tag="written"):
+    """An entry that was ever added to the log, however much of it was lost since.
+
+    Attributes:
+        kind: Its type; empty for what somebody else added.
+        event: The event's id, which stays when it is said again.
+        moment: When it was commanded, and `born` when the life began that it is of (None: it is a removal).
+        at: When it was added.
+    """
+
+    position: Position
+    kind: str
+    tenant: str | None = None
+    version: int = 0
+    alive: bool = False
+    value: str | None = None
+    event: str = ""
+    moment: float = 0.0
+    born: float | None = None
+    at: float = 0.0
+
+
+class Counted(_Record, frozen=True, kw_only=True, tag="counted"):
+    """How often a replica's process found something, as one place tells it: its log, `/readyz` or `/metrics`."""
+
+    replica: str
+    life: int
+    by: str
+    findings: dict[str, int]
+
+
 class Leaked(_Record, frozen=True, kw_only=True, tag="leaked"):
     """A file that holds a password in clear."""
 
     file: str
 
 
-Mark: TypeAlias = Applied | Announced | Restored
-Record: TypeAlias = Operation | Broken | Began | Mark | Complained | Logged | Seen | Leaked
+Mark: TypeAlias = Applied | Announced | Restored | Noticed
+Record: TypeAlias = Operation | Broken | Began | Mark | Complained | Logged | Seen | Leaked | Lost | Written | Counted
 _Kind = TypeVar("_Kind", bound=_Record)
 _LINE: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
@@ -200,6 +260,10 @@ class Recorder:
     def since_began(self, timestamp: str) -> float:
         """Return seconds since the run began of a log line's timestamp."""
         return datetime.fromisoformat(timestamp).timestamp() - self._began_at
+
+    def since_began_of_entry(self, entry: str) -> float:
+        """Return seconds since the run began of the millisecond that names an entry of the log."""
+        return int(entry.partition("-")[0]) / 1000 - self._began_at
 
     def tell(self, record: Record) -> None:
         """Keep one record."""

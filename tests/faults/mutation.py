@@ -30,6 +30,7 @@ MACHINE: Final = "tests/faults/test_registry_machine.py"
 CONTRACT: Final = "tests/contract/test_log_contract.py"
 REPAIRS: Final = "tests/contract/test_log_repairs.py"
 KEYS: Final = "tests/integration/test_tenant_keys.py"
+REGISTRY: Final = "tests/integration/test_registry.py::"
 UNIT: Final = "tests/unit/"
 
 
@@ -361,6 +362,27 @@ MUTANTS: Final = (
         "if self.whereabouts.log != log or not self.whereabouts.linked:",
         "if self.whereabouts.log != log:",
         (UNIT + "test_replicas.py", "tests/integration/test_presence.py"),
+    ),
+    Mutant(
+        "a change is appended to another log than it was decided on",
+        "registry/service.py",
+        "            after=read,",
+        "            after=self._view.position,",
+        (REGISTRY + "test_what_was_decided_on_a_log_that_is_restored_meanwhile_is_refused_as_to_be_tried_again",),
+    ),
+    Mutant(
+        "a change that the log has lost is said to be served",
+        "registry/service.py",
+        "await self._view.reached(position) and self._view.tells(plan.event)",
+        "await self._view.reached(position)",
+        (REGISTRY + "test_a_change_that_was_lost_before_this_replica_read_it_is_not_said_to_be_served",),
+    ),
+    Mutant(
+        "what cannot be read is passed over where the log has a hole",
+        "projections/follower.py",
+        "misplaced and self._complete.is_set() and",
+        "self._complete.is_set() and",
+        (REGISTRY + "test_a_foreign_entry_halts_also_a_replica_that_got_over_a_hole_by_heads_and_keys",),
     ),
 )
 

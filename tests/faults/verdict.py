@@ -1,9 +1,6 @@
 """Everything a history is checked for. Pure: the same history gives the same verdict, today and from a file.
 
-What may be claimed depends on the faults. One that makes Redis forget (`may_lose`) lets acknowledged changes be lost,
-as long as the replicas say so: by a `Restored` mark, after which changes count again. Until then they may refuse with
-`log_diverged`. What compares answers with the log as a whole, the order of changes and the sessions, is left out of
-such a history.
+It is for runs in which Redis forgets nothing; `tests/faults/loss_verdict.py` is for the others.
 """
 
 import math
@@ -38,8 +35,6 @@ from tests.faults.watch_checks import check_watches
 StepAction: TypeAlias = Literal["register", "remove", "read"]
 EXPECTED_REFUSALS: Final = frozenset({UNREACHABLE, "unknown_tenant", "removed_tenant", "version_conflict"})
 """What a client may be told, whatever breaks; all else is a `Unknown` (it may be tried again) or a defect."""
-_SAID_OF_LOSS: Final = frozenset({"registry diverged", "log restored"})
-"""Events of level error that a lost log justifies."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +62,8 @@ def judge(history: History) -> dict[str, list[str]]:
     return {
         "watch guarantees": check_watches(history),
         "linearizable changes": check_linearizable(history),
-        "session guarantees": [] if history.of(Restored) else check_sessions(history),
-        "nothing acknowledged is lost": [_asked(operation) for operation in lost(history)],
+        "session guarantees": check_sessions(history),
+        "nothing acknowledged is lost": [asked(operation) for operation in lost(history)],
         "exactly once": check_once(history),
         "convergence": check_convergence(history),
         "no clear password": [f"{leak.file} holds a password in clear" for leak in history.of(Leaked)],
@@ -84,7 +79,7 @@ def summarise(history: History) -> Summary:
     looked = [each for each in operations if each.action in ("get", "list") and not isinstance(each.outcome, Unknown)]
     return Summary(
         operations=len(operations),
-        by_outcome=dict(Counter(_outcome(operation) for operation in operations).most_common()),
+        by_outcome=dict(Counter(outcome_of(operation) for operation in operations).most_common()),
         faults=dict(Counter(fault.kind for fault in history.of(Broken)).most_common()),
         acknowledged=len({operation.command for operation in changed}),
         lost=len({operation.command for operation in lost(history)}),
@@ -96,12 +91,8 @@ def summarise(history: History) -> Summary:
 
 def lost(history: History) -> list[Operation]:
     """Return the acknowledged changes that the log does not have where their answer said."""
-    log, since = history.of(Logged), _last_restoration(history)
-    return [
-        operation
-        for operation in history.of(Operation)
-        if operation.invoked >= since and _changed(operation) and not _is_logged(operation, log)
-    ]
+    log = history.of(Logged)
+    return [operation for operation in history.of(Operation) if _changed(operation) and not _is_logged(operation, log)]
 
 
 def check_once(history: History) -> list[str]:
@@ -144,25 +135,19 @@ def check_convergence(history: History) -> list[str]:
 
 def check_refusals(history: History) -> list[str]:
     """Nobody is told of a broken log, a broken server or an unreadable secret."""
-    expected = EXPECTED_REFUSALS | ({"log_diverged"} if _may_lose(history) else set())
     return [
-        f"{_asked(operation)} was refused as {operation.outcome.code}"
+        f"{asked(operation)} was refused as {operation.outcome.code}"
         for operation in history.of(Operation)
-        if isinstance(operation.outcome, Refused) and operation.outcome.code not in expected
+        if isinstance(operation.outcome, Refused) and operation.outcome.code not in EXPECTED_REFUSALS
     ]
 
 
 def check_logs(history: History) -> list[str]:
     """No replica complains, halts or breaks, and none restores a log that nothing lost."""
-    justified = _SAID_OF_LOSS if _may_lose(history) else frozenset[str]()
-    found = [
-        f"replica {told.replica} (process {told.life}): {told.line}"
-        for told in history.of(Complained)
-        if told.event not in justified
+    found = [f"replica {told.replica} (process {told.life}): {told.line}" for told in history.of(Complained)]
+    return found + [
+        f"replica {told.replica} (process {told.life}) restored a whole log" for told in history.of(Restored)
     ]
-    if not justified:
-        found += [f"replica {told.replica} (process {told.life}) restored a whole log" for told in history.of(Restored)]
-    return found
 
 
 def check_linearizable(history: History) -> list[str]:
@@ -185,8 +170,6 @@ def steps_of(history: History) -> dict[str, list[Step]]:
     the log says whether it happened, and which version it led to; when it did is left open. What the log says at the
     end is a last look.
     """
-    if history.of(Restored):
-        return {}
     log = history.of(Logged)
     logged = _by_command(log)
     tries: dict[int, list[Operation]] = defaultdict(list)
@@ -234,7 +217,7 @@ def _step(operation: Operation, action: StepAction, told: Told, invoked: float, 
         told=told,
         invoked=invoked,
         returned=returned,
-        name=_asked(operation),
+        name=asked(operation),
     )
 
 
@@ -250,10 +233,6 @@ def _is_forgotten(earlier: Logged, later: Logged) -> bool:
     """Whether the later one is that of a caller's retry that came after the product's memory of ids."""
     of_caller = earlier.command_id == later.command_id == command_id_of(earlier.command)
     return of_caller and (later.version or 0) - (earlier.version or 0) > REMEMBERED
-
-
-def _may_lose(history: History) -> bool:
-    return any(fault.may_lose for fault in history.of(Broken))
 
 
 def _change_of(operation: Operation) -> StepAction:
@@ -296,11 +275,6 @@ def _is_logged(operation: Operation, log: Sequence[Logged]) -> bool:
     return entry.value == operation.value if operation.action == "register" else not entry.alive
 
 
-def _last_restoration(history: History) -> float:
-    """Return when the last replica said that the log was made anew; zero if it never was."""
-    return max((mark.at for mark in history.of(Restored)), default=0.0)
-
-
 def _longest(operations: Sequence[Operation], answered: Iterable[Operation]) -> float:
     """Return the longest time between two answers, the first call and the last one's end included."""
     if not operations:
@@ -310,7 +284,8 @@ def _longest(operations: Sequence[Operation], answered: Iterable[Operation]) -> 
     return max(later - earlier for earlier, later in pairwise([begun, *times, ended]))
 
 
-def _outcome(operation: Operation) -> str:
+def outcome_of(operation: Operation) -> str:
+    """Return the outcome in one word."""
     match operation.outcome:
         case Ok():
             return "ok"
@@ -320,7 +295,8 @@ def _outcome(operation: Operation) -> str:
             return "unknown"
 
 
-def _asked(operation: Operation) -> str:
+def asked(operation: Operation) -> str:
+    """Say what was asked, of whom and when."""
     return (
         f"command {operation.command} ({operation.action} {operation.tenant or ''} on {operation.replica}, "
         f"process {operation.life}, at {operation.invoked:.3f} s)"

@@ -9,11 +9,12 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
@@ -23,6 +24,9 @@ from server.master_keys import make_key_file
 from tests.faults.history import Began, Recorder
 from tests.faults.proxy import Proxies, Proxy
 from tests.processes import COMMAND, Process, clean
+
+if TYPE_CHECKING:
+    from tests.faults.aof import RawEntry
 
 NAMES: Final = ("a", "b", "c")
 _WATCHDOG: Final = Path(__file__).with_name("watchdog.py")
@@ -99,6 +103,11 @@ class Redis:
         if self._popen:
             self._nursery.kill(self._popen)
 
+    @property
+    def appended(self) -> Path:
+        """The folder of its append-only file."""
+        return self.home / "appendonlydir"
+
     def client(self) -> "redis.Redis":
         """Return a client of its own port, past every proxy."""
         return redis.Redis(port=self.port, socket_timeout=5, protocol=2)
@@ -165,11 +174,22 @@ class Replica:
 
 
 class World:
-    """What a run breaks: `redis` and `replicas`. Made by `open_world`."""
+    """What a run breaks: `redis` and `replicas`. Made by `open_world`.
+
+    Attributes:
+        away: Replicas that are killed, frozen or cut off at the moment, where that matters.
+        premise: Held by whoever must not meet a loss, or a loss: see `tests/faults/losses.py`.
+        steady: Held while nobody may go away.
+        ever: Entries of files that Redis no longer has.
+    """
 
     def __init__(self, recorder: Recorder, nursery: Nursery, proxies: Proxies, settings: dict[str, str]) -> None:
         self.folder = recorder.path.parent
         self.recorder = recorder
+        self.settings = settings
+        self.away: set[str] = set()
+        self.premise, self.steady = threading.Lock(), threading.Lock()
+        self.ever: list[RawEntry] = []
         self.redis = Redis(nursery, self.folder / "redis")
         self.replicas = tuple(
             Replica(name, proxies.add(self.redis.port), nursery, recorder, settings) for name in NAMES

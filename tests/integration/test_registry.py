@@ -33,7 +33,7 @@ from registry.errors import (
     VersionConflict,
 )
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, Outcome, Position, Proposal
+from registry.log import START, Entry, Foreign, Outcome, Position, Proposal
 from registry.names import Names
 from registry.planner import Caller
 from registry.redis_client import RedisClient
@@ -805,6 +805,62 @@ async def test_what_a_log_lost_with_everything_else_is_said_again_by_whoever_hol
     assert await fresh.password() == PASSWORD
 
 
+async def test_what_was_decided_on_a_log_that_is_restored_meanwhile_is_refused_as_to_be_tried_again(
+    redis_url: str, start: Start
+) -> None:
+    a = await start(redis_url, restores=True)
+    for host in ("one", "two", "three"):
+        await a.register(host=host)
+    before = a.live().position
+
+    async def lose_and_restore(tenants: Sequence[str]) -> Sequence[str | None]:
+        """Lose everything between the decision and the append, once."""
+        del a.log.data_keys  # the class's own comes to light
+        told = await a.log.data_keys(tenants)
+        await a.commands.run("FLUSHALL")
+        await a.leaves(before)
+        return told
+
+    a.log.data_keys = lose_and_restore  # type: ignore[method-assign]  # a loss at just this moment
+
+    with pytest.raises(RegistryUnavailable, match="does not hold"):
+        await a.register(host="four")
+
+    assert (await a.register(host="four")).version == 4
+
+
+async def test_a_change_that_was_lost_before_this_replica_read_it_is_not_said_to_be_served(
+    redis_url: str, start: Start
+) -> None:
+    a = await start(redis_url, restores=True)
+    read, append = a.log.read, a.log.append
+    late, lost = asyncio.Event(), asyncio.Event()
+
+    async def read_after_the_loss(after: Position, limit: int, wait: float = 0) -> Sequence[Entry | Foreign]:
+        late.set()
+        await lost.wait()
+        return await read(after, limit, wait)
+
+    async def append_and_lose(proposals: Sequence[Proposal]) -> Sequence[Outcome]:
+        outcomes = await append(proposals)
+        a.log.append = append  # type: ignore[method-assign]  # once
+        await a.commands.run("FLUSHALL")
+        lost.set()
+        return outcomes
+
+    a.log.read = read_after_the_loss  # type: ignore[method-assign]  # a tail that is late
+    await late.wait()  # the read that was under way has come back with nothing
+    a.log.append = append_and_lose  # type: ignore[method-assign]  # a loss at just this moment
+
+    registering = asyncio.create_task(a.register("acme"))
+    await lost.wait()
+    await eventually(lambda: a.follower.status.phase is Phase.FOLLOWING and a.follower.status.found is not None)
+    await a.register("other")
+
+    assert not (await registering).served
+    assert a.directory.tenant("acme") is None
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -834,6 +890,20 @@ async def test_an_entry_that_cannot_be_read_halts_the_replica_and_is_named(
     assert a.follower.position == last.position
     assert a.live().config.host == "db"
     assert late.follower.position == START
+
+
+async def test_a_foreign_entry_halts_also_a_replica_that_got_over_a_hole_by_heads_and_keys(
+    a: Replica, redis_url: str, start: Start
+) -> None:
+    first = await a.register()
+    await a.register(host="other")
+    await a.commands.run("XDEL", STREAM, first.position.entry)
+    late = await start(redis_url)
+
+    added = (await a.commands.run("XADD", STREAM, "*", "hello", "world")).decode()
+
+    await late.reaches(Phase.HALTED)
+    assert added in str(late.follower.status.reason)
 
 
 async def test_a_halted_replica_goes_on_once_the_entry_that_halted_it_was_taken_out(
