@@ -13,7 +13,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import pytest
 
+import projections.compaction
 import projections.follower
+import projections.inspection
 import projections.rebuild
 import projections.reconciler
 import projections.restoration
@@ -206,7 +208,7 @@ class Replica:
         self.log = SteppedLog(
             self.redis, self._stand_still, lambda proposal: world.on_propose(self.directory, proposal)
         )
-        self.keys = TenantKeys(self.redis, NAMES, lambda: self.directory.epoch)
+        self.keys = TenantKeys(self.redis, NAMES, lambda: self.directory.epoch, self.log.end)
         self.keyring = Keyring(self.log, MASTER)
         self.pools = _pools(self.directory, self.keyring)
         self.recycled: list[str] = []
@@ -314,4 +316,6 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections.reconciler, "_PACE", 0.0)
     monkeypatch.setattr(projections.restoration, "_BATCH", 1)
     monkeypatch.setattr(projections.restoration, "_PAUSE", 0.0)
+    monkeypatch.setattr(projections.inspection, "_SECOND_LOOK", 0.0)
+    monkeypatch.setattr(projections.compaction, "_PAUSES", (0.0,))
     monkeypatch.setattr(registry.appender, "_PAUSE", 0.0)
