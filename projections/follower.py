@@ -22,7 +22,7 @@ from projections.phase import STUCK, OnLoss, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnsafeRedis
+from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnexpectedEvent, UnsafeRedis
 from registry.log import START, Head, Position, TenantLog
 from registry.state import Live, Tenant
 
@@ -130,7 +130,10 @@ class Follower:
                 self._enter(Phase.RESTORING if self._restores else Phase.DIVERGED, error.message)
             except CorruptEntry as error:
                 # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
-                self._doubts = self._complete.is_set() and self._rebuilder.distrust_heads()
+                # What cannot be read at all is not their doing, and a log that cannot be replayed would be believed.
+                self._doubts = (
+                    isinstance(error, UnexpectedEvent) and self._complete.is_set() and self._rebuilder.distrust_heads()
+                )
                 if not self._doubts:
                     self._standing.halt(error, position=self.position)
                     self._wake()

@@ -97,6 +97,12 @@ class CorruptEntry(TenancyError):
     code = "corrupt_entry"
 
 
+class UnexpectedEvent(CorruptEntry):
+    """The entry can be read, and what it says may not come now: what was known of its tenant may be what is wrong."""
+
+    code = "unexpected_event"
+
+
 class CompactedAway(CorruptEntry):
     """The entry was before the oldest one that the log still has."""
 

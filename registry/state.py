@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from registry.codec import TenantDocument
-from registry.errors import CorruptEntry
+from registry.errors import UnexpectedEvent
 from registry.events import (
     SealedSecret,
     TenantConfig,
@@ -149,10 +149,10 @@ TRANSITIONS: Final[dict[tuple[type[Tenant] | None, type[TenantEvent]], _Transiti
 
 
 def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Tenant:
-    """Return what the tenant is after `event`, which stands at `position`; `CorruptEntry` when it may not come now."""
+    """Return what the tenant is after `event`, which stands at `position`; `UnexpectedEvent` when it may not come now."""
     step = TRANSITIONS.get((type(tenant) if tenant else None, type(event)))
     if step is None:
-        raise CorruptEntry(
+        raise UnexpectedEvent(
             f"Entry {position.entry} says {type(event).__name__} of tenant {event.tenant!r}, "
             f"which is {type(tenant).__name__ if tenant else 'unknown'} at that point.",
             entry=position.entry,
@@ -161,7 +161,7 @@ def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Ten
     # What a log had lost is said again as of its last version: others may be missing before it.
     late = isinstance(event, TenantRestated) and event.version > expected
     if event.version != expected and not late:
-        raise CorruptEntry(
+        raise UnexpectedEvent(
             f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {expected} comes next.",
             entry=position.entry,
         )

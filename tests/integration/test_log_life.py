@@ -710,6 +710,20 @@ async def test_a_log_whose_beginning_was_cut_off_by_hand_is_still_reported(
     assert [finding.kind for finding in await found(access)] == ["gap"]
 
 
+async def test_a_foreign_entry_stops_who_reads_it_also_in_a_compacted_log(
+    start: Open, access: LogAccess, redis: RedisClient, redis_url: str, files: Files
+) -> None:
+    places = await story(await start())
+    await compact(access, places[4])
+    async with running(redis_url, files) as fresh:
+        foreign = await redis.run("XADD", STREAM, "*", "made", "by hand")
+
+        await until(fresh, "halted")
+
+        await redis.run("XDEL", STREAM, foreign)
+        await until(fresh, "following")
+
+
 async def test_events_are_told_as_they_come_and_never_a_secret(start: Open, access: LogAccess) -> None:
     replica = await start()
     await story(replica)
