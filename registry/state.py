@@ -149,7 +149,7 @@ TRANSITIONS: Final[dict[tuple[type[Tenant] | None, type[TenantEvent]], _Transiti
 
 
 def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Tenant:
-    """Return what the tenant is after `event`, which stands at `position`; `UnexpectedEvent` when it may not come now."""
+    """Return what the tenant is after `event` at `position`; `UnexpectedEvent` when it may not come now."""
     step = TRANSITIONS.get((type(tenant) if tenant else None, type(event)))
     if step is None:
         raise UnexpectedEvent(

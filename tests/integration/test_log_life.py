@@ -579,6 +579,22 @@ async def test_a_command_that_is_repeated_after_a_compaction_is_still_known(star
     assert (await call(replica, "register_tenant", **again, command_id="one"))["position"] == first["position"]
 
 
+async def test_a_removal_that_is_repeated_after_a_compaction_gets_its_first_answer(
+    start: Open, access: LogAccess
+) -> None:
+    replica = await start()
+    await story(replica)
+    again = {"tenant_id": "old", "command_id": "one"}
+    first = await call(replica, "remove_tenant", **again)
+    await compact(access, await register(replica, "acme", "db3"))
+
+    repeated = await call(replica, "remove_tenant", **again)
+    other = await call(replica, "register_tenant", **again, host="db", database="app", user="reader", verify=False)
+
+    assert (repeated["version"], repeated["position"]) == (first["version"], first["position"])
+    assert other["error"]["code"] == "command_reused"
+
+
 async def test_a_moment_is_a_place_as_well(start: Open, access: LogAccess) -> None:
     await story(await start())
 
