@@ -22,7 +22,14 @@ from projections.phase import STUCK, OnLoss, Phase, Status, is_degraded
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.standing import Standing
-from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable, SecretUnreadable, UnexpectedEvent, UnsafeRedis
+from registry.errors import (
+    CorruptEntry,
+    LogDiverged,
+    RegistryUnavailable,
+    SecretUnreadable,
+    UnexpectedEvent,
+    UnsafeRedis,
+)
 from registry.log import START, Head, Position, TenantLog
 from registry.state import Live, Tenant
 

@@ -28,9 +28,10 @@ from registry.errors import (
     VersionConflict,
 )
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, Entry, Epoch, Head, Position, Proposal
+from registry.log import START, Appended, Entry, Epoch, Head, KeepKey, Position, Proposal
 from registry.planner import Caller
 from registry.redis_client import RedisClient
+from registry.redis_log import RedisLog
 from registry.secrets import Secret, id_of
 from registry.service import Result
 from registry.state import Live, Quarantined, Removed, Tenant
@@ -60,7 +61,9 @@ faults = st.one_of(
     st.builds(Fault, st.sampled_from(("gets no reply to", "is refused")), st.integers(1, 12), st.just("nothing")),
     st.builds(Fault, st.just("is slow before"), st.integers(1, 12), st.sampled_from(MEANWHILE)),
     st.builds(Fault, st.just("is slow to append"), st.integers(1, 2), st.sampled_from(MEANWHILE)),
-    st.builds(Fault, st.just("gets no reply to its append"), st.integers(1, 2), st.just("nothing")),
+    st.builds(
+        Fault, st.just("gets no reply to its append"), st.just(1), st.sampled_from(("nothing", "the log is trimmed"))
+    ),
 )
 
 
@@ -113,9 +116,10 @@ class RegistryMachine(RuleBasedStateMachine):
         self.calm = self.unharmed = True
         self.overtaken: set[Replica] = set()
         self.written = 0
-        self.just_saved = self.settled = False
+        self.just_saved = self.settled = self.interrupted = False
         self.carried_out: set[tuple[str, str]] = set()
         self.forgotten: set[tuple[str, str]] = set()
+        self.unread: dict[str, Position] = {}
         self.started = 0
         self.whole = True
         self.world = Surroundings(self.url, self._commanded)
@@ -176,6 +180,10 @@ class RegistryMachine(RuleBasedStateMachine):
         self.seen[replica] = {}
         self.opening[replica] = set()
         await self._under(fault, replica, replica.turn)
+        if full_replay and fault is None and await self._has_holes():
+            assert replica.follower.status.findings, (
+                "the log has holes, and who reads it from its first entry is content"
+            )
 
     @precondition(lambda self: self.live)
     @rule(which=replicas)
@@ -259,7 +267,8 @@ class RegistryMachine(RuleBasedStateMachine):
 
     async def _command(self, which: int, command: Command, expecting: str | None, fault: Fault | None) -> None:
         replica = self._replica(which)
-        calm = self.calm and fault is None
+        # A lost reply to an append is asked for again: the caller notices nothing.
+        calm = self.calm and (fault is None or fault.kind == "gets no reply to its append")
         before = await self._head(command.tenant) if calm else None
         first = await self._carried_out(command) if calm else None
         version = before.version if before else 0
@@ -294,8 +303,10 @@ class RegistryMachine(RuleBasedStateMachine):
         if not told_at_once:
             return
         if command.id and answer.status != "unchanged":
-            assert isinstance(entry, Entry)
-            assert codec.decode(entry).command_id == command.id  # type: ignore[union-attr]  # a tenant's
+            head = await self._head(command.tenant)
+            told = codec.decode(entry) if isinstance(entry, Entry) else head
+            assert told is not None
+            assert told.command_id == command.id, "the answer to a command names another's event"  # type: ignore[union-attr]  # a tenant's
         served = replica.directory.tenant(command.tenant)
         assert answer.served
         assert served is not None
@@ -394,6 +405,68 @@ class RegistryMachine(RuleBasedStateMachine):
         entries = await self._entries()
         if entries:
             await self._break("XDEL", NAMES.stream, entries[-1 - where % len(entries)][0])
+
+    def newer_replica_writes(self, tenant: str) -> None:
+        """Let a replica of a later version write what these cannot read. Not drawn: nobody knows what it says."""
+        self.run(self._newer_replica_writes(tenant))
+
+    async def _newer_replica_writes(self, tenant: str) -> None:
+        log, end, head = RedisLog(self.redis, self.redis, NAMES), await self._end(), await self._head(tenant)
+        assert head is not None
+        (entry,) = await log.entries([end or ""])
+        assert isinstance(entry, Entry)
+        fields = {"tenant": tenant, "version": head.version + 1, "event_id": self.world.new_id(), "mac": ""}
+        written = msgspec.structs.replace(
+            head,
+            position=START,
+            version=head.version + 1,
+            event_id=fields["event_id"],
+            command_id=fields["event_id"],
+            sum=None,
+        )
+        proposal = Proposal(
+            tenant=tenant,
+            expected=head.position.seq,
+            after=entry.position,
+            type="tenant_registered.v1.9",
+            data=msgspec.json.encode(fields),
+            head=written,
+            key=KeepKey(),
+        )
+        (outcome,) = await log.append([proposal])
+        assert isinstance(outcome, Appended)
+        self.calm = self.unharmed = False
+        self.unread[tenant] = outcome.position
+
+    @precondition(lambda self: self.written)
+    @rule()
+    def add_foreign_entry(self) -> None:
+        self.run(self._add_foreign_entry())
+
+    async def _add_foreign_entry(self) -> None:
+        """Add an entry by hand, see that it stops everybody who reads it, and take it out again."""
+        for replica in self.live:
+            await replica.turn()
+        if not await self._end():
+            return
+        foreign = await self.redis.run("XADD", NAMES.stream, "*", "made", "by hand")
+        for replica in self.live:
+            await replica.turn()
+            assert not replica.is_following, f"{replica.name} skips what it cannot read"
+        await self._break("XDEL", NAMES.stream, foreign)
+
+    @precondition(lambda self: self.written)
+    @rule(by=st.integers(1, 3))
+    def skip_numbers(self, by: int) -> None:
+        self.run(self._skip_numbers(by))
+
+    async def _skip_numbers(self, by: int) -> None:
+        """Set the stream's counter by hand, as one might who rebuilds a stream: numbers are missing, and no entry."""
+        if not await self._end():
+            return
+        info = await self.redis.run("XINFO STREAM", NAMES.stream)
+        counted = ("ENTRIESADDED", int(info["entries-added"]) + by)
+        await self._break("XSETID", NAMES.stream, info["last-generated-id"], *counted)
 
     @precondition(lambda self: self.written)
     @rule(tenant=tenants, how=st.sampled_from(("deleted", "emptied", "edited", "edited well")))
@@ -571,6 +644,8 @@ class RegistryMachine(RuleBasedStateMachine):
         if isinstance(after, Quarantined):
             assert after.version > before.version, f"what was known is unreadable on {told}"
             return
+        if self.unharmed and after.version == before.version + 1 and _is_same_login(before, after):
+            assert after.fingerprint == before.fingerprint, f"connections are made anew for nothing on {told}"  # type: ignore[union-attr]  # both live
         states = (self.story.state(before), self.story.state(after))
         assert prevailing(states) == states[1], f"an older state came back on {told}"
 
@@ -621,6 +696,11 @@ class RegistryMachine(RuleBasedStateMachine):
         await self._check_redis(first, fold)
         if self.unharmed:
             await self._verify()
+        for name, place in self.unread.items():
+            assert fold[name].position.seq >= place.seq, "what nobody can read is overlooked"
+            if fold[name].position == place:
+                assert isinstance(fold.pop(name), Quarantined)
+                known.pop(name, None)
         for name in {*fold, *known}:
             self._check_outcome(fold.get(name), known.get(name, set()))
         for replica in self.live:
@@ -652,6 +732,7 @@ class RegistryMachine(RuleBasedStateMachine):
         commands = [(event.tenant, event.command_id) for _, event in events]
         commands = [command for command in commands if command not in self.forgotten]
         assert len(commands) == len(set(commands)), f"a command was carried out twice: {commands}"
+        assert self.interrupted or not await self._is_noted_in_vain(), "a restoration was noted that says nothing"
         told = {event.tenant: place for place, event in events}
         for name, place in told.items():
             assert fold[name].position.seq >= place.seq, f"{brief(fold[name])} although the log goes on to {place}"
@@ -659,6 +740,14 @@ class RegistryMachine(RuleBasedStateMachine):
         for _, event in events:
             assert event.version > versions.get(event.tenant, 0), f"a version went back in the log: {event}"
             versions[event.tenant] = event.version
+
+    async def _is_noted_in_vain(self) -> bool:
+        """Whether nothing was said again behind the last entry that says that something will be."""
+        types = [fields[b"type"] for _, fields in await self._entries()]
+        return (
+            b"log_restored.v1" in types
+            and b"tenant_restated.v1" not in types[len(types) - types[::-1].index(b"log_restored.v1") :]
+        )
 
     async def _check_redis(self, replica: Replica, fold: dict[str, Tenant]) -> None:
         readable = {name: tenant for name, tenant in fold.items() if not isinstance(tenant, Quarantined)}
@@ -671,6 +760,10 @@ class RegistryMachine(RuleBasedStateMachine):
             tenant = readable[name]
             text = document_of(tenant) if isinstance(tenant, Live) else None
             assert await self._key(name) == text, f"the key of {name} differs from the fold: {brief(tenant)}"
+            if isinstance(tenant, Removed):
+                assert not await self.redis.run("HEXISTS", NAMES.data_keys, name), (
+                    f"{name} was removed, and its data key not"
+                )
         known = {NAMES.tenant(name) for name in names if isinstance(readable[name], Live)}
         strangers = {NAMES.tenant(name) for name in TENANTS if name not in fold}
         assert keys - aside - strangers == known
@@ -721,7 +814,8 @@ class RegistryMachine(RuleBasedStateMachine):
         replayed = await self._replayed()
         if replayed is not None:
             for tenant in replayed.all():
-                known.setdefault(tenant.tenant, set()).add(self.story.state(tenant))
+                if not isinstance(tenant, Quarantined):
+                    known.setdefault(tenant.tenant, set()).add(self.story.state(tenant))
         for name in TENANTS:
             head = await self._head(name)
             if head and head.changed_at and await self._tells(name, head):
@@ -758,7 +852,9 @@ class RegistryMachine(RuleBasedStateMachine):
         entries = [codec.read_envelope(*each) for each in await self._entries()]
         places = [entry.position for entry in entries if isinstance(entry, Entry)]
         ends = not places or places[-1].entry == await self._end()
-        return not ends or any(after.seq != before.seq + 1 for before, after in pairwise(places))
+        links = [entry.prev for entry in entries if isinstance(entry, Entry)][1:]
+        linked = [entry.entry for entry in places[:-1]] == links
+        return not ends or not linked or any(after.seq != before.seq + 1 for before, after in pairwise(places))
 
     async def _head(self, tenant: str) -> Head | None:
         """Return the tenant's head, if it is one."""
@@ -793,6 +889,7 @@ class RegistryMachine(RuleBasedStateMachine):
         """Let somebody do their work under a fault; a replica that crashed is gone."""
         if fault is not None:
             self.calm = False
+            self.interrupted |= fault.meanwhile != "another polls"
             replica.redis.calls, replica.redis.appends, replica.redis.fault = 0, 0, fault
             replica.redis.meanwhile = lambda what, tenant: self._meanwhile(what, tenant, replica)
         try:
@@ -812,6 +909,8 @@ class RegistryMachine(RuleBasedStateMachine):
                 await self._flush()
             case "the stream is deleted":
                 await self._delete_stream()
+            case "the log is trimmed":
+                await self._break("XTRIM", NAMES.stream, "MAXLEN", 0)
             case "another polls" if others:
                 await others[0].turn()
             case "another registers it" if others:
@@ -830,6 +929,14 @@ class RegistryMachine(RuleBasedStateMachine):
 def _is_behind(replica: Replica, first: Position) -> bool:
     applied = applied_by(replica)
     return applied is None or applied.seq < first.seq
+
+
+def _is_same_login(before: Tenant, after: Tenant) -> bool:
+    """Whether nothing has changed that a connection depends on; passwords go by the name of their database."""
+    if not isinstance(before, Live) or not isinstance(after, Live):
+        return False
+    (one, other), lives = (before.config, after.config), (before.born, after.born)
+    return lives[0] == lives[1] and (one.host, one.database) == (other.host, other.database)
 
 
 def brief(tenant: Tenant | None) -> str:

@@ -44,6 +44,8 @@ NAMES: Final = Names()
 MASTER: Final = MasterKeys.parse(new_master_key("one"))
 _ROUNDS: Final = 6
 """How often a follower may begin anew in one turn: what it cannot mend by then it cannot mend at all."""
+_CIRCLES: Final = 3000
+"""So many calls of Redis no turn takes; what goes on for ever gets there in a second or two."""
 
 Kind: TypeAlias = Literal[
     "crashes before",
@@ -72,7 +74,7 @@ class FaultyRedis(RedisClient):
     """A client of which one call may go wrong."""
 
     fault: Fault | None = None
-    calls = 0
+    calls = spent = 0
     appends = 0
     meanwhile: Callable[[str, str], Awaitable[None]] | None = None
 
@@ -107,6 +109,8 @@ class FaultyRedis(RedisClient):
 
     async def _faulty(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - as in the client
         self.calls += 1
+        self.spent += 1
+        assert self.spent < _CIRCLES, "it goes round in circles"
         fault = self.fault
         if fault is None or self.calls != fault.call or fault.kind.endswith("append"):
             return await work
@@ -150,6 +154,8 @@ class SteppedLog(RedisLog):
             await self._redis.meanwhile(fault.meanwhile, proposals[0].tenant)
         outcomes = await super().append(proposals)
         if fault and fault.kind == "gets no reply to its append":
+            if self._redis.meanwhile:
+                await self._redis.meanwhile(fault.meanwhile, proposals[0].tenant)
             raise RegistryUnavailable("Redis did not answer in time; try again.")
         return outcomes
 
@@ -243,7 +249,7 @@ class Replica:
 
     async def turn(self) -> None:
         """Read what there is to be read, until the log is at rest or the replica is at its wits' end."""
-        self.follower.rounds = 0
+        self.follower.rounds = self.redis.spent = 0
         self._still.clear()
         self._go.set()
         if self._following is None:

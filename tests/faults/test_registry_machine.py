@@ -5,20 +5,34 @@ MACHINE_SECONDS=600 draws programs for as long, at random; without it they are f
 
 import os
 import time
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, Phase as Step, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.faults.programs import PROGRAMS, Program
 from tests.faults.registry_machine import RegistryMachine
 from tests.faults.stepped import without_pauses
 
 
-def test_whatever_happens_everybody_agrees_and_nothing_told_is_forgotten(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def machine(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> type[RegistryMachine]:
     without_pauses(monkeypatch)
-    machine = type("RegistryMachine", (RegistryMachine,), {"url": redis_url})
+    return type("RegistryMachine", (RegistryMachine,), {"url": redis_url, "reached": Counter()})
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+def test_everybody_agrees_and_nothing_told_is_forgotten_when(machine: type[RegistryMachine], program: Program) -> None:
+    played = machine()
+    try:
+        played.begin()
+        program(played)
+    finally:
+        played.teardown()
+
+
+def test_whatever_happens_everybody_agrees_and_nothing_told_is_forgotten(machine: type[RegistryMachine]) -> None:
     seconds = float(os.environ.get("MACHINE_SECONDS", "0"))
     drawn = settings(
         max_examples=int(os.environ.get("MACHINE_EXAMPLES", "100")),
@@ -36,5 +50,5 @@ def test_whatever_happens_everybody_agrees_and_nothing_told_is_forgotten(
         run_state_machine_as_test(machine, settings=drawn)
         if time.monotonic() >= until:
             break
-    for what, often in sorted(RegistryMachine.reached.items()):
+    for what, often in sorted(machine.reached.items()):
         print(f"{often:6} {what}")  # noqa: T201 - what -s shows to whoever wonders
