@@ -665,6 +665,23 @@ async def test_nothing_is_noted_by_who_may_not_take_out(
     assert await redis.run("XLEN", STREAM) == 8
 
 
+async def test_nothing_is_taken_out_of_a_log_that_fell_back_behind_what_was_looked_at(
+    start: Open, access: LogAccess, redis: RedisClient
+) -> None:
+    replica = await start(on_log_loss="halt")
+    places = await story(replica)
+    saved = await redis.run("DUMP", STREAM)
+    await register(replica, "acme", "db3")
+    planned = await plan(access, places[2])
+    assert planned is not None
+    await redis.run("RESTORE", STREAM, 0, saved, "REPLACE")
+
+    with pytest.raises(LogDiverged, match="since it was looked at"):
+        await compactor(access).compact(planned)
+
+    assert (await redis.run("XRANGE", STREAM, "-", "+"))[0][1][b"seq"] == b"1"
+
+
 async def test_a_place_that_the_log_does_not_have_is_none_to_compact_at(start: Open, access: LogAccess) -> None:
     await story(await start())
 
