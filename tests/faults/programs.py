@@ -107,6 +107,15 @@ def somebody_adds_an_entry_by_hand(machine: RegistryMachine) -> None:
 
 
 @_program
+def somebody_adds_an_entry_by_hand_to_a_compacted_log(machine: RegistryMachine) -> None:
+    _register(machine, 0)
+    _register(machine, 0, "bolt")
+    machine.compact(kept=0, unseen=5, all_have_read=True, fault=None)
+    machine.start(full_replay=False, fault=None)
+    machine.add_foreign_entry()
+
+
+@_program
 def a_newer_replica_writes_what_cannot_be_read(machine: RegistryMachine) -> None:
     _register(machine, 0)
     machine.newer_replica_writes(tenant="acme")
@@ -131,8 +140,10 @@ def two_write_one_tenant(machine: RegistryMachine) -> None:
 def a_writer_has_not_read_what_redis_fell_back_to(machine: RegistryMachine) -> None:
     _register(machine, 0)
     machine.save()
-    _register(machine, 0, "bolt")
-    _register(machine, 0, "acme", "db2", fault=Fault("is slow to append", 1, "the log falls back"))
+    _register(machine, 0, host="db2")
+    _fall_back_unseen(machine)
+    _remove(machine, 1)
+    _register(machine, 0, host="db3")
 
 
 @_program
@@ -153,6 +164,12 @@ def an_append_is_carried_out_and_its_reply_is_lost(machine: RegistryMachine) -> 
     _remove(machine, 0, fault=lost)
     machine.settle(mender=0)
     _register(machine, 0, fault=Fault("gets no reply to its append", 1, "the log is trimmed"))
+
+
+@_program
+def a_caller_gives_up_while_another_waits(machine: RegistryMachine) -> None:
+    _register(machine, 0, fault=Fault("is slow to append", 1, "a caller gives up"))
+    _register(machine, 0, "bolt")
 
 
 @_program
@@ -203,6 +220,16 @@ def a_late_writer_has_a_higher_number_of_what_the_log_has_lost(machine: Registry
     machine.fall_back()
     machine.settle(mender=0)
     machine.materialise_late(which=late)
+
+
+@_program
+def who_starts_after_a_restoration_writes_keys(machine: RegistryMachine) -> None:
+    _register(machine, 0)
+    _poll(machine, 1)
+    machine.flush()
+    machine.settle(mender=0)
+    machine.start(full_replay=False, fault=None)
+    _register(machine, 2, host="db2")
 
 
 @_program
@@ -264,6 +291,8 @@ def the_stream_is_gone_and_its_heads_are_not(machine: RegistryMachine) -> None:
     for password in (0, 1, 2):
         _register(machine, 0, "acme", password=password)
         _register(machine, 0, "bolt", password=password)
+    machine.skip_numbers(by=1000)
+    _register(machine, 0, "acme", "db2")
     machine.delete_stream()
 
 
@@ -422,3 +451,19 @@ def a_compacted_log_loses_what_came_behind(machine: RegistryMachine) -> None:
     machine.settle(mender=1)
     machine.delete_stream()
     machine.settle(mender=0)
+
+
+@_program
+def redis_falls_back_to_a_key_that_was_edited_while_the_log_is_compacted(machine: RegistryMachine) -> None:
+    for fault in _each_call("is slow before", "the log falls back", 20):
+        _register(machine, 0, host="db1")
+        _register(machine, 0, "bolt")
+        machine.damage_key(tenant="acme", how="deleted")
+        machine.save()
+        machine.settle(mender=0)
+        _register(machine, 0, "core", f"db{fault.call}")
+        for _ in tuple(machine.live):
+            machine.kill(which=0)
+        machine.compact(kept=2, unseen=5, all_have_read=True, fault=fault)
+        machine.start(full_replay=False, fault=None)
+        machine.settle(mender=0)

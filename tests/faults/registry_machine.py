@@ -736,6 +736,7 @@ class RegistryMachine(RuleBasedStateMachine):
         told = {event.tenant: place for place, event in events}
         for name, place in told.items():
             assert fold[name].position.seq >= place.seq, f"{brief(fold[name])} although the log goes on to {place}"
+        assert all(event.command_id != "given up" for _, event in events), "what was given up is sent all the same"
         versions: dict[str, int] = {}
         for _, event in events:
             assert event.version > versions.get(event.tenant, 0), f"a version went back in the log: {event}"
@@ -911,12 +912,24 @@ class RegistryMachine(RuleBasedStateMachine):
                 await self._delete_stream()
             case "the log is trimmed":
                 await self._break("XTRIM", NAMES.stream, "MAXLEN", 0)
+            case "a caller gives up" if isinstance(slow, Replica):
+                await self._give_up(slow)
             case "another polls" if others:
                 await others[0].turn()
             case "another registers it" if others:
                 await self._command_of(others[0], Command(tenant, registration("db3", 1, 5), None))
             case "another removes it" if others:
                 await self._command_of(others[0], Command(tenant, None, None))
+
+    async def _give_up(self, replica: Replica) -> None:
+        """Let somebody else of the same replica queue up behind the append under way, and leave before it is sent."""
+        command = Command("core", registration("db9", 0, 5), "given up")
+        waiting = asyncio.create_task(_carry_out(replica, command, None))
+        while not replica.registry._appender._waiting and not waiting.done():  # noqa: ASYNC110 - nothing tells when it queues
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
 
     async def _command_of(self, replica: Replica, command: Command) -> None:
         try:
