@@ -37,7 +37,7 @@ from registry.service import Result
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of
 from tests.faults.expected import Known, State, Story, prevailing, states_in
-from tests.faults.operator import Operator, applied_by
+from tests.faults.operators import Operator, applied_by
 from tests.faults.stepped import NAMES, Crash, Fault, Replica, Surroundings
 
 TENANTS: Final = ("acme", "bolt", "core")
