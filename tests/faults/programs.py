@@ -251,6 +251,14 @@ def a_start_from_keys_finds_one_edited(machine: RegistryMachine) -> None:
 
 
 @_program
+def a_start_from_heads_finds_one_set_back(machine: RegistryMachine) -> None:
+    _register(machine, 0)
+    _register(machine, 0, host="db2")
+    machine.start_from_an_old_head(tenant="acme")
+    _register(machine, 0, host="db3")
+
+
+@_program
 def a_head_is_deleted_and_the_last_entry_too(machine: RegistryMachine) -> None:
     _register(machine, 0)
     machine.damage_head(which=0, tenant="acme", how="deleted")

@@ -559,6 +559,20 @@ class RegistryMachine(RuleBasedStateMachine):
         self.forgotten |= {(event.tenant, event.command_id) for _, event in gone}
         self.overtaken |= {replica for replica in self.live if _is_behind(replica, first)}
 
+    def start_from_an_old_head(self, tenant: str) -> None:
+        """Let a replica start while a head is set back to the first state that was kept, and then mend the head.
+
+        Not drawn: what it serves until the tenant's next event is theirs to say who edited the head.
+        """
+        self.run(self._start_from_an_old_head(tenant))
+
+    async def _start_from_an_old_head(self, tenant: str) -> None:
+        head = head_of(next(each.tenant for each in self.kept if each.tenant.tenant == tenant))
+        text = f"{head.position.seq}|{head.position.entry}|{codec.encode_head(head)}"
+        await self._break("HSET", NAMES.heads, tenant, text)
+        await self._start(full_replay=False, fault=None)
+        await self.live[0].mend()
+
     async def _break(self, *words: Any) -> None:  # noqa: ANN401 - a command's words
         await self.redis.run(*words)
         await self._damaged()
