@@ -361,19 +361,6 @@ MUTANTS: Final = (
         KEYS,
     ),
     Mutant(
-        "what is known already is adopted once more",
-        "registry/adoption.py",
-        "        if view.knows(tenant_id) or await view.refresh(tenant_id) is not None:\n"
-        "            continue\n"
-        "        try:\n"
-        "            registration = registration_of(tenant_id, await _read(redis, names.tenant(tenant_id)))\n"
-        '            caller = Caller(actor=ACTOR, reason="adopted from a plain key", command_id=f"adopt:{tenant_id}"[:64])\n',
-        "        try:\n"
-        "            registration = registration_of(tenant_id, await _read(redis, names.tenant(tenant_id)))\n"
-        '            caller = Caller(actor=ACTOR, reason="adopted from a plain key")\n',
-        "tests/end_to_end/test_adoption.py",
-    ),
-    Mutant(
         "a Redis that evicts the log is taken",
         "registry/redis_safety.py",
         'if policy.startswith("allkeys-"):',
