@@ -31,7 +31,7 @@ from registry.inputs import Limits, Registration, from_fields
 from registry.log import START, Appended, Entry, Epoch, Head, KeepKey, Position, Proposal
 from registry.planner import Caller
 from registry.redis_client import RedisClient
-from registry.redis_log import RedisLog
+from registry.redis_log import RedisLog, epoch_of
 from registry.secrets import Secret, id_of
 from registry.service import Result
 from registry.state import Live, Quarantined, Removed, Tenant
@@ -269,6 +269,7 @@ class RegistryMachine(RuleBasedStateMachine):
         replica = self._replica(which)
         # A lost reply to an append is asked for again: the caller notices nothing.
         calm = self.calm and (fault is None or fault.kind == "gets no reply to its append")
+        calm = calm and not await self._is_left_over(command.tenant)
         before = await self._head(command.tenant) if calm else None
         first = await self._carried_out(command) if calm else None
         version = before.version if before else 0
@@ -302,9 +303,9 @@ class RegistryMachine(RuleBasedStateMachine):
             self.story.acknowledge(codec.decode(entry))  # type: ignore[arg-type]  # a tenant's
         if not told_at_once:
             return
-        if command.id and answer.status != "unchanged":
-            head = await self._head(command.tenant)
-            told = codec.decode(entry) if isinstance(entry, Entry) else head
+        # Where the entry is gone the head tells, and where the log has lost both, the replica that has not noticed.
+        told = codec.decode(entry) if isinstance(entry, Entry) else await self._head(command.tenant)
+        if command.id and answer.status != "unchanged" and (isinstance(entry, Entry) or self.calm):
             assert told is not None
             assert told.command_id == command.id, "the answer to a command names another's event"  # type: ignore[union-attr]  # a tenant's
         served = replica.directory.tenant(command.tenant)
@@ -750,7 +751,7 @@ class RegistryMachine(RuleBasedStateMachine):
         told = {event.tenant: place for place, event in events}
         for name, place in told.items():
             assert fold[name].position.seq >= place.seq, f"{brief(fold[name])} although the log goes on to {place}"
-        assert all(event.command_id != "given up" for _, event in events), "what was given up is sent all the same"
+        assert all(event.command_id != "given-up" for _, event in events), "what was given up is sent all the same"
         versions: dict[str, int] = {}
         for _, event in events:
             assert event.version > versions.get(event.tenant, 0), f"a version went back in the log: {event}"
@@ -876,6 +877,11 @@ class RegistryMachine(RuleBasedStateMachine):
         raw = await self.redis.run("HGET", NAMES.heads, tenant)
         return codec.decode_head(raw) if raw and raw != b"none of ours" else None
 
+    async def _is_left_over(self, tenant: str) -> bool:
+        """Whether a log that is gone has left the tenant's head, and nothing by which anybody could say it again."""
+        head, epoch = await self._head(tenant), epoch_of(await self.redis.run("GET", NAMES.epoch))
+        return head is not None and epoch is not None and epoch.is_orphan(head)
+
     async def _carried_out(self, command: Command) -> Position | None:
         """Return where the event is or was that the command led to, if the log or the tenant's head remembers it."""
         if command.id is None:
@@ -937,10 +943,11 @@ class RegistryMachine(RuleBasedStateMachine):
 
     async def _give_up(self, replica: Replica) -> None:
         """Let somebody else of the same replica queue up behind the append under way, and leave before it is sent."""
-        command = Command("core", registration("db9", 0, 5), "given up")
+        command = Command("core", registration("db9", 0, 5), "given-up")
         waiting = asyncio.create_task(_carry_out(replica, command, None))
         while not replica.registry._appender._waiting and not waiting.done():  # noqa: ASYNC110 - nothing tells when it queues
             await asyncio.sleep(0)
+        assert not waiting.done()
         waiting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await waiting
