@@ -269,7 +269,7 @@ class RegistryMachine(RuleBasedStateMachine):
         replica = self._replica(which)
         # A lost reply to an append is asked for again: the caller notices nothing.
         calm = self.calm and (fault is None or fault.kind == "gets no reply to its append")
-        calm = calm and not await self._is_left_over(command.tenant)
+        calm = calm and await self._holds(replica) and not await self._is_left_over(command.tenant)
         before = await self._head(command.tenant) if calm else None
         first = await self._carried_out(command) if calm else None
         version = before.version if before else 0
@@ -877,6 +877,11 @@ class RegistryMachine(RuleBasedStateMachine):
         """Return the tenant's head, if it is one."""
         raw = await self.redis.run("HGET", NAMES.heads, tenant)
         return codec.decode_head(raw) if raw and raw != b"none of ours" else None
+
+    async def _holds(self, replica: Replica) -> bool:
+        """Whether the log holds what the replica has read; if not, it may have to see first what has become of it."""
+        read = replica.directory.position.entry
+        return read == await self._end() or bool(await self.redis.run("XRANGE", NAMES.stream, read, read))
 
     async def _is_left_over(self, tenant: str) -> bool:
         """Whether a log that is gone has left the tenant's head, and nothing by which anybody could say it again."""
