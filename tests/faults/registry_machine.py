@@ -301,11 +301,11 @@ class RegistryMachine(RuleBasedStateMachine):
         (entry,) = await replica.log.entries([answer.position.entry])
         if isinstance(entry, Entry) and entry.position == answer.position:
             self.story.acknowledge(codec.decode(entry))  # type: ignore[arg-type]  # a tenant's
-        if not told_at_once:
-            return
-        # Where the entry is gone the head tells, and where the log has lost both, the replica that has not noticed.
+        if not told_at_once or not await self._holds(replica):
+            return  # that it repeats what it said before, or that nothing has changed, it may say of a log that is gone
+        # Where the entry is gone the head tells.
         told = codec.decode(entry) if isinstance(entry, Entry) else await self._head(command.tenant)
-        if command.id and answer.status != "unchanged" and (isinstance(entry, Entry) or self.calm):
+        if command.id and answer.status != "unchanged":
             assert told is not None
             assert told.command_id == command.id, "the answer to a command names another's event"  # type: ignore[union-attr]  # a tenant's
         served = replica.directory.tenant(command.tenant)
