@@ -424,6 +424,15 @@ def a_compaction_would_overtake_a_replica(machine: RegistryMachine) -> None:
 
 
 @_program
+def a_compacted_log_has_lost_its_last_entry(machine: RegistryMachine) -> None:
+    _register(machine, 0)
+    _register(machine, 0, "bolt")
+    machine.compact(kept=0, unseen=5, all_have_read=True, fault=None)
+    machine.delete_entry(where=0)
+    machine.start(full_replay=True, fault=None)
+
+
+@_program
 def a_compaction_is_cut_short(machine: RegistryMachine) -> None:
     for fault in _each_call("crashes before", "nothing", 20):
         _register(machine, 0, host="db1")
