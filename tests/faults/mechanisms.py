@@ -339,6 +339,12 @@ MUTANTS: Final = (
         "isinstance(error, UnexpectedEvent) and self._complete",
         "self._complete",
     ),
+    Mutant(
+        "the missing end of a compacted log counts as compacted",
+        "projections/rebuild.py",
+        "is_cut_short = audit.position.seq < end.seq",
+        "is_cut_short = False",
+    ),
     # Out of the machine's reach: see above.
     Mutant(
         "a tenant's time goes back with a clock that is late",

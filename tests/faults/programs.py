@@ -428,6 +428,7 @@ def a_compacted_log_has_lost_its_last_entry(machine: RegistryMachine) -> None:
     _register(machine, 0)
     _register(machine, 0, "bolt")
     machine.compact(kept=0, unseen=5, all_have_read=True, fault=None)
+    _register(machine, 0, "core")
     machine.delete_entry(where=0)
     machine.start(full_replay=True, fault=None)
 
