@@ -424,6 +424,16 @@ def a_compaction_would_overtake_a_replica(machine: RegistryMachine) -> None:
 
 
 @_program
+def a_log_is_compacted_up_to_its_last_compaction(machine: RegistryMachine) -> None:
+    _register(machine, 0)
+    _register(machine, 0, "bolt")
+    for _ in range(3):
+        machine.compact(kept=0, unseen=5, all_have_read=True, fault=None)
+        machine.start(full_replay=True, fault=None)
+        machine.kill(which=0)
+
+
+@_program
 def a_compacted_log_has_lost_its_last_entry(machine: RegistryMachine) -> None:
     _register(machine, 0)
     _register(machine, 0, "bolt")

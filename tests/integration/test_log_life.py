@@ -620,6 +620,16 @@ async def test_a_log_is_compacted_again_and_again(start: Open, access: LogAccess
     assert inspected.by_head == 3
 
 
+async def test_a_log_is_compacted_up_to_what_tells_of_its_last_compaction(start: Open, access: LogAccess) -> None:
+    places = await story(await start())
+    await compact(access, places[4])
+    noted = (await inspect(access)).snapshot.end
+
+    assert await compact(access, noted) == noted.seq - places[4].seq
+
+    assert await found(access) == []
+
+
 async def test_nothing_is_taken_out_when_a_key_was_edited(start: Open, access: LogAccess, redis: RedisClient) -> None:
     places = await story(await start())
     await redis.run("SET", NAMES.tenant("old"), "{}")
