@@ -722,8 +722,11 @@ class RegistryMachine(RuleBasedStateMachine):
             for tenant in replica.directory.live():
                 if tenant.secret is None or tenant.secret.key in keys:
                     await self._check_use(replica, tenant)
+        # A fence that was lost with everything is written anew with a key: a removal has none until its next one.
         self.shown = {
-            name: self.story.state(tenant) for name, tenant in fold.items() if not isinstance(tenant, Quarantined)
+            name: self.story.state(tenant)
+            for name, tenant in fold.items()
+            if not isinstance(tenant, Quarantined) and await self.redis.run("EXISTS", NAMES.fence(name))
         }
 
     async def _count(self, replica: Replica) -> None:
