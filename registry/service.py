@@ -14,7 +14,7 @@ import msgspec
 from registry import codec, decide
 from registry.appender import Appender
 from registry.chain import events_back
-from registry.errors import CommandReused, CompactedAway, CorruptEntry, RegistryUnavailable, VersionConflict
+from registry.errors import CommandReused, CorruptEntry, RegistryUnavailable, VersionConflict
 from registry.events import TenantEvent, is_removal
 from registry.inputs import Registration
 from registry.log import (
@@ -196,7 +196,7 @@ class TenantRegistry:
             return "removed"
         if event.previous is None:
             return "registered"
-        with contextlib.suppress(CompactedAway):
+        with contextlib.suppress(CorruptEntry):  # the event before may be gone; this one was carried out all the same
             async for before in events_back(self._log, event.previous):
                 return "registered" if is_removal(before.event) else "replaced"
         return "replaced"

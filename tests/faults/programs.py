@@ -157,6 +157,15 @@ def a_command_is_sent_again_by_its_caller(machine: RegistryMachine) -> None:
 
 
 @_program
+def a_command_is_sent_again_and_the_event_before_it_is_gone(machine: RegistryMachine) -> None:
+    _register(machine, 0)
+    _register(machine, 0, host="db2", named=True)
+    machine.delete_entry(where=1)
+    machine.settle(mender=0)
+    machine.repeat(which=0, command=0, fault=None)
+
+
+@_program
 def an_append_is_carried_out_and_its_reply_is_lost(machine: RegistryMachine) -> None:
     lost = Fault("gets no reply to its append", 1)
     _register(machine, 0, fault=lost)
