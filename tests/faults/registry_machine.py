@@ -676,6 +676,9 @@ class RegistryMachine(RuleBasedStateMachine):
         known, keys = await self._known(), await self._keys_known()
         await self._come_to_rest()
         await self._replica(mender).mend()
+        if self._replica(mender).directory.quarantined():
+            for replica in self.live:  # what it cannot read another one may, whose turn comes, too
+                await replica.mend()
         await self._come_to_rest()
         await self._agree(known, keys)
         self.calm = True
