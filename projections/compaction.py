@@ -56,9 +56,13 @@ class PublishedReplicas:
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a compaction would do: take out `entries` entries, so that `first` is the first one left."""
+    """What a compaction would do: take out `entries` entries, so that `first` is the first one left.
+
+    `end` is where the log ended when it was found that heads and keys cover it.
+    """
 
     first: Position
+    end: Position
     entries: int
     tenants: int
 
@@ -107,7 +111,7 @@ class Compactor:
         await self._require_applied(first)
         missing = sum(gap.before.seq - gap.after.seq - 1 for gap in inspected.audit.gaps if gap.before.seq <= first.seq)
         taken = first.seq - 1 - missing
-        return Plan(first=first, entries=taken, tenants=len(inspected.snapshot.heads))
+        return Plan(first=first, end=inspected.snapshot.end, entries=taken, tenants=len(inspected.snapshot.heads))
 
     async def compact(self, plan: Plan) -> int:
         """Note the compaction in the log and take the entries out; return how many. Raises as `plan` does."""
@@ -121,9 +125,12 @@ class Compactor:
             tenants=plan.tenants,
         )
         await self._note(event)
-        taken = await self._archive.trim(plan.first)
+        taken = await self._archive.trim(plan.first, plan.end)
         if taken is None:
-            raise LogDiverged(f"Entry {plan.first} is in the log no more; nothing was taken out.")
+            raise LogDiverged(
+                f"The log does not hold {plan.first} and {plan.end} any more: it has lost entries since it was looked "
+                "at. Nothing was taken out."
+            )
         return taken
 
     async def _note(self, event: LogCompacted) -> None:

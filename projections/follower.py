@@ -25,9 +25,9 @@ from projections.standing import Standing
 from registry.errors import (
     CorruptEntry,
     LogDiverged,
-    MisplacedEvent,
     RegistryUnavailable,
     SecretUnreadable,
+    UnexpectedEvent,
     UnsafeRedis,
 )
 from registry.events import TenantEvent
@@ -138,8 +138,8 @@ class Follower:
                 self._enter(Phase.RESTORING if self._restores else Phase.DIVERGED, error.message)
             except CorruptEntry as error:
                 # Heads that somebody edited would tell a start from them what the log does not: then it is replayed.
-                # What cannot be read is no fault of theirs, and heads would lead past it.
-                misplaced = isinstance(error, MisplacedEvent)
+                # What cannot be read at all is not their doing, and a log that cannot be replayed would be believed.
+                misplaced = isinstance(error, UnexpectedEvent)
                 self._doubts = misplaced and self._complete.is_set() and self._rebuilder.distrust_heads()
                 if not self._doubts:
                     self._standing.halt(error, position=self.position)

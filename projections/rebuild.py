@@ -122,7 +122,8 @@ class Rebuilder:
             for entry in entries:
                 audit.entry(entry)
             await asyncio.sleep(0)
-        if audit.counted or not audit.gaps or audit.gaps != audit.compacted:
+        is_cut_short = audit.position.seq < end.seq
+        if is_cut_short or audit.counted or not audit.gaps or audit.gaps != audit.compacted:
             return False
         self._logger.info("the log was compacted; heads and keys tell what was before", first=str(audit.first))
         return True

@@ -109,9 +109,10 @@ class Archive:
         """Raise `RegistryUnavailable` if this Redis user may not take entries out; takes none."""
         await self._redis.run("XTRIM", self._names.stream, "MINID", "=", "0-0")
 
-    async def trim(self, first: Position) -> int | None:
-        """Take out the entries before `first`; return how many, or None if the log does not hold that one."""
-        taken = int(await self._redis.script(_TRIM, [self._names.stream], [first.entry, first.seq]))
+    async def trim(self, first: Position, looked_up_to: Position) -> int | None:
+        """Take out the entries before `first`; return how many, or None if the log does not hold both places."""
+        words: list[Word] = [first.entry, first.seq, looked_up_to.entry, looked_up_to.seq]
+        taken = int(await self._redis.script(_TRIM, [self._names.stream], words))
         return None if taken < 0 else taken
 
     async def occupied(self) -> list[str]:

@@ -97,8 +97,10 @@ class CorruptEntry(TenancyError):
     code = "corrupt_entry"
 
 
-class MisplacedEvent(CorruptEntry):
-    """An event can be read, and may not come after what is known of its tenant."""
+class UnexpectedEvent(CorruptEntry):
+    """The entry can be read, and what it says may not come now: what was known of its tenant may be what is wrong."""
+
+    code = "unexpected_event"
 
 
 class CompactedAway(CorruptEntry):

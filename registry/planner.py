@@ -12,7 +12,7 @@ from registry.events import SealedSecret, TenantEvent
 from registry.inputs import Registration
 from registry.log import DestroyKey, KeepKey, KeyChange, SetKey, TenantLog
 from registry.secrets import DataKey, MasterKeys
-from registry.state import Live, Tenant
+from registry.state import Live, Removed, Tenant
 
 Status: TypeAlias = Literal["registered", "replaced", "unchanged", "removed"]
 
@@ -71,9 +71,9 @@ class Planner:
         event = decide.remove(tenant_id, tenant, origin)
         return Plan(event=event, status="removed", key=DestroyKey())
 
-    def led_to(self, event: TenantEvent, registration: Registration | None) -> bool:
-        """Whether this command (None: a removal) led to `event`; yes, too, if that can no longer be known."""
-        return self._master.is_digest_of(event.digest, _content(event.tenant, registration)) is not False
+    def led_to(self, said: TenantEvent | Live | Removed, registration: Registration | None) -> bool:
+        """Whether this command (None: a removal) led to what is said; yes, too, if that can no longer be known."""
+        return self._master.is_digest_of(said.digest, _content(said.tenant, registration)) is not False
 
     async def _data_key(self, tenant_id: str, tenant: Tenant | None) -> tuple[DataKey, KeyChange]:
         """Return the live tenant's own data key, or a new one: a tenant that comes back never gets its old key."""

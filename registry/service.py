@@ -14,7 +14,7 @@ import msgspec
 from registry import codec, decide
 from registry.appender import Appender
 from registry.chain import events_back
-from registry.errors import CommandReused, CompactedAway, CorruptEntry, RegistryUnavailable, VersionConflict
+from registry.errors import CommandReused, CorruptEntry, RegistryUnavailable, VersionConflict
 from registry.events import TenantEvent, is_removal
 from registry.inputs import Registration
 from registry.log import (
@@ -34,7 +34,7 @@ from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller, Plan, Planner, Status
 from registry.secrets import MasterKeys
 from registry.signing import Signer
-from registry.state import Quarantined, Removed, Tenant, evolve
+from registry.state import Live, Quarantined, Removed, Tenant, evolve
 from registry.stored import proposed_head
 from registry.tally import Tally
 
@@ -179,19 +179,28 @@ class TenantRegistry:
             return None
         found = await self._appender.find(caller.command_id, tenant.position, 0)
         if found is None:
-            return None
+            return await self._last_repeated(tenant, caller.command_id, registration)
         if not self._planner.led_to(found.event, registration):
             raise _reused(caller.command_id)
         await self._materialise(tenant)
         status = await self._status_of(found.event)
         return Result(status=status, version=found.event.version, position=found.position)
 
+    async def _last_repeated(self, tenant: Tenant, command_id: str, registration: Registration | None) -> Result | None:
+        """Return the first answer to the tenant's last command, although its entry is gone: head and key tell of it."""
+        if isinstance(tenant, Quarantined) or tenant.command_id != command_id:
+            return None
+        if not self._planner.led_to(tenant, registration):
+            raise _reused(command_id)
+        await self._materialise(tenant)
+        return Result(status=_status_as(tenant), version=tenant.version, position=tenant.position)
+
     async def _status_of(self, event: TenantEvent) -> Status:
         if is_removal(event):
             return "removed"
         if event.previous is None:
             return "registered"
-        with contextlib.suppress(CompactedAway):
+        with contextlib.suppress(CorruptEntry):  # the event before may be gone; this one was carried out all the same
             async for before in events_back(self._log, event.previous):
                 return "registered" if is_removal(before.event) else "replaced"
         return "replaced"
@@ -256,6 +265,13 @@ class TenantRegistry:
             await self._keys.materialise(tenant)
         except RegistryUnavailable:
             await self._keys.materialise(tenant)
+
+
+def _status_as(tenant: Live | Removed) -> Status:
+    """Return what the event did that made the tenant what it is."""
+    if isinstance(tenant, Removed):
+        return "removed"
+    return "registered" if tenant.born == tenant.changed_at else "replaced"
 
 
 def _check_head(tenant: Tenant | None, head: Head | None) -> None:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from registry.codec import TenantDocument
-from registry.errors import MisplacedEvent
+from registry.errors import UnexpectedEvent
 from registry.events import (
     SealedSecret,
     TenantConfig,
@@ -116,7 +116,7 @@ TRANSITIONS: Final[frozenset[tuple[type[Tenant] | None, type[TenantEvent]]]] = f
 
 
 def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Tenant:
-    """Return what the tenant is after `event`, which stands at `position`; `MisplacedEvent` if it may not come now."""
+    """Return what the tenant is after `event`, which stands at `position`; `UnexpectedEvent` if it may not come now."""
     return stated(event, position, follow(known(tenant), event, position))
 
 
@@ -128,10 +128,10 @@ def known(tenant: Tenant | None) -> Known:
 
 
 def follow(before: Known, event: TenantEvent, position: Position) -> datetime | None:
-    """Return since when the tenant lives, if it does, after `event`; `MisplacedEvent` when that may not come now."""
+    """Return since when the tenant lives, if it does, after `event`; `UnexpectedEvent` when that may not come now."""
     kind, version, born = before
     if (kind, type(event)) not in TRANSITIONS:
-        raise MisplacedEvent(
+        raise UnexpectedEvent(
             f"Entry {position.entry} says {type(event).__name__} of tenant {event.tenant!r}, "
             f"which is {kind.__name__ if kind else 'unknown'} at that point.",
             entry=position.entry,
@@ -139,7 +139,7 @@ def follow(before: Known, event: TenantEvent, position: Position) -> datetime | 
     # What a log had lost is said again as of its last version: others may be missing before it.
     late = isinstance(event, TenantRestated) and event.version > version + 1
     if event.version != version + 1 and not late:
-        raise MisplacedEvent(
+        raise UnexpectedEvent(
             f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {version + 1} comes next.",
             entry=position.entry,
         )

@@ -113,8 +113,8 @@ class Audit:
         self._link(entry)
         if self.first is None:
             self.first = entry.position
-        before, self.position = self.position, entry.position
-        self._body(entry, before)
+        self.position = entry.position
+        self._body(entry)
 
     def finish(self, end: Position) -> None:
         """Say that there are no more entries, and that the log claims to end at `end`."""
@@ -149,7 +149,7 @@ class Audit:
             what = f"it says that it follows {entry.prev}; the entry before it is {before.entry}"
             self._finds("link", f"entry {place}", what, _TAMPERED)
 
-    def _body(self, entry: Entry, before: Position) -> None:
+    def _body(self, entry: Entry) -> None:
         try:
             event = codec.decode(entry)
         except CorruptEntry as error:
@@ -161,9 +161,9 @@ class Audit:
         if isinstance(event, TenantRegistered | TenantRemoved | TenantRestated):
             self._tenant(entry, event)
         else:
-            self._of_log(entry, event, before)
+            self._of_log(entry, event)
 
-    def _of_log(self, entry: Entry, event: LogEvent, before: Position) -> None:
+    def _of_log(self, entry: Entry, event: LogEvent) -> None:
         match event:
             case LogCreated():
                 self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
@@ -174,8 +174,9 @@ class Audit:
                 try:
                     cut = Position.parse(event.before).seq
                 except InvalidInput:
-                    cut = before.seq + 2
-                if cut > before.seq + 1:
+                    cut = entry.position.seq + 1
+                # Of the entries before it, any may be gone: by a later compaction.
+                if cut > entry.position.seq:
                     what = f"it tells of a compaction before {event.before}, which is no place before it"
                     self._wrong(entry, "transition", what)
                 else:

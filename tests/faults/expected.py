@@ -80,11 +80,13 @@ def prevailing(states: Iterable[State]) -> State | None:
 
 
 def states_in(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[tuple[Position, TenantEvent]]:
-    """Return the tenants' events among the entries of a stream."""
+    """Return the tenants' events among the entries of a stream, as far as they can be read."""
     told = []
     for raw, fields in entries:
         entry = entry_of(raw, fields)
         assert not isinstance(entry, Foreign)
+        if entry.type.count(".") > 1:  # of a later minor
+            continue
         event = codec.decode(entry)
         if not isinstance(event, LogCreated | LogRestored | LogCompacted):
             told.append((entry.position, event))

@@ -13,7 +13,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import pytest
 
+import projections.compaction
 import projections.follower
+import projections.inspection
 import projections.rebuild
 import projections.reconciler
 import projections.restoration
@@ -42,6 +44,8 @@ NAMES: Final = Names()
 MASTER: Final = MasterKeys.parse(new_master_key("one"))
 _ROUNDS: Final = 6
 """How often a follower may begin anew in one turn: what it cannot mend by then it cannot mend at all."""
+_CIRCLES: Final = 3000
+"""So many calls of Redis no turn takes; what goes on for ever gets there in a second or two."""
 
 Kind: TypeAlias = Literal[
     "crashes before",
@@ -70,7 +74,7 @@ class FaultyRedis(RedisClient):
     """A client of which one call may go wrong."""
 
     fault: Fault | None = None
-    calls = 0
+    calls = spent = 0
     appends = 0
     meanwhile: Callable[[str, str], Awaitable[None]] | None = None
 
@@ -105,6 +109,10 @@ class FaultyRedis(RedisClient):
 
     async def _faulty(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - as in the client
         self.calls += 1
+        self.spent += 1
+        if self.spent > _CIRCLES:
+            work.close()
+            raise AssertionError("it goes round in circles")
         fault = self.fault
         if fault is None or self.calls != fault.call or fault.kind.endswith("append"):
             return await work
@@ -148,6 +156,8 @@ class SteppedLog(RedisLog):
             await self._redis.meanwhile(fault.meanwhile, proposals[0].tenant)
         outcomes = await super().append(proposals)
         if fault and fault.kind == "gets no reply to its append":
+            if self._redis.meanwhile:
+                await self._redis.meanwhile(fault.meanwhile, proposals[0].tenant)
             raise RegistryUnavailable("Redis did not answer in time; try again.")
         return outcomes
 
@@ -206,7 +216,7 @@ class Replica:
         self.log = SteppedLog(
             self.redis, self._stand_still, lambda proposal: world.on_propose(self.directory, proposal)
         )
-        self.keys = TenantKeys(self.redis, NAMES, lambda: self.directory.epoch)
+        self.keys = TenantKeys(self.redis, NAMES, lambda: self.directory.epoch, self.log.end)
         self.keyring = Keyring(self.log, MASTER)
         self.pools = _pools(self.directory, self.keyring)
         self.recycled: list[str] = []
@@ -241,7 +251,7 @@ class Replica:
 
     async def turn(self) -> None:
         """Read what there is to be read, until the log is at rest or the replica is at its wits' end."""
-        self.follower.rounds = 0
+        self.follower.rounds = self.redis.spent = 0
         self._still.clear()
         self._go.set()
         if self._following is None:
@@ -314,4 +324,6 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections.reconciler, "_PACE", 0.0)
     monkeypatch.setattr(projections.restoration, "_BATCH", 1)
     monkeypatch.setattr(projections.restoration, "_PAUSE", 0.0)
+    monkeypatch.setattr(projections.inspection, "_SECOND_LOOK", 0.0)
+    monkeypatch.setattr(projections.compaction, "_PAUSES", (0.0,))
     monkeypatch.setattr(registry.appender, "_PAUSE", 0.0)

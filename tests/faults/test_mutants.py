@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.faults.mutation import MUTANTS, Mutant, try_out
+from tests.faults.mechanisms import MUTANTS, Mutant
+from tests.faults.mutation import try_out
 
 QUICK = [mutant for mutant in MUTANTS if mutant.quick]
 

@@ -579,6 +579,22 @@ async def test_a_command_that_is_repeated_after_a_compaction_is_still_known(star
     assert (await call(replica, "register_tenant", **again, command_id="one"))["position"] == first["position"]
 
 
+async def test_a_removal_that_is_repeated_after_a_compaction_gets_its_first_answer(
+    start: Open, access: LogAccess
+) -> None:
+    replica = await start()
+    await story(replica)
+    again = {"tenant_id": "old", "command_id": "one"}
+    first = await call(replica, "remove_tenant", **again)
+    await compact(access, await register(replica, "acme", "db3"))
+
+    repeated = await call(replica, "remove_tenant", **again)
+    other = await call(replica, "register_tenant", **again, host="db", database="app", user="reader", verify=False)
+
+    assert (repeated["version"], repeated["position"]) == (first["version"], first["position"])
+    assert other["error"]["code"] == "command_reused"
+
+
 async def test_a_moment_is_a_place_as_well(start: Open, access: LogAccess) -> None:
     await story(await start())
 
@@ -602,6 +618,16 @@ async def test_a_log_is_compacted_again_and_again(start: Open, access: LogAccess
 
     assert inspected.findings == []
     assert inspected.by_head == 3
+
+
+async def test_a_log_is_compacted_up_to_what_tells_of_its_last_compaction(start: Open, access: LogAccess) -> None:
+    places = await story(await start())
+    await compact(access, places[4])
+    noted = (await inspect(access)).snapshot.end
+
+    assert await compact(access, noted) == noted.seq - places[4].seq
+
+    assert await found(access) == []
 
 
 async def test_nothing_is_taken_out_when_a_key_was_edited(start: Open, access: LogAccess, redis: RedisClient) -> None:
@@ -647,6 +673,23 @@ async def test_nothing_is_noted_by_who_may_not_take_out(
         await redis.run("ACL", "DELUSER", "service")
 
     assert await redis.run("XLEN", STREAM) == 8
+
+
+async def test_nothing_is_taken_out_of_a_log_that_fell_back_behind_what_was_looked_at(
+    start: Open, access: LogAccess, redis: RedisClient
+) -> None:
+    replica = await start(on_log_loss="halt")
+    places = await story(replica)
+    saved = await redis.run("DUMP", STREAM)
+    await register(replica, "acme", "db3")
+    planned = await plan(access, places[2])
+    assert planned is not None
+    await redis.run("RESTORE", STREAM, 0, saved, "REPLACE")
+
+    with pytest.raises(LogDiverged, match="since it was looked at"):
+        await compactor(access).compact(planned)
+
+    assert (await redis.run("XRANGE", STREAM, "-", "+"))[0][1][b"seq"] == b"1"
 
 
 async def test_a_place_that_the_log_does_not_have_is_none_to_compact_at(start: Open, access: LogAccess) -> None:
@@ -708,6 +751,20 @@ async def test_a_log_whose_beginning_was_cut_off_by_hand_is_still_reported(
     async with running(redis_url, files) as fresh:
         assert fresh.follower.status.findings == {"resynchronised": 1}
     assert [finding.kind for finding in await found(access)] == ["gap"]
+
+
+async def test_a_foreign_entry_stops_who_reads_it_also_in_a_compacted_log(
+    start: Open, access: LogAccess, redis: RedisClient, redis_url: str, files: Files
+) -> None:
+    places = await story(await start())
+    await compact(access, places[4])
+    async with running(redis_url, files) as fresh:
+        foreign = await redis.run("XADD", STREAM, "*", "made", "by hand")
+
+        await until(fresh, "halted")
+
+        await redis.run("XDEL", STREAM, foreign)
+        await until(fresh, "following")
 
 
 async def test_events_are_told_as_they_come_and_never_a_secret(start: Open, access: LogAccess) -> None:

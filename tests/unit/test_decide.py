@@ -1,7 +1,7 @@
 """Decisions: what a command becomes on each state of the tenant, and why it is refused."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -77,6 +77,13 @@ def test_a_removal_says_who_and_why(live: Live) -> None:
 
     assert (event.version, event.previous) == (2, live.position.entry)
     assert (event.actor, event.reason, event.time) == (ORIGIN.actor, ORIGIN.reason, ORIGIN.time)
+
+
+def test_a_tenants_time_does_not_go_back_when_its_writers_clock_is_late(live: Live, config: TenantConfig) -> None:
+    late = msgspec.structs.replace(ORIGIN, time=live.changed_at - timedelta(minutes=1))
+
+    assert decide.register("acme", live, config, None, late).time == live.changed_at
+    assert decide.remove("acme", live, late).time == live.changed_at
 
 
 def test_a_tenant_that_never_was_cannot_be_removed() -> None:
