@@ -174,20 +174,21 @@ class Directory:
         return aside.tenant
 
     def _tell(self, event: TenantEvent, entry: Entry) -> None:
-        before, position = self._tenants.get(event.tenant), entry.position
+        name, position = event.tenant, entry.position
+        before = self._tenants.get(name)
         born = follow(_known(before), event, position)
-        told = _Told(event.version, born, position.seq, position.entry, entry.type, entry.data)
-        self._replace(event.tenant, before, told)
+        self._tenants[name] = _Told(event.version, born, position.seq, position.entry, entry.type, entry.data)
+        self._live += (born is not None) - _is_live(before)
+        if self._aside:
+            self._aside.pop(name, None)
 
     def _put(self, after: Tenant) -> None:
-        self._replace(after.tenant, self._tenants.get(after.tenant), after)
-        if isinstance(after, Quarantined):
-            self._aside[after.tenant] = after
-
-    def _replace(self, name: str, before: Tenant | _Told | None, after: Tenant | _Told) -> None:
+        name = after.tenant
+        self._live += _is_live(after) - _is_live(self._tenants.get(name))
         self._tenants[name] = after
-        self._live += _is_live(after) - _is_live(before)
-        if self._aside:
+        if isinstance(after, Quarantined):
+            self._aside[name] = after
+        elif self._aside:
             self._aside.pop(name, None)
 
 
