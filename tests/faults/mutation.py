@@ -303,9 +303,16 @@ MUTANTS: Final = (
     Mutant(
         "a tenant's time goes back with a clock that is late",
         "registry/decide.py",
-        '"time": max(origin.time, before)',
-        '"time": origin.time',
+        "time = max(time, tenant.changed_at + _MOMENT)",
+        "pass",
         (UNIT + "test_decide.py", "tests/unit"),
+    ),
+    Mutant(
+        "a tenant is registered anew in the moment of its removal",
+        "registry/decide.py",
+        "time = max(time, tenant.changed_at + _MOMENT)",
+        "time = max(time, tenant.changed_at)",
+        (UNIT + "test_decide.py",),
     ),
     Mutant(
         "pools are recycled for every change",
