@@ -82,7 +82,8 @@ class Restorer:
         None if it is gone and its heads are not, unless `anew`. Raises `RegistryUnavailable`.
         """
         first = LogCreated(event_id=self._new_id(), time=self._now(), actor=self._actor, epoch=self._new_id())
-        return await self._log.create(codec.type_of(first), codec.encode(first), first.epoch, anew=anew)
+        body = codec.encode(self._signer.sign(first))
+        return await self._log.create(codec.type_of(first), body, first.epoch, anew=anew)
 
     async def restore(
         self, held: Iterable[Tenant], directory: Directory, lost: Directory, finding: Finding
@@ -158,7 +159,7 @@ class Restorer:
             removed=len(missing) - live,
         )
         begun = directory.epoch.begun if directory.epoch else START.entry
-        words = (codec.type_of(note), codec.encode(note))
+        words = (codec.type_of(note), codec.encode(self._signer.sign(note)))
         added = await self._log.note(directory.position, *words, opens=Epoch(note.epoch, "", begun))
         if added:
             self._logger.warning("restoring the log", finding=finding, live=live, removed=note.removed)
