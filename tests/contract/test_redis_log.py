@@ -9,8 +9,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import START, Appended, Diverged, Entry, Foreign, Position, Proposal, Repeated, SetKey
+from registry.errors import CommandRefused, CorruptEntry, RegistryUnavailable
+from registry.log import (
+    START,
+    Appended,
+    DestroyKey,
+    Diverged,
+    Entry,
+    Foreign,
+    KeyChange,
+    Position,
+    Proposal,
+    Repeated,
+    SetKey,
+)
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -92,6 +104,20 @@ async def test_the_keys_have_the_names_and_types_that_the_design_promises(
     assert [await commands.run("TYPE", key) for key in (STREAM, HEADS, DATA_KEYS)] == [b"stream", b"hash", b"hash"]
     assert await commands.run("GET", EPOCH) == f"epoch|{start.entry}|{start.entry}".encode()
     assert await commands.run("HGETALL", DATA_KEYS) == {b"acme": b"wrapped"}
+
+
+@pytest.mark.parametrize("key", [SetKey("wrapped"), DestroyKey()], ids=["set", "destroyed"])
+async def test_no_event_says_what_redis_refuses_to_do_with_the_data_key(
+    key: KeyChange, redis_log: RedisLog, start: Position, propose: Propose, commands: RedisClient
+) -> None:
+    """A removal would be answered as done, again and again, and who holds the master key could still log in."""
+    await commands.run("SET", DATA_KEYS, "of another type, as a missing permission is refused")
+
+    with pytest.raises(CommandRefused):
+        await redis_log.append([propose(start, key=key)])
+
+    assert await redis_log.end() == start
+    assert await redis_log.heads(["acme"]) == [None]
 
 
 async def test_an_entry_is_readable_with_redis_cli(
