@@ -32,6 +32,7 @@ from registry.log import (
     Proposal,
     SetKey,
     TenantLog,
+    Unreadable,
 )
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant
@@ -170,16 +171,16 @@ class Restorer:
         heads = await self._log.heads([tenant.tenant for tenant in missing])
         proposals, proposed = [], []
         for tenant, head in zip(missing, heads, strict=True):
-            if head and _is_behind(head, directory):
+            if isinstance(head, Head) and _is_behind(head, directory):
                 continue  # behind what is folded: the next round knows it
-            proposals.append(self._proposal(tenant, directory, head.position.seq if head else 0))
+            proposals.append(self._proposal(tenant, directory, _seq_of(head)))
             proposed.append(tenant)
         outcomes = await self._log.append(proposals) if proposals else []
         if any(not isinstance(outcome, Appended) for outcome in outcomes) and await self._log.end() is None:
             raise LogDiverged("The log is gone again.")
         return [tenant for tenant, outcome in zip(proposed, outcomes, strict=True) if isinstance(outcome, Appended)]
 
-    def _proposal(self, tenant: Live | Removed, directory: Directory, expected: int) -> Proposal:
+    def _proposal(self, tenant: Live | Removed, directory: Directory, expected: int | None) -> Proposal:
         current = directory.tenant(tenant.tenant)
         event = self._signer.sign(restore.event_of(tenant, current), current)
         signed = restore.with_mac(tenant, event)
@@ -213,6 +214,17 @@ class Restorer:
         while entries := await self._log.read(directory.position, _PAGE):
             for entry in entries:
                 directory.apply(entry)
+
+
+def _seq_of(head: Head | Unreadable | None) -> int | None:
+    """Return what the append script finds: a head that somebody damaged gives way to what is said again."""
+    match head:
+        case Head():
+            return head.position.seq
+        case Unreadable():
+            return head.seq
+        case None:
+            return 0
 
 
 def _is_behind(head: Head, directory: Directory) -> bool:

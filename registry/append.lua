@@ -4,7 +4,7 @@
 -- KEYS  1 stream  2 heads  3 data keys
 -- ARGV  of each proposal, one after the other:
 --       1 entry id and 2 seq that the writer has read up to
---       3 tenant  4 the tenant's seq that the decision was made on (0: none)
+--       3 tenant  4 the tenant's seq that the decision was made on (0: no head, 'unreadable': one that tells none)
 --       5 type  6 data  7 head without its position  8 command id ('' for none)  9 digest of the command
 --       10 what to do with the data key (keep, set, destroy)  11 the wrapped data key
 -- Returns of each: {'appended', seq, entry id} | {'repeated' | 'reused' | 'conflict', head} | {'diverged', seq, entry id}

@@ -230,7 +230,7 @@ MUTANTS: Final = (
     Mutant(
         "a restoration overwrites what it has not read",
         "projections/restoration.py",
-        "if head and _is_behind(head, directory):",
+        "if isinstance(head, Head) and _is_behind(head, directory):",
         "if False:",
         (MACHINE, UNIT + "test_restoration.py"),
     ),

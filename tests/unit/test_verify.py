@@ -21,7 +21,7 @@ from registry.events import (
     TenantRegistered,
     TenantRestated,
 )
-from registry.log import START, Entry, Epoch, Foreign, Position
+from registry.log import START, Entry, Epoch, Foreign, Position, Unreadable
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant, evolve
@@ -468,7 +468,7 @@ def head_with(**fields: object) -> Breaking:
         ("acme", without("data_key"), "data_key", "is missing"),
         ("acme", lambda kept: msgspec.structs.replace(kept, data_key="nonsense"), "data_key", "unreadable"),
         ("gone", lambda kept: msgspec.structs.replace(kept, data_key="v1|k|one|x"), "data_key", "not destroyed"),
-        ("acme", lambda kept: msgspec.structs.replace(kept, head=None, is_head_unreadable=True), "head", "be read"),
+        ("acme", lambda kept: msgspec.structs.replace(kept, head=Unreadable("x")), "head", "be read"),
     ],
 )  # fmt: skip
 def test_what_is_kept_beside_the_log_and_does_not_fit_it_is_named(
