@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from projections.directory import Directory
@@ -124,5 +125,10 @@ class Reconciler:
 
 
 def _is_wrong(found: Head | Unreadable | None, head: Head, read: Position) -> bool:
-    """Whether a head is not what the log tells; one behind what was read is newer, and right."""
-    return not isinstance(found, Head) or (found != head and found.position.seq <= read.seq)
+    """Whether a head is not what the log tells; one behind what was read is newer, and right.
+
+    Since when its tenant lives may differ: who had set it aside knows a later moment than who could read all events.
+    """
+    if not isinstance(found, Head):
+        return True
+    return found.position.seq <= read.seq and msgspec.structs.replace(found, born=head.born) != head
