@@ -20,6 +20,7 @@ from registry.events import LogCompacted
 from registry.log import Entry, Position, TenantLog, entry_order
 from registry.names import Names
 from registry.redis_client import RedisClient, Script
+from registry.signing import Signer
 
 _REPLICAS: Final = Script("projections", "replicas.lua")
 _ROUNDS: Final = 16
@@ -73,6 +74,7 @@ class Compactor:
     Args:
         log, archive: What is compacted.
         replicas: How far others are.
+        signer: Signs what is noted, if events are signed here.
         actor: Who does it, for the log.
         now, new_id: The clock and fresh ids.
     """
@@ -82,6 +84,7 @@ class Compactor:
         log: TenantLog,
         archive: Archive,
         replicas: Replicas,
+        signer: Signer,
         *,
         actor: str,
         now: Callable[[], datetime],
@@ -90,6 +93,7 @@ class Compactor:
         self._log = log
         self._archive = archive
         self._replicas = replicas
+        self._signer = signer
         self._actor = actor
         self._now = now
         self._new_id = new_id
@@ -124,7 +128,7 @@ class Compactor:
             before=str(plan.first),
             tenants=plan.tenants,
         )
-        await self._note(event)
+        await self._note(self._signer.sign(event))
         taken = await self._archive.trim(plan.first, plan.end)
         if taken is None:
             raise LogDiverged(

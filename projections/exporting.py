@@ -22,7 +22,7 @@ from registry.export_format import (
     Summed,
     entry_line,
 )
-from registry.log import Foreign, Head, TenantLog
+from registry.log import Foreign, Head, TenantLog, Unreadable
 from registry.stored import tenant_of
 from registry.verify import Audit
 
@@ -61,11 +61,10 @@ class Exporter:
         snapshot = await self._archive.snapshot()
         if snapshot.epoch is None:
             raise LogDiverged("Nothing notes which log this is; start a replica or run log rebuild-keys, which does.")
-        heads, unreadable = snapshot.read_heads()
+        heads = snapshot.read_heads()
+        unreadable = sorted(name for name, head in heads.items() if isinstance(head, Unreadable))
         if unreadable:
-            raise CorruptEntry(
-                f"The heads of {', '.join(sorted(unreadable)[:20])} cannot be read; run log rebuild-keys first."
-            )
+            raise CorruptEntry(f"The heads of {', '.join(unreadable[:20])} cannot be read; run log rebuild-keys first.")
         header, summed = self._header(snapshot, now), Summed()
         write(summed.line(header))
         audit = await self._entries(snapshot, lambda line: write(summed.line(line)))
@@ -74,7 +73,11 @@ class Exporter:
         for tenant, wrapped in snapshot.data_keys.items():
             write(summed.line(DataKeyLine(tenant=tenant, wrapped=wrapped)))
         documents = 0
-        beyond = {name: head for name, head in heads.items() if audit.beyond(head, audit.tenants.get(name))}
+        beyond = {
+            name: head
+            for name, head in heads.items()
+            if isinstance(head, Head) and audit.beyond(head, audit.tenants.get(name))
+        }
         async for line in self._documents(beyond):
             documents += 1
             write(summed.line(line))

@@ -31,7 +31,7 @@ from registry.errors import (
     UnsafeRedis,
 )
 from registry.events import TenantEvent
-from registry.log import START, Head, Position, TenantLog
+from registry.log import START, Head, Position, TenantLog, Unreadable
 from registry.state import Live, Tenant
 
 _WAIT: Final = 0.8
@@ -198,6 +198,8 @@ class Follower:
         """
         self._standing.require_following()
         (head,) = await self._log.heads([tenant_id])
+        if isinstance(head, Unreadable):
+            raise CorruptEntry(head.why)
         if head is not None and not await self._reached_head(head):
             self._standing.require_following()
             raise RegistryUnavailable("This replica is behind the log; try again.", position=str(self.position))

@@ -11,7 +11,7 @@ from projections.progress import Progress
 from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.archive import Archive, Import
-from registry.errors import CorruptEntry, InvalidInput, LogDiverged
+from registry.errors import InvalidInput, LogDiverged
 from registry.export_format import (
     DataKeyLine,
     DocumentLine,
@@ -21,7 +21,7 @@ from registry.export_format import (
     entry_of,
     read_lines,
 )
-from registry.log import Head, Position
+from registry.log import Position
 from registry.signing import Signer
 from registry.state import Live, Tenant
 from registry.stored import document_of
@@ -93,16 +93,8 @@ def _check(
     told = audit.tenants.get(name)
     if document is None and isinstance(told, Live):
         document = document_of(told)  # it is made when the log is there
-    read = _head_of(head)
-    kept = Kept(head=read, document=document, data_key=data_key, is_head_unreadable=head is not None and read is None)
-    return check_kept(audit, name, kept, header.epoch)
-
-
-def _head_of(raw: str | None) -> Head | None:
-    try:
-        return codec.decode_head(raw.encode()) if raw is not None else None
-    except CorruptEntry:
-        return None
+    read = None if head is None else codec.read_head(head.encode())
+    return check_kept(audit, name, Kept(head=read, document=document, data_key=data_key), header.epoch)
 
 
 class Importer:

@@ -111,7 +111,7 @@ class _Look:
         self._log, self._master = inspector._log, inspector._master  # noqa: SLF001 - as above
         self._progress = Progress(inspector._logger, "comparing the tenants")  # noqa: SLF001 - as above
         self._audit, self._snapshot = audit, snapshot
-        self._heads, self._unreadable = snapshot.read_heads()
+        self._heads = snapshot.read_heads()
         self.truths: dict[str, Truth] = {}
         self.findings: list[Finding] = []
         self.moved: list[str] = []
@@ -162,7 +162,6 @@ class _Look:
                 document=document,
                 fence=fence,
                 data_key=data_keys.get(name),
-                is_head_unreadable=name in self._unreadable,
             )
             truth, found = self._check(name, kept)
             if found and not final:

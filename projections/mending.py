@@ -66,7 +66,7 @@ class Mender:
         return Mended(heads=heads, keys=keys, fences=fences, epoch=epoch is not None)
 
     async def _heads(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
-        read, _ = inspected.snapshot.read_heads()
+        read = inspected.snapshot.read_heads()
         wrong = [tenant for tenant in page if read.get(tenant.tenant) != head_of(tenant)]
         if dry_run:
             return [tenant.tenant for tenant in wrong]

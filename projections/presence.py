@@ -61,8 +61,8 @@ class Presence:
         self._gone: list[Word] = []
         self._silent_since: float | None = None
         self._warned = False
-        self.known: Sequence[ReplicaState] = ()
-        """The replicas as of the last look, this one included; up to five seconds old while `run` runs."""
+        self._known: Sequence[ReplicaState] = ()
+        self._looked = -_LOOK_EVERY
         self._logger = structlog.get_logger("presence")
 
     @property
@@ -70,15 +70,19 @@ class Presence:
         """Under which name the others see this replica."""
         return self._identity.name
 
+    @property
+    def known(self) -> list[ReplicaState]:
+        """The replicas as of the last look, this one included; older by as much as the next look is late."""
+        late = max(0.0, boottime() - self._looked - _LOOK_EVERY)
+        return [msgspec.structs.replace(each, last_seen=each.last_seen + late) for each in self._known]
+
     async def run(self) -> None:
         """Tell where this replica is until cancelled. Raises nothing of its own; Redis being away is no error."""
-        looked = -_LOOK_EVERY
         while True:
             self._nudged.clear()
             try:
                 await self._beat()
-                if boottime() - looked >= _LOOK_EVERY:
-                    looked = boottime()
+                if boottime() - self._looked >= _LOOK_EVERY:
                     await self.replicas()
             except RegistryUnavailable as error:
                 self._note_silence(error)
@@ -108,8 +112,9 @@ class Presence:
             else:
                 states.append(state)
         self._gone = gone
-        self.known = sorted(states, key=lambda state: state.identity.name)
-        return list(self.known)
+        self._looked = boottime()
+        self._known = sorted(states, key=lambda state: state.identity.name)
+        return list(self._known)
 
     async def confirm(self, position: Position, within: float) -> Confirmation:
         """Wait up to `within` seconds until every live replica has applied `position` of this replica's log.

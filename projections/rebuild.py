@@ -162,13 +162,13 @@ class Rebuilder:
     async def reread(self, tenants: Sequence[Quarantined]) -> list[Live | Removed]:
         """Look again at tenants that could not be read; return those that can be now, at the place where they were.
 
-        Raises `RegistryUnavailable` and `CorruptEntry`. May be cancelled.
+        Raises `RegistryUnavailable`. May be cancelled.
         """
         heads = await self._log.heads([tenant.tenant for tenant in tenants])
         same = {
             tenant.tenant: head
             for tenant, head in zip(tenants, heads, strict=True)
-            if head and head.position == tenant.position
+            if isinstance(head, Head) and head.position == tenant.position
         }
         return [tenant for tenant in await self._tenants(same) if not isinstance(tenant, Quarantined)]
 

@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
-from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import Head, Position, TenantLog
+from registry.errors import RegistryUnavailable
+from registry.log import Head, Position, TenantLog, Unreadable
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.state import Live, Removed, Tenant
@@ -101,24 +102,11 @@ class Reconciler:
         for start in range(0, len(known), _PAGE):
             await asyncio.sleep(_PACE)
             page = known[start : start + _PAGE]
-            for tenant, found in zip(page, await self._heads(page), strict=True):
+            for tenant, found in zip(page, await self._log.heads([each.tenant for each in page]), strict=True):
                 head = head_of(tenant)
                 if _is_wrong(found, head, read) and await self._log.mend_head(tenant.tenant, head, read):
                     mended.append(tenant.tenant)
         return mended
-
-    async def _heads(self, page: Sequence[Live | Removed]) -> Sequence[Head | None]:
-        """Return the heads; one that cannot be read counts as none."""
-        try:
-            return await self._log.heads([tenant.tenant for tenant in page])
-        except CorruptEntry:
-            return [await self._readable(tenant.tenant) for tenant in page]
-
-    async def _readable(self, tenant: str) -> Head | None:
-        try:
-            return (await self._log.heads([tenant]))[0]
-        except CorruptEntry:
-            return None
 
     async def _wait(self) -> bool:
         """Wait for the next look; return whether it was asked for."""
@@ -136,6 +124,11 @@ class Reconciler:
         return bool(await self._redis.run("SET", self._names.repair, self._owner, "NX", "PX", milliseconds))
 
 
-def _is_wrong(found: Head | None, head: Head, read: Position) -> bool:
-    """Whether a head is not what the log tells; one behind what was read is newer, and right."""
-    return found is None or (found != head and found.position.seq <= read.seq)
+def _is_wrong(found: Head | Unreadable | None, head: Head, read: Position) -> bool:
+    """Whether a head is not what the log tells; one behind what was read is newer, and right.
+
+    Since when its tenant lives may differ: who had set it aside knows a later moment than who could read all events.
+    """
+    if not isinstance(found, Head):
+        return True
+    return found.position.seq <= read.seq and msgspec.structs.replace(found, born=head.born) != head

@@ -32,6 +32,7 @@ from registry.log import (
     Proposal,
     SetKey,
     TenantLog,
+    Unreadable,
 )
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant
@@ -82,7 +83,8 @@ class Restorer:
         None if it is gone and its heads are not, unless `anew`. Raises `RegistryUnavailable`.
         """
         first = LogCreated(event_id=self._new_id(), time=self._now(), actor=self._actor, epoch=self._new_id())
-        return await self._log.create(codec.type_of(first), codec.encode(first), first.epoch, anew=anew)
+        body = codec.encode(self._signer.sign(first))
+        return await self._log.create(codec.type_of(first), body, first.epoch, anew=anew)
 
     async def restore(
         self, held: Iterable[Tenant], directory: Directory, lost: Directory, finding: Finding
@@ -158,7 +160,7 @@ class Restorer:
             removed=len(missing) - live,
         )
         begun = directory.epoch.begun if directory.epoch else START.entry
-        words = (codec.type_of(note), codec.encode(note))
+        words = (codec.type_of(note), codec.encode(self._signer.sign(note)))
         added = await self._log.note(directory.position, *words, opens=Epoch(note.epoch, "", begun))
         if added:
             self._logger.warning("restoring the log", finding=finding, live=live, removed=note.removed)
@@ -169,16 +171,16 @@ class Restorer:
         heads = await self._log.heads([tenant.tenant for tenant in missing])
         proposals, proposed = [], []
         for tenant, head in zip(missing, heads, strict=True):
-            if head and _is_behind(head, directory):
+            if isinstance(head, Head) and _is_behind(head, directory):
                 continue  # behind what is folded: the next round knows it
-            proposals.append(self._proposal(tenant, directory, head.position.seq if head else 0))
+            proposals.append(self._proposal(tenant, directory, _seq_of(head)))
             proposed.append(tenant)
         outcomes = await self._log.append(proposals) if proposals else []
         if any(not isinstance(outcome, Appended) for outcome in outcomes) and await self._log.end() is None:
             raise LogDiverged("The log is gone again.")
         return [tenant for tenant, outcome in zip(proposed, outcomes, strict=True) if isinstance(outcome, Appended)]
 
-    def _proposal(self, tenant: Live | Removed, directory: Directory, expected: int) -> Proposal:
+    def _proposal(self, tenant: Live | Removed, directory: Directory, expected: int | None) -> Proposal:
         current = directory.tenant(tenant.tenant)
         event = self._signer.sign(restore.event_of(tenant, current), current)
         signed = restore.with_mac(tenant, event)
@@ -212,6 +214,17 @@ class Restorer:
         while entries := await self._log.read(directory.position, _PAGE):
             for entry in entries:
                 directory.apply(entry)
+
+
+def _seq_of(head: Head | Unreadable | None) -> int | None:
+    """Return what the append script finds: a head that somebody damaged gives way to what is said again."""
+    match head:
+        case Head():
+            return head.position.seq
+        case Unreadable():
+            return head.seq
+        case None:
+            return 0
 
 
 def _is_behind(head: Head, directory: Directory) -> bool:

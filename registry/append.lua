@@ -1,10 +1,10 @@
--- Append events, each or say why not. Atomic: the stream, a tenant's head and its data key change together or not at
--- all, and they live in one cluster slot.
+-- Append events, each or say why not. Nobody sees the stream, a tenant's head and its data key in between, for they live
+-- in one cluster slot. What Redis has done before it refuses a command stays: what it may refuse comes before the event.
 --
 -- KEYS  1 stream  2 heads  3 data keys
 -- ARGV  of each proposal, one after the other:
 --       1 entry id and 2 seq that the writer has read up to
---       3 tenant  4 the tenant's seq that the decision was made on (0: none)
+--       3 tenant  4 the tenant's seq that the decision was made on (0: no head, 'unreadable': one that tells none)
 --       5 type  6 data  7 head without its position  8 command id ('' for none)  9 digest of the command
 --       10 what to do with the data key (keep, set, destroy)  11 the wrapped data key
 -- Returns of each: {'appended', seq, entry id} | {'repeated' | 'reused' | 'conflict', head} | {'diverged', seq, entry id}
@@ -60,13 +60,18 @@ local function append(at)
     return {'conflict', head}
   end
 
+  local change = ARGV[at + 10]
+  if change == 'set' then
+    redis.call('HSET', keys, tenant, ARGV[at + 11])
+  elseif change == 'destroy' then
+    redis.call('HDEL', keys, '')  -- nobody's: whether it is let, before the event says that the key is destroyed
+  end
+
   local next_seq = string.format('%d', seq + 1)
   local added = redis.call('XADD', stream, '*',
     'type', ARGV[at + 5], 'seq', next_seq, 'prev', entry, 'data', ARGV[at + 6])
   redis.call('HSET', heads, tenant, next_seq .. '|' .. added .. '|' .. ARGV[at + 7])
-  if ARGV[at + 10] == 'set' then
-    redis.call('HSET', keys, tenant, ARGV[at + 11])
-  elseif ARGV[at + 10] == 'destroy' then
+  if change == 'destroy' then
     redis.call('HDEL', keys, tenant)
   end
   seq, entry = seq + 1, added

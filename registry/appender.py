@@ -10,7 +10,7 @@ from typing import Final
 
 from registry.chain import Recorded, events_back
 from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import Appended, Conflict, Diverged, Outcome, Position, Proposal, Repeated, Reused, TenantLog
+from registry.log import Appended, Conflict, Diverged, Head, Outcome, Position, Proposal, Repeated, Reused, TenantLog
 from registry.tally import Tally
 
 REMEMBERED: Final = 32
@@ -38,10 +38,10 @@ class Appender:
         """Append, or say why not; `RegistryUnavailable` if the last try got no reply either."""
         outcome, tries = await self._try(proposal, 1)
         self._count(outcome)
-        if tries > 1 and isinstance(outcome, Conflict) and outcome.head:
+        if tries > 1 and isinstance(outcome, Conflict) and isinstance(outcome.head, Head):
             # The first try may have been appended and overtaken: then the head tells of the other's command alone.
             # Invariant: all behind what it was decided on are looked at, or one command may be carried out twice.
-            found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected, most=None)
+            found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected or 0, most=None)
             return Appended(found.position) if found else outcome
         return outcome
 

@@ -7,8 +7,8 @@ import msgspec
 
 from registry import codec
 from registry.adoption import tenant_keys
-from registry.errors import CorruptEntry, LogDiverged
-from registry.log import Entry, Epoch, Head, Position
+from registry.errors import LogDiverged
+from registry.log import Entry, Epoch, Head, Position, Unreadable
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 from registry.redis_log import epoch_of
@@ -37,15 +37,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     heads: dict[str, bytes]
     data_keys: dict[str, str]
 
-    def read_heads(self) -> tuple[dict[str, Head], set[str]]:
-        """Return the heads, and whose cannot be read."""
-        read, unreadable = dict[str, Head](), set[str]()
-        for tenant, raw in self.heads.items():
-            try:
-                read[tenant] = codec.decode_head(raw)
-            except CorruptEntry:
-                unreadable.add(tenant)
-        return read, unreadable
+    def read_heads(self) -> dict[str, Head | Unreadable]:
+        """Return what the heads tell."""
+        return {tenant: codec.read_head(raw) for tenant, raw in self.heads.items()}
 
 
 class Archive:

@@ -14,7 +14,7 @@ import msgspec
 
 from registry.errors import CorruptEntry
 from registry.events import Event, SealedSecret, SslMode, TenantConfig, TenantEvent
-from registry.log import Entry, Foreign, Head, Position
+from registry.log import Entry, Foreign, Head, Position, Unreadable
 
 _EVENT_TYPES: Final[dict[str, type[Event]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Event)}
 _KNOWN: Final = {name.encode(): name for name in _EVENT_TYPES}
@@ -22,6 +22,8 @@ _TENANT_TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in get
 _MINOR: Final = re.compile(r"(?P<known>[a-z_]+\.v\d+)\.\d+")
 # Nothing but a position: a second "host" in between would be left out of the sum, and read.
 _PLACE: Final = re.compile(rb',"seq":\d{1,20},"entry":"\d{1,20}-\d{1,20}"(?=,"event_id":)')
+# What the append script compares, and where it finds that.
+_HEAD_TOLD: Final = re.compile(rb"(\d+)\|(?:[^|]*\|){5}")
 _ENVELOPE: Final = (b"type", b"seq", b"prev", b"data")
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
@@ -162,6 +164,15 @@ def decode_head(raw: bytes) -> Head:
         return Head(place, int(version), alive == "1", event_id, command_id, digest, *known)
     except ValueError:
         raise CorruptEntry(f"A head cannot be read: {raw[:200]!r}. Was it edited by hand?") from None
+
+
+def read_head(raw: bytes) -> Head | Unreadable:
+    """Read what stands as a tenant's head, whatever that is."""
+    try:
+        return decode_head(raw)
+    except CorruptEntry as error:
+        told = _HEAD_TOLD.match(raw)
+        return Unreadable(error.message, int(told[1]) if told else None)
 
 
 def sum_of(document: bytes) -> str | None:

@@ -4,14 +4,16 @@ Rules: pure; time, ids and sealed secrets come in as arguments. A decision is va
 log compares that state's sequence number with the tenant's head before it appends.
 """
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import msgspec
 
 from registry.errors import QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
 from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
 from registry.state import Live, Quarantined, Removed, Tenant
+
+_MOMENT: Final = timedelta(microseconds=1)
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,9 +75,15 @@ def remove(tenant_id: str, tenant: Tenant | None, origin: Origin) -> TenantRemov
 
 
 def _told(origin: Origin, tenant: Tenant | None) -> dict[str, Any]:
-    """Return what the event says of its origin. A tenant's time never goes back, whosever clock is late."""
-    before = origin.time if tenant is None or isinstance(tenant, Quarantined) else tenant.changed_at
-    return {**msgspec.structs.asdict(origin), "time": max(origin.time, before)}
+    """Return what the event says of its origin; the time is later than that of the tenant's event before.
+
+    Whosever clock is late: a life that began in the moment of the removal before it would be ended by it when the log
+    is restored (`registry/restore.py`).
+    """
+    time = origin.time
+    if isinstance(tenant, Live | Removed):
+        time = max(time, tenant.changed_at + _MOMENT)
+    return {**msgspec.structs.asdict(origin), "time": time}
 
 
 def next_version(tenant: Tenant | None) -> int:

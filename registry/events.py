@@ -58,13 +58,18 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type
     actor: str
 
 
-class LogCreated(_Fact, frozen=True, kw_only=True, gc=False, tag="log_created.v1"):
+class _LogFact(_Fact, frozen=True, kw_only=True, gc=False):
+    mac: str | msgspec.UnsetType = msgspec.UNSET
+    """Of this event alone; unset where no signing key was given."""
+
+
+class LogCreated(_LogFact, frozen=True, kw_only=True, gc=False, tag="log_created.v1"):
     """The first entry of every log. `epoch` is random: two logs never share it."""
 
     epoch: str
 
 
-class LogRestored(_Fact, frozen=True, kw_only=True, gc=False, tag="log_restored.v1"):
+class LogRestored(_LogFact, frozen=True, kw_only=True, gc=False, tag="log_restored.v1"):
     """The log had lost entries; `actor`, a replica that held them, states anew behind this entry what they said.
 
     A new epoch begins here: it tells apart what was lost and what has its number since.
@@ -81,7 +86,7 @@ class LogRestored(_Fact, frozen=True, kw_only=True, gc=False, tag="log_restored.
     removed: int
 
 
-class LogCompacted(_Fact, frozen=True, kw_only=True, gc=False, tag="log_compacted.v1"):
+class LogCompacted(_LogFact, frozen=True, kw_only=True, gc=False, tag="log_compacted.v1"):
     """Entries before `before` are taken out of the log: heads and keys say all that they did of the present."""
 
     before: str

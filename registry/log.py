@@ -93,6 +93,18 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     sum: str | None = None
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """What stands where a tenant's head should and is none: somebody changed it by hand.
+
+    Attributes:
+        why: What is there.
+        seq: The number of the tenant's last event, where it tells as much to who appends.
+    """
+
+    why: str
+    seq: int | None = None
+
+
 class Epoch(msgspec.Struct, frozen=True, gc=False):
     """Which log this is, and which stretch of it.
 
@@ -146,7 +158,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         tenant: Whose event it is.
-        expected: The tenant's last sequence number as the writer knows it, 0 for none; anything else is a conflict.
+        expected: The tenant's last sequence number as its head tells it, 0 for none, and None for a head that does not
+            tell; anything else is a conflict.
         after: The position the writer has read up to: the log must still hold it.
         head: What becomes the tenant's head; the log fills in its position.
         key: What happens to the tenant's data key in the same step.
@@ -154,7 +167,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tenant: str
-    expected: int
+    expected: int | None
     after: Position
     type: str
     data: bytes
@@ -182,9 +195,9 @@ class Reused(msgspec.Struct, frozen=True):
 
 
 class Conflict(msgspec.Struct, frozen=True):
-    """The tenant has moved on since the writer read it; nothing was appended."""
+    """The tenant's head is not as the writer expects it; nothing was appended."""
 
-    head: Head | None
+    head: Head | Unreadable | None
 
 
 class Diverged(msgspec.Struct, frozen=True):
@@ -200,8 +213,7 @@ class TenantLog(Protocol):
     """An append-only log of tenant events with one head and one data key per tenant.
 
     Every method may be cancelled; a cancelled append may or may not have happened, and the same proposal may be sent
-    again. Every method raises `RegistryUnavailable` when the store does not answer; `append` and `heads` raise
-    `CorruptEntry` when a head cannot be read; nothing else of their own.
+    again. Every method raises `RegistryUnavailable` when the store does not answer, and nothing else of its own.
     """
 
     async def create(self, type: str, data: bytes, epoch: str, *, anew: bool = False) -> Position | None:  # noqa: A002 - the field's name in the log
@@ -237,7 +249,7 @@ class TenantLog(Protocol):
     async def before(self, entry: str) -> Entry | Foreign | None:
         """Return the last entry whose id is not behind `entry`."""
 
-    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         """Return each tenant's head, in order; None for one that the log never heard of."""
 
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:

@@ -23,6 +23,7 @@ from registry.log import (
     Repeated,
     Reused,
     SetKey,
+    Unreadable,
     entry_order,
 )
 
@@ -102,7 +103,7 @@ class MemoryLog:
         earlier = [known for known in self._entries if entry_order(_id_of(known)) <= entry_order(entry)]
         return earlier[-1] if earlier else None
 
-    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         """See `TenantLog.heads`."""
         return [self._heads.get(tenant) for tenant in tenants]
 

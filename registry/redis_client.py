@@ -251,7 +251,7 @@ class RedisClient:
                 await self._count_failure()
             else:
                 self._failing_since = None
-            raise unavailable(error) from error
+            raise unavailable(error) from None  # what Redis said may repeat the password, also in a traceback
         self._failing_since = None
         return result
 

@@ -31,6 +31,9 @@ _TLS: Final = (
 )
 _UNBLOCKED: Final = "UNBLOCKED"
 _NO_REPLICAS: Final = "NOREPLICAS"
+_NO_HELLO: Final = ("unknown command 'HELLO'", "unknown command `HELLO`")
+_ARGUMENTS: Final = ", with args beginning with"
+"""What Redis puts before the arguments of a command that it does not know; HELLO's hold the password."""
 _TOLD: Final[Sequence[tuple[type[Exception] | tuple[type[Exception], ...] | str, str]]] = (
     (AuthenticationError, "Redis wants a user and password, or other ones; put them into REDIS_URL."),
     (BusyLoadingError, "Redis is loading its data; try again."),
@@ -74,11 +77,20 @@ def unavailable(error: Exception) -> RegistryUnavailable:
     told = next((told for kind, told in _TOLD if _is(error, kind)), None)
     if told is not None:
         return RegistryUnavailable(told)
-    if isinstance(error, NoPermissionError):
-        return CommandRefused(f"Redis does not let this server's user do what it needs ({error}); check its ACL.")
     if isinstance(error, ResponseError):
-        return CommandRefused(f"Redis refused a command: {error}")
+        return _refused(error)
     return RegistryUnavailable(f"Redis failed ({type(error).__name__}); try again.")
+
+
+def _refused(error: ResponseError) -> CommandRefused:
+    said, _, _ = str(error).partition(_ARGUMENTS)
+    if isinstance(error, NoPermissionError):
+        return CommandRefused(f"Redis does not let this server's user do what it needs ({said}); check its ACL.")
+    if said in _NO_HELLO:
+        return CommandRefused(
+            "This server does not know HELLO: it is too old (Redis 7.0 or Valkey 8 is needed), or it was renamed."
+        )
+    return CommandRefused(f"Redis refused a command: {said}")
 
 
 def _is_of_tls(error: BaseException | None) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from registry import codec
-from registry.errors import CorruptEntry
 from registry.log import (
     Appended,
     Conflict,
@@ -23,6 +22,7 @@ from registry.log import (
     Repeated,
     Reused,
     SetKey,
+    Unreadable,
 )
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
@@ -94,12 +94,13 @@ class RedisLog:
                 ("HGETALL", names.heads),
             ]
         )
-        readable, unreadable = _heads(heads)
+        # Invariant: a tenant's id is ASCII; what anything else is the name of is nobody's head.
+        read = {tenant.decode(): codec.read_head(head) for tenant, head in heads.items() if tenant.isascii()}
         return Cut(
             end=_end(end) if exists else None,
             epoch=epoch_of(epoch),
-            heads=readable,
-            unreadable=unreadable,
+            heads={tenant: head for tenant, head in read.items() if isinstance(head, Head)},
+            unreadable=tuple(tenant for tenant, head in read.items() if isinstance(head, Unreadable)),
         )
 
     async def epoch(self) -> Epoch | None:
@@ -116,12 +117,12 @@ class RedisLog:
         found = await self._commands.run(b"XREVRANGE", self._names.stream, entry, "-", "COUNT", 1)
         return codec.read_envelope(*found[0]) if found else None
 
-    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         """See `TenantLog.heads`."""
         if not tenants:
             return []
         found = await self._commands.run("HMGET", self._names.heads, *tenants)
-        return [None if raw is None else codec.decode_head(raw) for raw in found]
+        return [None if raw is None else codec.read_head(raw) for raw in found]
 
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
         """See `TenantLog.mend_head`."""
@@ -142,7 +143,7 @@ class RedisLog:
         if not tenants:
             return []
         found = await self._commands.run("HMGET", self._names.data_keys, *tenants)
-        return [None if raw is None else raw.decode() for raw in found]
+        return [None if raw is None else raw.decode(errors="replace") for raw in found]
 
 
 def _position(seq: bytes, entry: bytes) -> Position:
@@ -159,22 +160,11 @@ def epoch_of(raw: bytes | None) -> Epoch | None:
     return Epoch(*words) if len(words) == 3 else None  # noqa: PLR2004 - its three fields
 
 
-def _heads(raw: Mapping[bytes, bytes]) -> tuple[dict[str, Head], tuple[str, ...]]:
-    readable: dict[str, Head] = {}
-    unreadable = []
-    for tenant, head in raw.items():
-        try:
-            readable[tenant.decode()] = codec.decode_head(head)
-        except CorruptEntry:
-            unreadable.append(tenant.decode(errors="replace"))
-    return readable, tuple(unreadable)
-
-
 def _words(proposal: Proposal) -> tuple[Word, ...]:
     after, head = proposal.after, proposal.head
     return (
         *(after.entry, after.seq),
-        *(proposal.tenant, proposal.expected),
+        *(proposal.tenant, "unreadable" if proposal.expected is None else proposal.expected),
         *(proposal.type, proposal.data),
         *(codec.encode_head(head), "" if proposal.restated else head.command_id, head.digest),
         *_key_words(proposal.key),
@@ -192,15 +182,12 @@ def _key_words(change: KeyChange) -> tuple[str, str]:
 
 
 def _outcome(verdict: bytes, rest: list[Any]) -> Outcome:
-    match verdict:
-        case b"appended":
-            return Appended(_position(*rest))
-        case b"repeated":
-            return Repeated(codec.decode_head(rest[0]))
-        case b"reused":
-            return Reused(codec.decode_head(rest[0]))
-        case b"conflict":
-            return Conflict(None if rest[0] is None else codec.decode_head(rest[0]))
-        case _:
-            end = _position(*rest)
-            return Diverged(end if end.seq else None)
+    if verdict == b"appended":
+        return Appended(_position(*rest))
+    if verdict == b"diverged":
+        end = _position(*rest)
+        return Diverged(end if end.seq else None)
+    head = None if rest[0] is None else codec.read_head(rest[0])
+    if not isinstance(head, Head) or verdict == b"conflict":
+        return Conflict(head)
+    return Repeated(head) if verdict == b"repeated" else Reused(head)

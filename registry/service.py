@@ -29,6 +29,7 @@ from registry.log import (
     Repeated,
     Reused,
     TenantLog,
+    Unreadable,
 )
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller, Plan, Planner, Status
@@ -274,8 +275,10 @@ def _status_as(tenant: Live | Removed) -> Status:
     return "registered" if tenant.born == tenant.changed_at else "replaced"
 
 
-def _check_head(tenant: Tenant | None, head: Head | None) -> None:
-    """Raise `CorruptEntry` if the head is behind what the log told: then no decision can ever match it."""
+def _check_head(tenant: Tenant | None, head: Head | Unreadable | None) -> None:
+    """Raise `CorruptEntry` if the head is none, or behind what the log told: then no decision can ever match it."""
+    if isinstance(head, Unreadable):
+        raise CorruptEntry(head.why)
     if tenant and (head is None or head.position.seq < tenant.position.seq):
         raise CorruptEntry(
             f"The head of tenant {tenant.tenant!r} is missing or behind the log ({tenant.position}): somebody changed "

@@ -1,20 +1,22 @@
 """Evidence of tampering: with a signing key, each event carries a code that whoever writes to Redis cannot make.
 
-The code is of the event and of the code of the tenant's event before, so that none can be changed, taken out or put in
-between without a later one telling. HMAC-SHA256 (RFC 2104), cut to 128 bits (RFC 2104, section 5: at least half).
+The code is of the event and, of a tenant's, of the code of the tenant's event before, so that none can be changed,
+taken out or put in between without a later one telling. HMAC-SHA256 (RFC 2104), cut to 128 bits (RFC 2104, section 5:
+at least half).
 """
 
 import hmac
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from registry import codec
-from registry.events import TenantEvent
+from registry.events import Event
 from registry.state import Tenant
 
 _HEX: Final = 32
+_Event = TypeVar("_Event", bound=Event)
 
 
 class Signer:
@@ -28,29 +30,35 @@ class Signer:
         self._keys = dict(keys)
         self._first = keys[0][0] if keys else None
 
-    def sign(self, event: TenantEvent, before: Tenant | None) -> TenantEvent:
+    def sign(self, event: _Event, before: Tenant | None = None) -> _Event:
         """Return the event with its code; `before` is the tenant that it changes. The event as it is, without a key."""
         if self._first is None:
             return event
         mac = f"{self._first}:{self._code(self._first, codec.encode(_unsigned(event)), mac_of(before))}"
         return msgspec.structs.replace(event, mac=mac)
 
-    def check(self, event: TenantEvent, before: str | None, data: bytes | None = None) -> str | None:
+    def check(self, event: Event, before: str | None, data: bytes | None = None) -> str | None:
         """Return what is wrong with an event's code, or None; `before` is the code of the tenant's event before.
 
         The code is of the very bytes, which are `data` if they are not what this version would write: a field that it
         does not know counts too.
         """
+        problem = self.check_key(event)
+        if problem or not event.mac or not self._keys:
+            return problem
+        name, _, code = event.mac.partition(":")
+        if not hmac.compare_digest(code, self._code(name, _without(data or codec.encode(event), event.mac), before)):
+            return "its signature does not fit: it, or the tenant's event before it, is not what was written"
+        return None
+
+    def check_key(self, event: Event) -> str | None:
+        """Return what is wrong with an event's code as far as it shows where the event before is not to be had."""
         if not self._keys:
             return None
         if not event.mac:
             return "it is not signed"
-        name, _, code = event.mac.partition(":")
-        if name not in self._keys:
-            return f"it is signed with the key {name!r}, which is not among those given"
-        if not hmac.compare_digest(code, self._code(name, _without(data or codec.encode(event), event.mac), before)):
-            return "its signature does not fit: it, or the tenant's event before it, is not what was written"
-        return None
+        name, _, _ = event.mac.partition(":")
+        return None if name in self._keys else f"it is signed with the key {name!r}, which is not among those given"
 
     @property
     def signs(self) -> bool:
@@ -67,7 +75,7 @@ def mac_of(tenant: Tenant | None) -> str | None:
     return tenant.mac if tenant else None
 
 
-def _unsigned(event: TenantEvent) -> TenantEvent:
+def _unsigned(event: Event) -> Event:
     return msgspec.structs.replace(event, mac=msgspec.UNSET)
 
 

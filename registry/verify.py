@@ -12,6 +12,7 @@ import msgspec
 from registry import codec
 from registry.errors import CorruptEntry, InvalidInput
 from registry.events import (
+    Event,
     LogCompacted,
     LogCreated,
     LogEvent,
@@ -85,7 +86,7 @@ class Audit:
         self._signer = signer or Signer()
         self._signed_since = signed_since
         self._found: list[tuple[int, Finding]] = []
-        self._compacted = 0
+        self._compacted: set[Position] = set()
         self.position = START
         self.epoch: Epoch | None = None
         self.first: Position | None = None
@@ -102,7 +103,7 @@ class Audit:
     @property
     def compacted(self) -> list[Gap]:
         """The gaps that a compaction has left, as the log itself says."""
-        return [gap for gap in self.gaps if gap.before.seq <= self._compacted]
+        return [gap for gap in self.gaps if gap.before in self._compacted]
 
     def entry(self, entry: Entry | Foreign) -> None:
         """Look at the next entry. Raises nothing."""
@@ -164,6 +165,7 @@ class Audit:
             self._of_log(entry, event)
 
     def _of_log(self, entry: Entry, event: LogEvent) -> None:
+        self._signature(entry, event, None)
         match event:
             case LogCreated():
                 self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
@@ -172,15 +174,15 @@ class Audit:
                 self.epoch = Epoch(event.epoch, entry.position.entry, begun)
             case LogCompacted():
                 try:
-                    cut = Position.parse(event.before).seq
+                    cut = Position.parse(event.before)
                 except InvalidInput:
-                    cut = entry.position.seq + 1
+                    cut = None
                 # Of the entries before it, any may be gone: by a later compaction.
-                if cut > entry.position.seq:
+                if cut is None or cut.seq > entry.position.seq:
                     what = f"it tells of a compaction before {event.before}, which is no place before it"
                     self._wrong(entry, "transition", what)
                 else:
-                    self._compacted = max(self._compacted, cut)
+                    self._compacted.add(cut)
             case _:
                 assert_never(event)
 
@@ -190,10 +192,10 @@ class Audit:
         if is_base:
             self._evolve(entry, event, before)
             self._signature(entry, event, mac_of(before))
-        elif event.previous is not None and any(gap.had(event.previous) for gap in self.gaps):
+        elif event.previous is not None and self._is_missing(event.previous, before):
             before = None
             self.unborn.add(event.tenant)
-            self.unchecked += bool(event.mac and self._signer.signs)
+            self._signature(entry, event, None, is_chained=False)
         else:
             expected = before.position.entry if before else "nothing"
             self._wrong(
@@ -203,6 +205,11 @@ class Audit:
                 f"which is {expected}",
             )
         self._put(event, entry.position, before)
+
+    def _is_missing(self, previous: str, before: Tenant | None) -> bool:
+        """Whether a tenant's event is among the entries that are not there, behind the last one that is."""
+        known = before.position.seq if before else 0
+        return any(gap.after.seq >= known and gap.had(previous) for gap in self.gaps)
 
     def _put(self, event: TenantEvent, position: Position, before: Tenant | None) -> None:
         born = before.born if isinstance(before, Live) else None
@@ -219,14 +226,16 @@ class Audit:
         except CorruptEntry as error:
             self._wrong(entry, "transition", error.message.removesuffix("."))
 
-    def _signature(self, entry: Entry, event: TenantEvent, before: str | None) -> None:
+    def _signature(self, entry: Entry, event: Event, before: str | None, *, is_chained: bool = True) -> None:
         if not event.mac and entry.position.seq < self._signed_since:
             return
-        problem = self._signer.check(event, before, entry.data)
+        problem = self._signer.check(event, before, entry.data) if is_chained else self._signer.check_key(event)
         if problem:
             self._wrong(entry, "signature", problem)
-        else:
+        elif is_chained:
             self.signed += self._signer.signs
+        else:
+            self.unchecked += self._signer.signs
 
     def _unreadable(self, entry: Entry, error: CorruptEntry) -> None:
         self._finds("body", f"entry {entry.position}", error.message.removesuffix("."), _RESTORE)

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from registry.errors import SecretUnreadable
-from registry.log import Epoch, Head, Position, entry_order
+from registry.log import Epoch, Head, Position, Unreadable, entry_order
 from registry.secrets import MasterKeys, id_of
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of, tenant_of
@@ -22,11 +22,10 @@ _REBUILD: Final = "log rebuild-keys puts it right"
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """What Redis keeps of one tenant beside the log; None for what is not there."""
 
-    head: Head | None = None
+    head: Head | Unreadable | None = None
     document: bytes | None = None
     fence: bytes | None = None
     data_key: str | None = None
-    is_head_unreadable: bool = False
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,17 +45,22 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
 def truth_of(audit: Audit, name: str, kept: Kept) -> Truth:
     """Return what the tenant is: by the log, and by head and document where the log has a gap."""
     told, head = audit.tenants.get(name), kept.head
-    if head is not None and audit.beyond(head, told):
+    if isinstance(head, Head) and audit.beyond(head, told):
         tenant = tenant_of(name, head, kept.document)
         lost = "the entry that its head names was taken out of the log, and its key does not say what that said"
         return Truth(tenant=tenant, by_head=True, lost=None if tenant else lost)
     if told is not None and head is None and any(gap.before.seq > told.position.seq for gap in audit.gaps):
         return Truth(tenant=None, lost="its head is missing, and entries behind the last one that tells of it are, too")
-    if told is None and audit.gaps and (kept.head or kept.is_head_unreadable or kept.document or kept.data_key):
+    if told is None and audit.gaps and (kept.head or kept.document or kept.data_key):
         return Truth(tenant=None, lost="neither the log nor a head that fits says what it is")
-    if isinstance(told, Live) and name in audit.unborn and head and head.position == told.position and head.born:
-        told = msgspec.structs.replace(told, born=head.born)
+    if isinstance(told, Live) and name in audit.unborn and isinstance(head, Head):
+        told = _born(told, head)
     return Truth(tenant=told)
+
+
+def _born(told: Live, head: Head) -> Live:
+    is_of_it = head.position == told.position and head.born
+    return msgspec.structs.replace(told, born=head.born) if is_of_it else told
 
 
 def check_kept(
@@ -120,9 +124,9 @@ def is_orphan(head: Head, epoch: Epoch | None) -> bool:
 
 def _unknown(name: str, kept: Kept, epoch: Epoch | None) -> list[Finding]:
     found = []
-    if kept.head is not None or kept.is_head_unreadable:
+    if kept.head is not None:
         what, advice = "the log does not tell of this tenant", "take the field away (HDEL) if nobody misses the tenant"
-        if kept.head is not None and is_orphan(kept.head, epoch):
+        if isinstance(kept.head, Head) and is_orphan(kept.head, epoch):
             what = "an earlier log has left it, and this one does not tell of the tenant"
             advice = "start a replica, which says again what was lost, or take the field away (HDEL)"
         found.append(_of("head", "head", name, what, advice))
@@ -137,7 +141,7 @@ def _unknown(name: str, kept: Kept, epoch: Epoch | None) -> list[Finding]:
 
 def _head(tenant: Tenant, kept: Kept) -> Finding | None:
     name = tenant.tenant
-    if kept.is_head_unreadable:
+    if isinstance(kept.head, Unreadable):
         return _of("head", "head", name, "it cannot be read", _REBUILD)
     if kept.head is None:
         return _of("head", "head", name, "it is missing", _REBUILD)

@@ -155,6 +155,7 @@ async def _compact(access: LogAccess, options: argparse.Namespace) -> None:
         access.log,
         access.archive,
         PublishedReplicas(access.redis, access.names),
+        access.signer,
         actor=f"cli:{user()}",
         now=_now,
         new_id=lambda: uuid.uuid4().hex,

@@ -1,6 +1,6 @@
 """One at a time what a log does for many."""
 
-from registry.log import Entry, Foreign, Head, Outcome, Proposal, TenantLog
+from registry.log import Entry, Foreign, Head, Outcome, Proposal, TenantLog, Unreadable
 
 
 async def append_one(log: TenantLog, proposal: Proposal) -> Outcome:
@@ -12,6 +12,7 @@ async def append_one(log: TenantLog, proposal: Proposal) -> Outcome:
 async def head_in(log: TenantLog, tenant: str) -> Head | None:
     """Return one tenant's head."""
     (head,) = await log.heads([tenant])
+    assert not isinstance(head, Unreadable)
     return head
 
 

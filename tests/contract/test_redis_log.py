@@ -9,8 +9,23 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import START, Appended, Diverged, Entry, Foreign, Position, Proposal, Repeated, SetKey
+from registry.errors import CommandRefused, RegistryUnavailable
+from registry.log import (
+    START,
+    Appended,
+    Conflict,
+    DestroyKey,
+    Diverged,
+    Entry,
+    Foreign,
+    Head,
+    KeyChange,
+    Position,
+    Proposal,
+    Repeated,
+    SetKey,
+    Unreadable,
+)
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -92,6 +107,20 @@ async def test_the_keys_have_the_names_and_types_that_the_design_promises(
     assert [await commands.run("TYPE", key) for key in (STREAM, HEADS, DATA_KEYS)] == [b"stream", b"hash", b"hash"]
     assert await commands.run("GET", EPOCH) == f"epoch|{start.entry}|{start.entry}".encode()
     assert await commands.run("HGETALL", DATA_KEYS) == {b"acme": b"wrapped"}
+
+
+@pytest.mark.parametrize("key", [SetKey("wrapped"), DestroyKey()], ids=["set", "destroyed"])
+async def test_no_event_says_what_redis_refuses_to_do_with_the_data_key(
+    key: KeyChange, redis_log: RedisLog, start: Position, propose: Propose, commands: RedisClient
+) -> None:
+    """A removal would be answered as done, again and again, and who holds the master key could still log in."""
+    await commands.run("SET", DATA_KEYS, "of another type, as a missing permission is refused")
+
+    with pytest.raises(CommandRefused):
+        await redis_log.append([propose(start, key=key)])
+
+    assert await redis_log.end() == start
+    assert await redis_log.heads(["acme"]) == [None]
 
 
 async def test_an_entry_is_readable_with_redis_cli(
@@ -207,19 +236,6 @@ async def test_a_log_in_the_wrong_place_is_reported_and_left_alone(redis_log: Re
     assert await commands.run("GET", STREAM) == b"somebody else's"
 
 
-@pytest.mark.parametrize("raw", ["garbage", "2|1-0|1|1|e|c", ""])
-async def test_a_head_that_was_edited_by_hand_is_corrupt_and_nothing_is_appended_over_it(
-    raw: str, redis_log: RedisLog, start: Position, propose: Propose, commands: RedisClient
-) -> None:
-    await commands.run("HSET", HEADS, "acme", raw)
-
-    with pytest.raises(CorruptEntry, match="edited by hand"):
-        await head_in(redis_log, "acme")
-    with pytest.raises(CorruptEntry, match="edited by hand"):
-        await append_one(redis_log, propose(start))
-    assert await redis_log.end() == start
-
-
 async def test_numbers_stay_whole_far_beyond_what_a_float_prints(
     redis_log: RedisLog, start: Position, propose: Propose, commands: RedisClient
 ) -> None:
@@ -303,6 +319,52 @@ async def test_a_head_that_cannot_be_read_is_named_in_a_cut_and_the_others_are_i
     cut = await redis_log.cut()
 
     assert (list(cut.heads), cut.unreadable) == (["beta"], ("acme",))
+
+
+async def test_a_field_among_the_heads_that_can_be_no_tenants_is_nobodys_head(
+    redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    await append(propose(start, tenant="beta"))
+    await commands.run("HSET", HEADS, b"\xff\xfe", await commands.run("HGET", HEADS, "beta"))
+
+    cut = await redis_log.cut()
+
+    assert (list(cut.heads), cut.unreadable) == (["beta"], ())
+
+
+@pytest.mark.parametrize("wrong", ["garbage", "2|1-0|1|1|e|c", "", "2|2-0|x|1|event|other|digest"])
+async def test_a_head_that_was_edited_by_hand_is_corrupt_and_nothing_is_appended_over_it_but_for_other_tenants(
+    wrong: str, redis_log: RedisLog, start: Position, append: Append, propose: Propose, commands: RedisClient
+) -> None:
+    end = await append(propose(start, tenant="beta"))
+    await commands.run("HSET", HEADS, "acme", wrong)
+
+    unreadable, beta = await redis_log.heads(["acme", "beta"])
+    conflict, appended = await redis_log.append([propose(start), propose(start, tenant="other")])
+
+    assert isinstance(unreadable, Unreadable)
+    assert "edited by hand" in unreadable.why
+    assert isinstance(beta, Head)
+    assert beta.position == end
+    assert conflict == Conflict(unreadable)
+    assert isinstance(appended, Appended)
+
+
+async def test_whether_a_command_was_carried_out_is_not_known_of_a_head_that_cannot_be_read(
+    redis_log: RedisLog, start: Position, propose: Propose, commands: RedisClient
+) -> None:
+    await commands.run("HSET", HEADS, "acme", "2|2-0|x|1|event|command|digest")
+
+    outcome = await append_one(redis_log, propose(start))
+
+    assert isinstance(outcome, Conflict)
+    assert isinstance(outcome.head, Unreadable)
+
+
+async def test_a_data_key_that_is_no_text_is_one_that_opens_nothing(redis_log: RedisLog, commands: RedisClient) -> None:
+    await commands.run("HSET", DATA_KEYS, "acme", b"\xff", "beta", "wrapped")
+
+    assert (await redis_log.data_keys(["acme", "beta"]))[1] == "wrapped"
 
 
 @pytest.mark.parametrize("raw", ["", "garbage", "a|b", "a|b|c|d"])

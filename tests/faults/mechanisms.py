@@ -195,7 +195,7 @@ MUTANTS: Final = (
     Mutant(
         "a restoration overwrites what it has not read",
         "projections/restoration.py",
-        "if head and _is_behind(head, directory):",
+        "if isinstance(head, Head) and _is_behind(head, directory):",
         "if False:",
     ),
     Mutant(
@@ -324,7 +324,7 @@ MUTANTS: Final = (
     Mutant(
         "a compaction is not noted in the log",
         "projections/compaction.py",
-        "        await self._note(event)\n",
+        "        await self._note(self._signer.sign(event))\n",
         "",
         quick=True,
     ),
@@ -350,8 +350,15 @@ MUTANTS: Final = (
     Mutant(
         "a tenant's time goes back with a clock that is late",
         "registry/decide.py",
-        '"time": max(origin.time, before)',
-        '"time": origin.time',
+        "time = max(time, tenant.changed_at + _MOMENT)",
+        "pass",
+        UNIT + "test_decide.py",
+    ),
+    Mutant(
+        "a tenant is registered anew in the moment of its removal",
+        "registry/decide.py",
+        "time = max(time, tenant.changed_at + _MOMENT)",
+        "time = max(time, tenant.changed_at)",
         UNIT + "test_decide.py",
     ),
     Mutant(

@@ -9,6 +9,7 @@ from projections.tenant_keys import TenantKeys
 from registry.archive import Archive
 from registry.log import Position
 from registry.redis_log import RedisLog
+from registry.signing import Signer
 from tests.faults.stepped import MASTER, NAMES, FaultyRedis, Replica, Surroundings
 
 
@@ -23,7 +24,7 @@ class Operator:
         self._replicas = replicas
         self._log, self._archive = RedisLog(self.redis, self.redis, NAMES), Archive(self.redis, NAMES)
         self._compactor = Compactor(
-            self._log, self._archive, self, actor="operator", now=world.now, new_id=world.new_id
+            self._log, self._archive, self, signer=Signer(), actor="operator", now=world.now, new_id=world.new_id
         )
 
     async def applied(self) -> Mapping[str, Position | None]:

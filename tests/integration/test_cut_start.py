@@ -263,5 +263,23 @@ def told_by(directory: Directory) -> tuple[Position, Epoch | None, dict[str, Ten
     return directory.position, directory.epoch, {tenant.tenant: tenant for tenant in directory.all()}
 
 
+async def test_a_tenant_that_was_set_aside_is_read_again_also_while_the_head_of_another_one_is_damaged(
+    registry: Registry,
+) -> None:
+    """Else the whole replica would halt each time it looks, for one head."""
+    aside = [_set_aside(registry.directory, name) for name in ("tenant-1", "tenant-2")]
+    await registry.damage("HSET", NAMES.heads, "tenant-1", "garbage")
+
+    found = await Rebuilder(registry.log, registry.keys).reread(aside)
+
+    assert found == [registry.directory.tenant("tenant-2")]
+
+
+def _set_aside(directory: Directory, name: str) -> Quarantined:
+    known = directory.tenant(name)
+    assert known is not None
+    return Quarantined(tenant=name, version=known.version, position=known.position, reason="its key was missing")
+
+
 async def _nothing(*_: object) -> None:
     """Keep nothing of the tenants."""

@@ -184,6 +184,7 @@ def compactor(access: LogAccess) -> Compactor:
         access.log,
         access.archive,
         PublishedReplicas(access.redis, access.names),
+        access.signer,
         actor="ann",
         now=lambda: datetime.now(UTC),
         new_id=lambda: "compaction",
@@ -214,7 +215,7 @@ async def test_what_replicas_write_is_signed_and_nothing_is_wrong_with_it(start:
     inspected = await inspect(access)
 
     assert inspected.findings == []
-    assert (inspected.audit.signed, inspected.audit.unchecked) == (7, 0)
+    assert (inspected.audit.signed, inspected.audit.unchecked) == (8, 0)
     assert {name: type(truth.tenant).__name__ for name, truth in inspected.truths.items()} == {
         "acme": "Live",
         "beta": "Live",
@@ -236,7 +237,7 @@ async def test_a_restored_log_is_signed_too(start: Open, access: LogAccess, redi
     inspected = await inspect(access)
 
     assert inspected.findings == []
-    assert inspected.audit.signed == 4
+    assert inspected.audit.signed == 6
 
 
 async def test_without_a_signing_key_nothing_is_signed_and_with_one_that_is_told(
@@ -244,9 +245,10 @@ async def test_without_a_signing_key_nothing_is_signed_and_with_one_that_is_told
 ) -> None:
     await register(await start(signing_key_file=None), "acme")
 
-    (finding,) = await found(access)
+    creation, registration = await found(access)
 
-    assert (finding.kind, finding.what) == ("signature", "it is not signed")
+    assert (creation.kind, creation.what) == ("signature", "it is not signed")
+    assert (registration.kind, registration.what) == ("signature", "it is not signed")
 
 
 async def test_a_replica_without_the_key_breaks_no_chain_that_it_does_not_touch(start: Open, access: LogAccess) -> None:

@@ -91,6 +91,19 @@ async def test_replicas_see_each_other_by_redis_clock_and_one_that_leaves_is_gon
         assert [each.identity.name for each in await one.presence.replicas()] == [one.name]
 
 
+async def test_nobody_is_known_to_be_live_once_redis_could_not_be_asked_for_longer_than_a_lease(redis_url: str) -> None:
+    """Or the metric would go on telling of all replicas while Redis is away, and no alarm would go off."""
+    one = Peer(redis_url, "one")
+    await one.presence._beat()
+    await one.presence.replicas()
+    assert [each.live for each in one.presence.known] == [True]
+
+    one.presence._looked -= 3 * LEASE
+
+    assert [each.live for each in one.presence.known] == [False]
+    await one.redis.close()
+
+
 async def test_two_replicas_of_one_name_do_not_answer_for_each_other(redis_url: str) -> None:
     async with Peer(redis_url, "web").running() as one, Peer(redis_url, "web").running() as other:
         assert one.name != other.name

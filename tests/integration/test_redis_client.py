@@ -1,6 +1,7 @@
 """The client of a real Redis: what is left behind by what was cancelled, closed or deposed."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -35,6 +36,16 @@ async def test_a_loop_that_reads_for_ever_ends_at_whatever_step_it_is_cancelled(
     await asyncio.wait([reading], timeout=10)
 
     assert reading.cancelled()
+
+
+async def test_a_command_that_the_server_does_not_know_is_told_without_its_arguments(redis: RedisClient) -> None:
+    """A server that does not know HELLO would else tell the password: it is an argument of the first command."""
+    password = "an-" + "argument"  # which stands nowhere in the source, as tracebacks show that
+    with pytest.raises(RegistryUnavailable) as refused:
+        await redis.run("NOSUCH", "AUTH", "default", password)
+
+    assert "NOSUCH" in refused.value.message
+    assert password not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize("steps", range(30))

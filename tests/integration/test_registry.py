@@ -42,7 +42,7 @@ from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.service import Materialiser, Result, TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Removed, Tenant
-from registry.stored import document_of
+from registry.stored import document_of, head_of
 from server.embedded.valkey import EmbeddedValkey
 
 MASTER: Final = MasterKeys.parse(new_master_key("one"))
@@ -805,6 +805,20 @@ async def test_what_a_log_lost_with_everything_else_is_said_again_by_whoever_hol
     assert await fresh.password() == PASSWORD
 
 
+@pytest.mark.parametrize("damaged", ["garbage", "2|1-0|x|1|event|command|digest"])
+async def test_a_log_is_restored_also_where_a_head_is_damaged(damaged: str, redis_url: str, start: Start) -> None:
+    replica = await start(redis_url, restores=True)
+    await replica.register("acme")
+    await replica.register("beta")
+    before = replica.live("beta").position
+
+    await replica.commands.atomically([("DEL", STREAM), ("HSET", Names().heads, "acme", damaged)])
+
+    await eventually(lambda: replica.live("beta").position != before)
+    await replica.reaches(Phase.FOLLOWING)
+    assert await replica.log.heads(["acme"]) == [head_of(replica.live("acme"))]
+
+
 async def test_what_was_decided_on_a_log_that_is_restored_meanwhile_is_refused_as_to_be_tried_again(
     redis_url: str, start: Start
 ) -> None:
@@ -826,6 +840,7 @@ async def test_what_was_decided_on_a_log_that_is_restored_meanwhile_is_refused_a
     with pytest.raises(RegistryUnavailable, match="does not hold"):
         await a.register(host="four")
 
+    await a.reaches(Phase.FOLLOWING)
     assert (await a.register(host="four")).version == 4
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -427,6 +427,20 @@ async def test_a_head_that_somebody_damaged_is_mended_from_the_fold(
     await reconciler_of(redis, keys, directory).mend()
 
     assert list(await log.heads(["acme", "beta"])) == [head_of(acme), head_of(beta)]
+
+
+async def test_replicas_that_know_different_beginnings_of_a_tenants_life_do_not_mend_its_head_by_turns(
+    log: RedisLog, keys: TenantKeys, redis: RedisClient
+) -> None:
+    """One had set the tenant aside for an event that it could not read, and has registered it anew."""
+    start = await log.end()
+    assert start is not None
+    anew = await appended(log, live(2), start)
+    longer = msgspec.structs.replace(anew, born=anew.born - timedelta(days=1))
+
+    await reconciler_of(redis, keys, Directory.of(anew.position, FIRST, [longer])).mend()
+
+    assert await head_in(log, "acme") == head_of(anew)
 
 
 async def test_a_head_of_behind_what_was_read_is_left_alone(

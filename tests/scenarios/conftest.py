@@ -25,7 +25,7 @@ from registry import codec
 from registry.errors import RegistryUnavailable, TenancyError
 from registry.events import Event, LogCompacted, LogCreated, LogRestored, TenantRestated
 from registry.inputs import Limits, from_fields
-from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Outcome, Position, Proposal, entry_order
+from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Outcome, Position, Proposal, Unreadable, entry_order
 from registry.memory_log import MemoryLog
 from registry.planner import Caller
 from registry.secrets import MasterKeys, Secret, new_master_key
@@ -104,7 +104,7 @@ class FaultyLog(MemoryLog):
     async def before(self, entry: str) -> Entry | Foreign | None:
         return await self._answer(super().before(entry))
 
-    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | None]:
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         return await self._answer(super().heads(tenants))
 
     async def may_restore(self) -> bool:

@@ -10,7 +10,8 @@ import pytest
 from registry import decide
 from registry.errors import QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
 from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
-from registry.log import Position
+from registry.log import START, Position
+from registry.restore import restated
 from registry.state import Live, Quarantined, Tenant, evolve
 
 ORIGIN: Final = decide.Origin(
@@ -79,11 +80,21 @@ def test_a_removal_says_who_and_why(live: Live) -> None:
     assert (event.actor, event.reason, event.time) == (ORIGIN.actor, ORIGIN.reason, ORIGIN.time)
 
 
-def test_a_tenants_time_does_not_go_back_when_its_writers_clock_is_late(live: Live, config: TenantConfig) -> None:
+def test_a_tenants_next_event_is_later_also_when_its_writers_clock_is_late(live: Live, config: TenantConfig) -> None:
     late = msgspec.structs.replace(ORIGIN, time=live.changed_at - timedelta(minutes=1))
 
-    assert decide.register("acme", live, config, None, late).time == live.changed_at
-    assert decide.remove("acme", live, late).time == live.changed_at
+    assert decide.register("acme", live, config, None, late).time > live.changed_at
+    assert decide.remove("acme", live, late).time > live.changed_at
+
+
+def test_a_tenant_that_a_late_clock_registers_anew_is_not_ended_by_the_removal_before_when_the_log_loses_it(
+    live: Live, config: TenantConfig
+) -> None:
+    late = msgspec.structs.replace(ORIGIN, time=live.changed_at - timedelta(minutes=1), event_id="anew")
+    gone = evolve(live, decide.remove("acme", live, ORIGIN), Position(3, "3-0"))
+    anew = evolve(gone, decide.register("acme", gone, config, None, late), Position(4, "4-0"))
+
+    assert restated(anew, gone, "new") == msgspec.structs.replace(anew, position=START)
 
 
 def test_a_tenant_that_never_was_cannot_be_removed() -> None:

@@ -9,6 +9,7 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
     TimeoutError as RedisTimeoutError,
 )
 
@@ -26,6 +27,8 @@ from registry.redis_errors import unavailable
         (ConnectionResetError("reset"), "cannot be reached"),
         (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), "maxmemory"),
         (ReadOnlyError("You can't write against a read only replica."), "read-only replica"),
+        (ResponseError("unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 'pw' "), "know HELLO"),
+        (ResponseError("unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, "), "know HELLO"),
         (InvalidResponse("protocol error"), "InvalidResponse"),
     ],
 )

@@ -19,7 +19,7 @@ from registry import codec
 from registry.chain import events_back
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogRestored, TenantRestated
-from registry.log import Entry, Epoch, Head, Outcome, Position, Proposal
+from registry.log import Entry, Epoch, Head, Outcome, Position, Proposal, Unreadable
 from registry.memory_log import MemoryLog
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.signing import Signer
@@ -457,7 +457,7 @@ async def test_what_somebody_changes_between_the_look_and_the_append_is_looked_a
     world.lose_everything()
     original, changed = log.heads, False
 
-    async def meanwhile(tenants: Sequence[str]) -> Sequence[Head | None]:
+    async def meanwhile(tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         nonlocal changed
         if not changed:
             changed = True
