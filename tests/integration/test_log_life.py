@@ -791,6 +791,29 @@ async def test_one_tenants_events_are_told_alone_and_as_differences(start: Open,
     assert (one.tenant, one.version, one.fields) == ("beta", 2, {"host": "db2"})
 
 
+async def test_what_may_have_been_one_tenants_events_is_told_with_them(
+    start: Open, access: LogAccess, redis: RedisClient
+) -> None:
+    """Whoever looks for what happened to a tenant must not take a history with a hole for the whole of it."""
+    places = await story(await start(on_log_loss="halt"))
+    await redis.run("XDEL", STREAM, places[2].entry)
+    await redis.run("XADD", STREAM, "*", "a", "stranger")
+    for tenant in ("beta", "acme"):
+        last = await access.log.end()
+        assert last is not None
+        fields = ("type", "tenant_registered.v1", "seq", last.seq + 1, "prev", last.entry)
+        await redis.run("XADD", STREAM, "*", *fields, "data", f'{{"tenant":"{tenant}","version":9}}')
+    told: list[Told] = []
+
+    await Tail(access.log, told.append, "beta").run(Position(0, "0-0"), follow=False)
+
+    gap, *_, stranger, unreadable = [(each.tenant, each.what.partition(":")[0]) for each in told]
+    assert gap == (None, f"does not follow {places[1]}")
+    assert stranger == (None, "not this system's")
+    assert unreadable == ("beta", "unreadable")
+    assert {each.tenant for each in told} == {None, "beta"}
+
+
 async def test_a_log_that_ends_before_where_its_reader_is_is_told(start: Open, access: LogAccess) -> None:
     await story(await start())
 
