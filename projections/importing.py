@@ -11,7 +11,7 @@ from projections.progress import Progress
 from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.archive import Archive, Import
-from registry.errors import InvalidInput, LogDiverged
+from registry.errors import InvalidInput, LogDiverged, RegistryUnavailable
 from registry.export_format import (
     DataKeyLine,
     DocumentLine,
@@ -131,12 +131,16 @@ class Importer:
         importing = self._archive.importing(self._token)
         try:
             await self._add(importing, read, lines)
-            if not await importing.settle(read.end, read.header.epoch):
-                await self.require_empty()
+            await self._settle(importing, read)
         except BaseException:
             await importing.give_up()
             raise
         await self._keys.write_all(read.tenants)
+
+    async def _settle(self, importing: Import, read: FileRead) -> None:
+        if not await importing.settle(read.end, read.header.epoch):
+            await self.require_empty()
+            raise RegistryUnavailable("Something of a log was in the way and is gone; nothing was written. Try again.")
 
     async def _add(self, importing: Import, read: FileRead, lines: Callable[[], Iterable[bytes]]) -> None:
         progress, done = Progress(self._logger, "importing"), 0

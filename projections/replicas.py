@@ -80,7 +80,10 @@ class StoredLine(Line, frozen=True, kw_only=True):
 
 
 class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
-    """One replica as of one look; `last_seen` is seconds before it."""
+    """One replica as of one look; `last_seen` is seconds before it, below 0 where Redis's clock has gone back since.
+
+    How long ago that was nobody knows then: it is not waited for, and pending until it tells again.
+    """
 
     identity: Identity
     whereabouts: Whereabouts
@@ -89,7 +92,7 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def live(self) -> bool:
         """Whether it was seen within the lease."""
-        return self.last_seen <= LEASE
+        return 0 <= self.last_seen <= LEASE
 
     @property
     def may_serve(self) -> bool:
@@ -172,7 +175,7 @@ def read_line(text: bytes, now: int) -> ReplicaState | None:
     whereabouts = Whereabouts(
         log=line.log, position=Position(line.seq, line.entry), state=line.state, linked=line.linked
     )
-    return ReplicaState(identity=identity, whereabouts=whereabouts, last_seen=max(0.0, (now - line.seen) / 1000))
+    return ReplicaState(identity=identity, whereabouts=whereabouts, last_seen=(now - line.seen) / 1000)
 
 
 def judge(replicas: Sequence[ReplicaState], position: Position, log: str) -> Confirmation:

@@ -37,12 +37,12 @@ class Appender:
     async def append(self, proposal: Proposal) -> Outcome:
         """Append, or say why not; `RegistryUnavailable` if the last try got no reply either."""
         outcome, tries = await self._try(proposal, 1)
-        self._count(outcome)
         if tries > 1 and isinstance(outcome, Conflict) and isinstance(outcome.head, Head):
             # The first try may have been appended and overtaken: then the head tells of the other's command alone.
             # Invariant: all behind what it was decided on are looked at, or one command may be carried out twice.
             found = await self.find(proposal.head.command_id, outcome.head.position, proposal.expected or 0, most=None)
-            return Appended(found.position) if found else outcome
+            outcome = Appended(found.position) if found else outcome
+        self._count(outcome)
         return outcome
 
     async def find(self, command_id: str, last: Position, after: int, most: int | None = REMEMBERED) -> Recorded | None:

@@ -7,13 +7,13 @@ import structlog
 
 from projections.follower import Follower
 from registry.adoption import Adopted, adopt
-from registry.errors import RegistryUnavailable
+from registry.errors import LogDiverged, RegistryUnavailable
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.service import TenantRegistry
 
 _PAUSE: Final = 1.0
-"""Seconds between two tries while Redis does not answer."""
+"""Seconds between two tries while Redis does not answer or the log waits for an operator."""
 _SHOWN: Final = 20
 """Ids in a log line."""
 
@@ -27,7 +27,7 @@ async def adopt_once(redis: RedisClient, names: Names, follower: Follower, regis
         try:
             await adopt(redis, names, follower, registry, adopted)
             break
-        except RegistryUnavailable:
+        except (RegistryUnavailable, LogDiverged):
             await asyncio.sleep(_PAUSE)
         except Exception:  # a supervised task: nobody awaits it, so what broke is told here or nowhere
             logger.exception("keys not adopted")

@@ -19,10 +19,20 @@ def writing(path: Path) -> Iterator[Callable[[bytes], object]]:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+        _sync(path.parent)
     except OSError as error:
         raise StartError(f"{path} cannot be written ({error.strerror}).") from None
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the folder's names last, too: what a backup was made for is then deleted (`log compact --backup`)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def lines_of(path: Path) -> Iterator[bytes]:

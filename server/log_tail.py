@@ -59,7 +59,7 @@ class Tail:
     Args:
         log: The log.
         tell: Gets each entry, oldest first.
-        tenant: Tell this one's events alone.
+        tenant: Tell this one's events alone, and what may have been some of them.
     """
 
     def __init__(self, log: TenantLog, tell: Callable[[Told], None], tenant: str | None = None) -> None:
@@ -99,25 +99,32 @@ class Tail:
 
     async def _entry(self, entry: Entry | Foreign, after: Position) -> None:
         if isinstance(entry, Foreign):
-            self._say(Told(position=entry.entry, what=f"not this system's: {entry.why}"))
+            self._tell(Told(position=entry.entry, what=f"not this system's: {entry.why}"))
             return
         if not entry.follows(after) and after != START:
-            self._say(Told(position=str(entry.position), what=f"does not follow {after}: entries are missing between"))
+            self._tell(Told(position=str(entry.position), what=f"does not follow {after}: entries are missing between"))
         try:
             event = codec.decode(entry)
         except CorruptEntry as error:
-            self._say(Told(position=str(entry.position), what=f"unreadable: {error.message}"))
+            self._unreadable(entry, error)
             return
         if isinstance(event, TenantRegistered | TenantRemoved | TenantRestated):
             await self._event(Recorded(entry.position, event))
-        else:
+        elif self._tenant is None:
             facts = {
                 name: value
                 for name, value in msgspec.to_builtins(event).items()
                 if name not in {"type", "event_id", "time", "actor"}
             }
             what = entry.type.partition(".")[0].replace("_", " ")
-            self._say(Told(position=str(entry.position), what=what, at=event.time, by=event.actor, fields=facts))
+            self._tell(Told(position=str(entry.position), what=what, at=event.time, by=event.actor, fields=facts))
+
+    def _unreadable(self, entry: Entry, error: CorruptEntry) -> None:
+        named = codec.unreadable(entry)
+        whose = (named.tenant, named.version) if named else (None, None)
+        if self._tenant is None or whose[0] in {None, self._tenant}:
+            what = f"unreadable: {error.message}"
+            self._tell(Told(position=str(entry.position), what=what, tenant=whose[0], version=whose[1]))
 
     async def _event(self, recorded: Recorded) -> None:
         event = recorded.event
@@ -125,7 +132,7 @@ class Tail:
             return
         change = change_of(recorded, await self._before(event))
         self._last[event.tenant] = recorded
-        self._say(
+        self._tell(
             Told(
                 position=change.position,
                 what=change.what,
@@ -155,7 +162,3 @@ class Tail:
         if isinstance(entry, Entry) and isinstance(before, TenantRegistered | TenantRemoved | TenantRestated):
             return Recorded(entry.position, before)
         return None
-
-    def _say(self, told: Told) -> None:
-        if self._tenant is None or told.tenant == self._tenant:
-            self._tell(told)

@@ -34,7 +34,7 @@ class ReplicaLine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     position: str
     phase: str
-    last_seen: Annotated[float, Meta(description="Seconds ago")]
+    last_seen: Annotated[float, Meta(description="Seconds ago; negative: Redis's clock went back")]
     live: bool
 
 

@@ -80,7 +80,7 @@ class PendingReplica(msgspec.Struct, frozen=True, kw_only=True):
 
     replica: str
     position: Annotated[str, Meta(description="Up to where it has")]
-    last_seen: Annotated[float, Meta(description="Seconds ago")]
+    last_seen: Annotated[float, Meta(description="Seconds ago; negative: Redis's clock went back")]
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

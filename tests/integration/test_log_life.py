@@ -17,8 +17,9 @@ from projections.importing import FileRead, Importer, read_file
 from projections.inspection import Inspected
 from projections.mending import Mended, Mender
 from projections.replicas import Identity, Whereabouts, line_of
+from registry.archive import Archive, Import
 from registry.errors import CorruptEntry, InvalidInput, LogDiverged, RegistryUnavailable
-from registry.log import Position
+from registry.log import Epoch, Position
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.secrets import MasterKeys, new_master_key
@@ -418,6 +419,40 @@ async def test_of_two_imports_at_once_one_is_refused(
     assert await found(access) == []
 
 
+class InTheWay(Archive):
+    """Something of a log comes while one is imported, and is gone when somebody looks at what it is."""
+
+    async def occupied(self) -> list[str]:
+        await self._redis.run("DEL", NAMES.epoch)
+        return await super().occupied()
+
+    def importing(self, token: str) -> Import:
+        importing = super().importing(token)
+        settle = importing.settle
+
+        async def settle_late(end: Position, epoch: Epoch) -> bool:
+            await self._redis.run("SET", NAMES.epoch, "another's")
+            return await settle(end, epoch)
+
+        importing.settle = settle_late  # type: ignore[method-assign]  # somebody is faster
+        return importing
+
+
+async def test_an_import_that_did_not_become_the_log_writes_no_tenants_keys(
+    start: Open, access: LogAccess, redis: RedisClient, tmp_path: Path
+) -> None:
+    await story(await start(on_log_loss="halt"))
+    path = tmp_path / "log.jsonl"
+    await export(access, path)
+    await redis.run("FLUSHALL")
+    importer = Importer(InTheWay(access.redis, NAMES), access.keys(None), "one")
+
+    with pytest.raises(RegistryUnavailable, match="nothing was written"):
+        await importer.put(read_file(lines_of(path)), lambda: lines_of(path))
+
+    assert await redis.run("KEYS", "mcp:postgres:tenant:*") == []
+
+
 async def test_an_import_that_was_cut_short_leaves_nothing_that_lasts(
     start: Open, access: LogAccess, redis: RedisClient, tmp_path: Path
 ) -> None:
@@ -811,6 +846,29 @@ async def test_one_tenants_events_are_told_alone_and_as_differences(start: Open,
 
     (one,) = told
     assert (one.tenant, one.version, one.fields) == ("beta", 2, {"host": "db2"})
+
+
+async def test_what_may_have_been_one_tenants_events_is_told_with_them(
+    start: Open, access: LogAccess, redis: RedisClient
+) -> None:
+    """Whoever looks for what happened to a tenant must not take a history with a hole for the whole of it."""
+    places = await story(await start(on_log_loss="halt"))
+    await redis.run("XDEL", STREAM, places[2].entry)
+    await redis.run("XADD", STREAM, "*", "a", "stranger")
+    for tenant in ("beta", "acme"):
+        last = await access.log.end()
+        assert last is not None
+        fields = ("type", "tenant_registered.v1", "seq", last.seq + 1, "prev", last.entry)
+        await redis.run("XADD", STREAM, "*", *fields, "data", f'{{"tenant":"{tenant}","version":9}}')
+    told: list[Told] = []
+
+    await Tail(access.log, told.append, "beta").run(Position(0, "0-0"), follow=False)
+
+    gap, *_, stranger, unreadable = [(each.tenant, each.what.partition(":")[0]) for each in told]
+    assert gap == (None, f"does not follow {places[1]}")
+    assert stranger == (None, "not this system's")
+    assert unreadable == ("beta", "unreadable")
+    assert {each.tenant for each in told} == {None, "beta"}
 
 
 async def test_a_log_that_ends_before_where_its_reader_is_is_told(start: Open, access: LogAccess) -> None:

@@ -43,6 +43,7 @@ from registry.service import Materialiser, Result, TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of
+from server.adopting import adopt_once
 from server.embedded.valkey import EmbeddedValkey
 
 MASTER: Final = MasterKeys.parse(new_master_key("one"))
@@ -691,6 +692,22 @@ async def test_a_log_that_is_lost_is_seen_and_nothing_is_written_into_the_void(a
     assert a.live().config.host == "db"
     assert a.follower.status.ready
     assert await a.commands.run("DBSIZE") == 0
+
+
+async def test_keys_are_adopted_once_the_log_that_was_lost_when_they_were_found_is_back(a: Replica) -> None:
+    await a.register()
+    dump = await a.commands.run("DUMP", STREAM)
+    await a.commands.run("DEL", STREAM)
+    await a.reaches(Phase.DIVERGED)
+    await a.commands.run("SET", Names().tenant("old"), '{"host":"db","port":5432,"database":"app","user":"reader"}')
+    adopting = asyncio.create_task(adopt_once(a.commands, Names(), a.follower, a.registry))
+    await asyncio.sleep(0.1)
+    assert not adopting.done()
+
+    await a.commands.run("RESTORE", STREAM, 0, dump)
+    await adopting
+
+    assert a.live("old").config.host == "db"
 
 
 async def test_a_log_that_was_replaced_by_another_is_seen(a: Replica, redis_url: str, start: Start) -> None:

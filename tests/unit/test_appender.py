@@ -12,6 +12,7 @@ from registry.errors import RegistryUnavailable
 from registry.events import TenantRegistered
 from registry.log import START, Appended, Conflict, Entry, Head, KeepKey, Outcome, Position, Proposal, Repeated
 from registry.memory_log import MemoryLog
+from registry.tally import Tally
 
 MANY: Final = 64
 """The most that travel together."""
@@ -251,7 +252,8 @@ async def test_after_the_last_try_nobody_is_told_that_it_happened(
 async def test_an_event_that_was_appended_and_overtaken_before_its_reply_came_is_found_again(
     log: SlowLog, propose: Propose
 ) -> None:
-    ours, theirs = Appender(log), Appender(log)
+    tally = Tally()
+    ours, theirs = Appender(log, tally), Appender(log)
     log.losing = 1
     task = await under_way(ours, log, propose("acme", "ours"))
     log.door.set()
@@ -263,6 +265,7 @@ async def test_an_event_that_was_appended_and_overtaken_before_its_reply_came_is
 
     assert outcome == Appended(Position(2, "2-0"))
     assert log.tenants() == ["acme", "acme"]
+    assert (tally.appended, tally.conflicts) == (1, 0)
 
 
 async def test_what_breaks_under_a_batch_breaks_for_all_of_it_and_for_nobody_after(

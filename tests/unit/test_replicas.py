@@ -92,7 +92,15 @@ def test_what_a_replica_tells_is_read_back_as_it_was(bound: float) -> None:
     text = line_of(one.identity, one.whereabouts)
     stored = text[:-1] + b',"seen":5000}'
     assert read_line(stored, 7500) == msgspec.structs.replace(one, last_seen=2.5)
-    assert read_line(stored, 4000) == one, "a clock that went back is no time that passed"
+
+
+def test_one_that_was_seen_before_redis_clock_went_back_is_pending_and_not_waited_for() -> None:
+    one = replica()
+    told = read_line(line_of(one.identity, one.whereabouts)[:-1] + b',"seen":3600000}', 0)
+    assert told is not None
+    assert not told.live, "every removal would wait for one that may have died an hour ago"
+    assert told.may_serve
+    assert not told.forgettable
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"no", b"\xff", b'{"name":"one","seen":5}', b"[1]"])
