@@ -22,7 +22,7 @@ from registry.events import (
     TenantRemoved,
     TenantRestated,
 )
-from registry.log import START, Entry, Epoch, Foreign, Position
+from registry.log import START, UNKNOWN, AsOf, Entry, Epoch, Foreign, Position
 from registry.state import Known, Live, Quarantined, Removed, Tenant, follow, known, stated
 
 
@@ -97,6 +97,11 @@ class Directory:
         changed = self._fold(entry)
         self.position = entry.position
         return changed
+
+    @property
+    def as_of(self) -> AsOf:
+        """What was read so far; of the same moment as the tenants only if nothing was awaited in between."""
+        return AsOf(self.epoch or UNKNOWN, self.position)
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant, live or removed, or None if the log up to the position never told of it."""

@@ -31,7 +31,7 @@ from registry.errors import (
     UnsafeRedis,
 )
 from registry.events import TenantEvent
-from registry.log import START, Head, Position, TenantLog
+from registry.log import START, AsOf, Head, Position, TenantLog
 from registry.state import Live, Tenant
 
 _WAIT: Final = 0.8
@@ -98,6 +98,11 @@ class Follower:
     def position(self) -> Position:
         """How far the log is folded."""
         return self._directory.position
+
+    @property
+    def as_of(self) -> AsOf:
+        """That, and in which epoch of the log."""
+        return self._directory.as_of
 
     @property
     def steps(self) -> int:

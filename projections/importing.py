@@ -21,7 +21,7 @@ from registry.export_format import (
     entry_of,
     read_lines,
 )
-from registry.log import Head, Position
+from registry.log import AsOf, Head, Position
 from registry.signing import Signer
 from registry.state import Live, Tenant
 from registry.stored import document_of
@@ -144,7 +144,7 @@ class Importer:
         except BaseException:
             await importing.give_up()
             raise
-        await self._keys.write_all(read.tenants)
+        await self._keys.write_all(read.tenants, AsOf(read.header.epoch, read.end))
 
     async def _add(self, importing: Import, read: FileRead, lines: Callable[[], Iterable[bytes]]) -> None:
         progress, done = Progress(self._logger, "importing"), 0

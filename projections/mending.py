@@ -9,7 +9,7 @@ from projections.inspection import Inspected
 from projections.tenant_keys import TenantKeys, written_for
 from registry.archive import Archive
 from registry.errors import CorruptEntry
-from registry.log import TenantLog
+from registry.log import UNKNOWN, AsOf, TenantLog
 from registry.state import Live, Removed
 from registry.stored import head_of
 from registry.verify_kept import is_ahead
@@ -57,12 +57,13 @@ class Mender:
         epoch = inspected.audit.epoch if inspected.snapshot.epoch is None else None
         if epoch and not dry_run and not inspected.audit.gaps:
             await self._log.mark_epoch(epoch)
+        as_of = AsOf(inspected.snapshot.epoch or epoch or UNKNOWN, inspected.snapshot.end)
         heads, keys, fences = list[str](), list[str](), list[str]()
         for start in range(0, len(known), _PAGE):
             page = known[start : start + _PAGE]
             heads += await self._heads(page, inspected, dry_run=dry_run)
             fences += await self._fences(page, inspected, dry_run=dry_run)
-            keys += await self._documents(page, dry_run=dry_run)
+            keys += await self._documents(page, as_of, dry_run=dry_run)
         return Mended(heads=heads, keys=keys, fences=fences, epoch=epoch is not None)
 
     async def _heads(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
@@ -87,8 +88,8 @@ class Mender:
                 ahead.append(tenant.tenant)
         return ahead
 
-    async def _documents(self, page: Sequence[Live | Removed], *, dry_run: bool) -> list[str]:
+    async def _documents(self, page: Sequence[Live | Removed], as_of: AsOf, *, dry_run: bool) -> list[str]:
         if not dry_run:
-            return await self._keys.repair(page)
+            return await self._keys.repair(page, as_of)
         found = await self._keys.documents([tenant.tenant for tenant in page])
         return [each.tenant for each, text in zip(page, found, strict=True) if (text or b"") != written_for(each)]

@@ -83,12 +83,13 @@ class Reconciler:
 
     async def mend(self) -> list[str]:
         """Compare all now and mend what differs; return the tenants whose key did. Raises `RegistryUnavailable`."""
-        # Invariant: no await between the two; a head of behind what was read would else pass for a wrong one.
-        tenants, read = tuple(self._directory.all()), self._directory.position
-        heads = await self._mend_heads(tenants, read)
+        # Invariant: no await between the two. What is written below is as of what was read here, also when the log has
+        # gone into another epoch by then; and a head of behind it would else pass for a wrong one.
+        tenants, as_of = tuple(self._directory.all()), self._directory.as_of
+        heads = await self._mend_heads(tenants, as_of.position)
         if heads:
             self._logger.warning("heads repaired", count=len(heads), tenants=heads[:_SHOWN])
-        mended = await self._keys.repair(tenants, _PACE)
+        mended = await self._keys.repair(tenants, as_of, _PACE)
         self._tally.heads_repaired += len(heads)
         self._tally.keys_repaired += len(mended)
         if mended:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from registry.log import START, Epoch, Position
+from registry.log import AsOf, Position
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 from registry.state import Live, Quarantined, Tenant
@@ -31,34 +31,31 @@ class TenantKeys:
 
     Args:
         redis, names: Where the keys are.
-        epoch: The epoch of the log that the states to be written are folded from, as it is when they are.
-        end: Where that log ends; without it, no fence is ever taken for one that the log has lost.
+        end: Where the log ends; without it, no fence is ever taken for one that the log has lost.
     """
 
-    def __init__(
-        self, redis: RedisClient, names: Names, epoch: Callable[[], Epoch | None], end: End | None = None
-    ) -> None:
+    def __init__(self, redis: RedisClient, names: Names, end: End | None = None) -> None:
         self._redis = redis
         self._names = names
-        self._epoch = epoch
         self._end = end
 
-    async def materialise(self, tenant: Tenant) -> bool:
+    async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:
         """Write the live tenant's document, or delete the removed one's; return False if a later state is there.
 
         A quarantined tenant's key is left as it is: what should stand there is what cannot be read.
         """
-        return bool(await self._write([tenant]))
+        return bool(await self._write([tenant], as_of))
 
     async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         """Return what stands under each tenant's key, in order."""
         return await self._redis.get_many([self._names.tenant(tenant) for tenant in tenants])
 
-    async def repair(self, tenants: Sequence[Tenant], pause: float = 0) -> list[str]:
+    async def repair(self, tenants: Sequence[Tenant], as_of: AsOf, pause: float = 0) -> list[str]:
         """Compare the keys with `tenants` and write those that differ; return the ids of the tenants mended.
 
         Args:
             tenants: What the keys should say.
+            as_of: What was read when they were found so.
             pause: Seconds between two pages of them: calls go first, nobody waits for this.
         """
         mended = []
@@ -71,18 +68,18 @@ class TenantKeys:
             differing = [
                 tenant for tenant, text in zip(page, found, strict=True) if text != (written_for(tenant) or None)
             ]
-            written = await self._write(differing)
+            written = await self._write(differing, as_of)
             mended += written
             if len(written) < len(differing):
-                mended += await self._unblock([tenant for tenant in differing if tenant.tenant not in written])
+                mended += await self._unblock([each for each in differing if each.tenant not in written], as_of)
         return mended
 
-    async def write_all(self, tenants: Sequence[Tenant]) -> None:
+    async def write_all(self, tenants: Sequence[Tenant], as_of: AsOf) -> None:
         """Write every state and its fence, of removed tenants too, as far as nothing later is there."""
         for start in range(0, len(tenants), _PAGE):
-            await self._write(tenants[start : start + _PAGE])
+            await self._write(tenants[start : start + _PAGE], as_of)
 
-    async def _unblock(self, tenants: Sequence[Tenant]) -> list[str]:
+    async def _unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
         """Write states behind fences that tell of what the log has lost, and that nobody holds; return whose they are.
 
         In a cluster the log's server may fall back by itself; the fences stay, and would keep the keys for ever.
@@ -98,20 +95,18 @@ class TenantKeys:
             if text and is_beyond(text, end)
         ]
         gone = await self._redis.scripts(_UNFENCE, [([fence], [text]) for _, fence, text in beyond])
-        return await self._write([tenant for (tenant, _, _), done in zip(beyond, gone, strict=True) if done])
+        return await self._write([tenant for (tenant, _, _), done in zip(beyond, gone, strict=True) if done], as_of)
 
-    async def _write(self, tenants: Sequence[Tenant]) -> list[str]:
+    async def _write(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
         """Write the states that are not older than what is there; return whose they are."""
         writable = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]
-        written = await self._redis.scripts(_MATERIALISE, [self._words(tenant) for tenant in writable])
+        written = await self._redis.scripts(_MATERIALISE, [self._words(tenant, as_of) for tenant in writable])
         return [tenant.tenant for tenant, done in zip(writable, written, strict=True) if done]
 
-    def _words(self, tenant: Tenant) -> tuple[list[str], list[Word]]:
-        name, epoch = tenant.tenant, self._epoch()
-        opened = epoch.opened if epoch else START.entry
+    def _words(self, tenant: Tenant, as_of: AsOf) -> tuple[list[str], list[Word]]:
         life = int(FENCE_AFTER_REMOVAL.total_seconds() * 1000)
-        words: list[Word] = [opened, tenant.position.seq, written_for(tenant), life]
-        return [self._names.tenant(name), self._names.fence(name)], words
+        words: list[Word] = [as_of.epoch.opened, tenant.position.seq, written_for(tenant), life]
+        return [self._names.tenant(tenant.tenant), self._names.fence(tenant.tenant)], words
 
 
 def written_for(tenant: Tenant) -> bytes:

@@ -111,6 +111,20 @@ class Epoch(msgspec.Struct, frozen=True, gc=False):
         return entry_order(head.position.entry) < entry_order(self.begun)
 
 
+UNKNOWN: Final = Epoch("unknown", START.entry, START.entry)
+"""Of a log that nothing notes and nothing in it names; before all others, and never noted itself."""
+
+
+class AsOf(msgspec.Struct, frozen=True, gc=False):
+    """What was read when a tenant was found as it is: the log up to `position`, in `epoch`.
+
+    It goes with the tenant wherever that is written: by then the log may be in another epoch.
+    """
+
+    epoch: Epoch
+    position: Position
+
+
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """Where the log ended at one instant, and every tenant's head then.
 

@@ -20,6 +20,7 @@ from registry.inputs import Registration
 from registry.log import (
     START,
     Appended,
+    AsOf,
     Conflict,
     Diverged,
     Head,
@@ -46,8 +47,8 @@ class ReadSide(Protocol):
     """What the write side needs to know of the fold."""
 
     @property
-    def position(self) -> Position:
-        """How far the log is folded."""
+    def as_of(self) -> AsOf:
+        """How far the log is folded, and in which epoch."""
 
     def knows(self, tenant_id: str) -> bool:
         """Whether the fold has the tenant, live or not."""
@@ -65,7 +66,7 @@ class ReadSide(Protocol):
 class Materialiser(Protocol):
     """Writes a tenant's key; older states never overwrite newer ones."""
 
-    async def materialise(self, tenant: Tenant) -> bool:
+    async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:
         """Write or delete the key; return whether this state was not older than what was there."""
 
 
@@ -134,16 +135,16 @@ class TenantRegistry:
         check_tenant_id(tenant_id)
         command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
-            tenant, read = await self._view.refresh(tenant_id), self._view.position
-            repeated = await self._repeated(tenant, caller, registration)
+            tenant, as_of = await self._known(tenant_id)
+            repeated = await self._repeated(tenant, as_of, caller, registration)
             if repeated:
                 return repeated
             decide.check_version(tenant_id, tenant, expected_version)
             plan = await self._planner.registration(tenant_id, tenant, registration, caller, command_id)
             if isinstance(plan, decide.Unchanged):
-                await self._materialise(plan.tenant)
+                await self._materialise(plan.tenant, as_of)
                 return Result(status="unchanged", version=plan.tenant.version, position=plan.tenant.position)
-            result = await self._carry_out(tenant, read, plan)
+            result = await self._carry_out(tenant, as_of, plan)
             if result:
                 return result
         raise _contended(tenant_id)
@@ -156,23 +157,28 @@ class TenantRegistry:
         check_tenant_id(tenant_id)
         command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
-            tenant, read = await self._view.refresh(tenant_id), self._view.position
-            repeated = await self._repeated(tenant, caller, None)
+            tenant, as_of = await self._known(tenant_id)
+            repeated = await self._repeated(tenant, as_of, caller, None)
             if repeated:
                 return repeated
             if isinstance(tenant, Removed):
                 # The retry of a removal that was cut short after its event: see it through before saying so.
-                await self._materialise(tenant)
+                await self._materialise(tenant, as_of)
             decide.require_present(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
             plan = self._planner.removal(tenant_id, tenant, caller, command_id)
-            result = await self._carry_out(tenant, read, plan)
+            result = await self._carry_out(tenant, as_of, plan)
             if result:
                 return result
         raise _contended(tenant_id)
 
+    async def _known(self, tenant_id: str) -> tuple[Tenant | None, AsOf]:
+        """Return the tenant as of its head, and what was read then."""
+        # Invariant: nobody else runs between the two, so that they are of one moment.
+        return await self._view.refresh(tenant_id), self._view.as_of
+
     async def _repeated(
-        self, tenant: Tenant | None, caller: Caller, registration: Registration | None
+        self, tenant: Tenant | None, as_of: AsOf, caller: Caller, registration: Registration | None
     ) -> Result | None:
         """Return the first answer if the caller's command was carried out before; `CommandReused` if it was another."""
         if caller.command_id is None or tenant is None:
@@ -182,7 +188,7 @@ class TenantRegistry:
             return None
         if not self._planner.led_to(found.event, registration):
             raise _reused(caller.command_id)
-        await self._materialise(tenant)
+        await self._materialise(tenant, as_of)
         status = await self._status_of(found.event)
         return Result(status=status, version=found.event.version, position=found.position)
 
@@ -199,19 +205,19 @@ class TenantRegistry:
     def _command_id(self, caller: Caller) -> str:
         return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)
 
-    async def _carry_out(self, tenant: Tenant | None, read: Position, plan: Plan) -> Result | None:
+    async def _carry_out(self, tenant: Tenant | None, as_of: AsOf, plan: Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again.
 
-        Invariant: `read` is the position of the fold that told `tenant`. A log that was restored meanwhile gives the
-        tenant's number to something else; it does not hold `read`, and takes nothing that was decided on it.
+        Invariant: `as_of` is of the fold that told `tenant`. A log that was restored meanwhile gives the tenant's
+        number to something else; it does not hold that position, and takes nothing that was decided on it.
         """
         plan = msgspec.structs.replace(plan, event=self._signer.sign(plan.event, tenant))
         after = evolve(tenant, plan.event, START)
-        outcome = await self._appender.append(self._proposal(tenant, read, plan, after))
-        position = self._position_of(outcome, tenant, read, plan.event)
+        outcome = await self._appender.append(self._proposal(tenant, as_of.position, plan, after))
+        position = self._position_of(outcome, tenant, as_of.position, plan.event)
         if position is None:
             return None
-        await self._materialise(msgspec.structs.replace(after, position=position))
+        await self._materialise(msgspec.structs.replace(after, position=position), as_of)
         # A log that was lost and restored meanwhile may have got as far without the event.
         served = await self._view.reached(position) and self._view.tells(plan.event)
         return Result(status=plan.status, version=plan.event.version, position=position, served=served)
@@ -250,12 +256,12 @@ class TenantRegistry:
                     "log; try again in a few seconds."
                 )
 
-    async def _materialise(self, tenant: Tenant) -> None:
+    async def _materialise(self, tenant: Tenant, as_of: AsOf) -> None:
         """Write the key. Idempotent and fenced, so one retry is safe; the event is in the log whatever happens here."""
         try:
-            await self._keys.materialise(tenant)
+            await self._keys.materialise(tenant, as_of)
         except RegistryUnavailable:
-            await self._keys.materialise(tenant)
+            await self._keys.materialise(tenant, as_of)
 
 
 def _check_head(tenant: Tenant | None, head: Head | None) -> None:

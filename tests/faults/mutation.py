@@ -149,13 +149,13 @@ MUTANTS: Final = (
     Mutant(
         "keys are not reconciled",
         "projections/reconciler.py",
-        "mended = await self._keys.repair(tenants, _PACE)",
+        "mended = await self._keys.repair(tenants, as_of, _PACE)",
         "mended: list[str] = []",
     ),
     Mutant(
         "heads are not reconciled",
         "projections/reconciler.py",
-        "heads = await self._mend_heads(tenants, read)",
+        "heads = await self._mend_heads(tenants, as_of.position)",
         "heads: list[str] = []",
     ),
     Mutant(

@@ -154,7 +154,7 @@ async def everything(redis: RedisClient) -> dict[bytes, Any]:
 
 
 def exporter(access: LogAccess) -> Exporter:
-    return Exporter(access.log, access.archive, access.keys(None), NAMES.prefix)
+    return Exporter(access.log, access.archive, access.keys, NAMES.prefix)
 
 
 async def export(access: LogAccess, path: Path) -> None:
@@ -168,15 +168,13 @@ def lines_of(path: Path) -> list[bytes]:
 
 async def put(access: LogAccess, path: Path, name: str = "one") -> FileRead:
     read = read_file(lines_of(path), access.signer)
-    await Importer(access.archive, access.keys(read.header.epoch), name).put(read, lambda: lines_of(path))
+    await Importer(access.archive, access.keys, name).put(read, lambda: lines_of(path))
     return read
 
 
 async def mend(access: LogAccess, *, dry_run: bool = False) -> Mended:
     inspected = await inspect(access)
-    return await Mender(access.log, access.archive, access.keys(inspected.snapshot.epoch)).mend(
-        inspected, dry_run=dry_run
-    )
+    return await Mender(access.log, access.archive, access.keys).mend(inspected, dry_run=dry_run)
 
 
 def compactor(access: LogAccess) -> Compactor:
@@ -426,7 +424,7 @@ async def test_an_import_that_was_cut_short_leaves_nothing_that_lasts(
     read = read_file(lines_of(path))
 
     importing = access.archive.importing("dead")
-    await Importer(access.archive, access.keys(None), "dead")._add(importing, read, lambda: lines_of(path))
+    await Importer(access.archive, access.keys, "dead")._add(importing, read, lambda: lines_of(path))
     left = await redis.run("KEYS", "*:import:*")
     assert len(left) == 3
     assert all([0 < await redis.run("TTL", key) <= 3600 for key in left])
@@ -522,7 +520,7 @@ async def test_keys_are_not_made_from_a_log_that_was_tampered_with(
     read = read_file(lines_of(path))
     await redis.run("FLUSHALL")
     importing = access.archive.importing("evil")
-    await Importer(access.archive, access.keys(None), "evil")._add(importing, read, lambda: lines_of(path))
+    await Importer(access.archive, access.keys, "evil")._add(importing, read, lambda: lines_of(path))
     stream = importing._apart[0]
     await redis.run("DEL", stream)
     for line in lines_of(path):
