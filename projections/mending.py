@@ -7,12 +7,10 @@ import msgspec
 
 from projections.inspection import Inspected
 from projections.tenant_keys import TenantKeys, written_for
-from registry.archive import Archive
 from registry.errors import CorruptEntry
 from registry.log import UNKNOWN, AsOf, TenantLog
 from registry.state import Live, Removed
 from registry.stored import head_of
-from registry.verify_kept import is_ahead
 
 _PAGE: Final = 500
 _DAMAGE: Final = frozenset({"envelope", "transition", "signature", "link"})
@@ -32,12 +30,11 @@ class Mender:
     """Makes heads and keys equal to what an inspection has found to be true.
 
     Args:
-        log, archive, keys: What is mended.
+        log, keys: What is mended.
     """
 
-    def __init__(self, log: TenantLog, archive: Archive, keys: TenantKeys) -> None:
+    def __init__(self, log: TenantLog, keys: TenantKeys) -> None:
         self._log = log
-        self._archive = archive
         self._keys = keys
 
     async def mend(self, inspected: Inspected, *, dry_run: bool) -> Mended:
@@ -62,7 +59,7 @@ class Mender:
         for start in range(0, len(known), _PAGE):
             page = known[start : start + _PAGE]
             heads += await self._heads(page, inspected, dry_run=dry_run)
-            fences += await self._fences(page, inspected, dry_run=dry_run)
+            fences += await self._fences(page, as_of, dry_run=dry_run)
             keys += await self._documents(page, as_of, dry_run=dry_run)
         return Mended(heads=heads, keys=keys, fences=fences, epoch=epoch is not None)
 
@@ -74,19 +71,11 @@ class Mender:
         end = inspected.snapshot.end
         return [each.tenant for each in wrong if await self._log.mend_head(each.tenant, head_of(each), end)]
 
-    async def _fences(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
-        """Take away fences that are ahead, of tenants that are still as they were found."""
-        names = [tenant.tenant for tenant in page]
-        present = await self._archive.raw_heads(names)
-        ahead = []
-        for tenant, fence, head in zip(page, await self._archive.fences(names), present, strict=True):
-            if fence is None or not is_ahead(fence, tenant, inspected.snapshot.epoch):
-                continue
-            if head is not None and not head.startswith(f"{tenant.position.seq}|".encode()):
-                continue
-            if dry_run or await self._archive.remove_fence(tenant.tenant, fence):
-                ahead.append(tenant.tenant)
-        return ahead
+    async def _fences(self, page: Sequence[Live | Removed], as_of: AsOf, *, dry_run: bool) -> list[str]:
+        if not as_of.epoch.is_known:
+            return []
+        false = await self._keys.false_fences(page, as_of)
+        return [tenant.tenant for tenant, _ in false] if dry_run else await self._keys.unfence(false)
 
     async def _documents(self, page: Sequence[Live | Removed], as_of: AsOf, *, dry_run: bool) -> list[str]:
         if not dry_run:

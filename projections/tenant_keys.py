@@ -5,24 +5,23 @@ ones, and the same state written twice is the same bytes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
-from registry.log import AsOf, Position
+from registry.fences import is_false
+from registry.log import AsOf
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
+from registry.redis_log import RedisLog
 from registry.state import Live, Quarantined, Tenant
 from registry.stored import document_of
-from registry.verify_kept import is_beyond
 
 FENCE_AFTER_REMOVAL: Final = timedelta(days=1)
 """How long a removal's fence stays: far longer than any replica can be frozen and still come back with an old state."""
 
-End: TypeAlias = Callable[[], Awaitable[Position | None]]
-
 _MATERIALISE: Final = Script("projections", "materialise.lua")
-_UNFENCE: Final = Script("registry", "unfence.lua")
+_UNFENCE: Final = Script("projections", "unfence.lua")
 _PAGE: Final = 500
 
 
@@ -30,21 +29,20 @@ class TenantKeys:
     """The tenants' keys in Redis. Every method raises `RegistryUnavailable`, and may be cancelled and repeated.
 
     Args:
-        redis, names: Where the keys are.
-        end: Where the log ends; without it, no fence is ever taken for one that the log has lost.
+        redis, names: Where the keys are, and the log that they follow from.
     """
 
-    def __init__(self, redis: RedisClient, names: Names, end: End | None = None) -> None:
+    def __init__(self, redis: RedisClient, names: Names) -> None:
         self._redis = redis
         self._names = names
-        self._end = end
+        self._log = RedisLog(redis, redis, names)
 
     async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:
         """Write the live tenant's document, or delete the removed one's; return False if a later state is there.
 
         A quarantined tenant's key is left as it is: what should stand there is what cannot be read.
         """
-        return bool(await self._write([tenant], as_of))
+        return isinstance(tenant, Quarantined) or bool(await self._write([tenant], as_of))
 
     async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         """Return what stands under each tenant's key, in order."""
@@ -71,7 +69,7 @@ class TenantKeys:
             written = await self._write(differing, as_of)
             mended += written
             if len(written) < len(differing):
-                mended += await self._unblock([each for each in differing if each.tenant not in written], as_of)
+                mended += await self.unblock([each for each in differing if each.tenant not in written], as_of)
         return mended
 
     async def write_all(self, tenants: Sequence[Tenant], as_of: AsOf) -> None:
@@ -79,23 +77,35 @@ class TenantKeys:
         for start in range(0, len(tenants), _PAGE):
             await self._write(tenants[start : start + _PAGE], as_of)
 
-    async def _unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
-        """Write states behind fences that tell of what the log has lost, and that nobody holds; return whose they are.
+    async def false_fences(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[tuple[Tenant, bytes]]:
+        """Return whose keys are kept from being written by a state that the log has lost, and the fence that does.
 
-        In a cluster the log's server may fall back by itself; the fences stay, and would keep the keys for ever.
+        In a cluster the log's server may fall back by itself; the fences stay.
         """
-        end = await self._end() if self._end else None
+        fences = await self._redis.get_many([self._names.fence(tenant.tenant) for tenant in tenants])
+        # Invariant: the end is looked up after the fences, or one that is set meanwhile would seem to be beyond it.
+        end = await self._log.end()
         if end is None:
             return []
-        fences = [self._names.fence(tenant.tenant) for tenant in tenants]
-        seen = await self._redis.get_many(fences)
-        beyond = [
-            (tenant, fence, text)
-            for tenant, fence, text in zip(tenants, fences, seen, strict=True)
-            if text and is_beyond(text, end)
+        return [
+            (tenant, fence)
+            for tenant, fence in zip(tenants, fences, strict=True)
+            if fence and is_false(fence, tenant, as_of, end)
         ]
-        gone = await self._redis.scripts(_UNFENCE, [([fence], [text]) for _, fence, text in beyond])
-        return await self._write([tenant for (tenant, _, _), done in zip(beyond, gone, strict=True) if done], as_of)
+
+    async def unfence(self, fences: Sequence[tuple[Tenant, bytes]]) -> list[str]:
+        """Take fences away that are still as they were seen; return whose they were."""
+        calls = [([self._names.fence(tenant.tenant)], [fence]) for tenant, fence in fences]
+        gone = await self._redis.scripts(_UNFENCE, calls)
+        return [tenant.tenant for (tenant, _), done in zip(fences, gone, strict=True) if done]
+
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
+        """Write states also where a fence tells of what the log has lost; return whose could be written.
+
+        `as_of` must be what is read now: a late writer would take a later state for one that was lost.
+        """
+        await self.unfence(await self.false_fences(tenants, as_of))
+        return await self._write(tenants, as_of)
 
     async def _write(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
         """Write the states that are not older than what is there; return whose they are."""

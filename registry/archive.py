@@ -15,7 +15,6 @@ from registry.redis_log import epoch_of
 
 _TRIM: Final = Script("registry", "trim.lua")
 _SETTLE: Final = Script("registry", "settle_import.lua")
-_UNFENCE: Final = Script("registry", "unfence.lua")
 _LIFE: Final = 3600
 """Seconds that an import that was cut short stays in Redis."""
 
@@ -91,10 +90,6 @@ class Archive:
     async def fences(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         """Return each tenant's fence, in order."""
         return await self._redis.get_many([self._names.fence(tenant) for tenant in tenants])
-
-    async def remove_fence(self, tenant: str, seen: bytes) -> bool:
-        """Take the tenant's fence away if it is still as it was seen; return whether it was."""
-        return bool(await self._redis.script(_UNFENCE, [self._names.fence(tenant)], [seen]))
 
     def tenant_keys(self) -> AsyncIterator[str]:
         """Yield whose keys there are, some perhaps twice."""

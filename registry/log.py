@@ -106,6 +106,11 @@ class Epoch(msgspec.Struct, frozen=True, gc=False):
     opened: str
     begun: str
 
+    @property
+    def is_known(self) -> bool:
+        """Whether anything says which log it is."""
+        return self.begun != START.entry
+
     def is_orphan(self, head: Head) -> bool:
         """Whether the head was written by a log that was there before this one."""
         return entry_order(head.position.entry) < entry_order(self.begun)

@@ -5,7 +5,7 @@ says that it does not yet.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -68,6 +68,9 @@ class Materialiser(Protocol):
 
     async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:
         """Write or delete the key; return whether this state was not older than what was there."""
+
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
+        """Write the keys also where what the log has lost was there; return whose could be written."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,9 +262,22 @@ class TenantRegistry:
     async def _materialise(self, tenant: Tenant, as_of: AsOf) -> None:
         """Write the key. Idempotent and fenced, so one retry is safe; the event is in the log whatever happens here."""
         try:
-            await self._keys.materialise(tenant, as_of)
+            written = await self._keys.materialise(tenant, as_of)
         except RegistryUnavailable:
-            await self._keys.materialise(tenant, as_of)
+            written = await self._keys.materialise(tenant, as_of)
+        if not written:
+            await self._unblock(tenant)
+
+    async def _unblock(self, tenant: Tenant) -> None:
+        """See why the key was not to be written: the tenant has moved on, or the log has lost what the fence tells."""
+        current, as_of = await self._known(tenant.tenant)
+        if current is None or current.position != tenant.position:
+            return  # who wrote the later state sees it through
+        if not await self._keys.unblock([current], as_of):
+            raise RegistryUnavailable(
+                f"The change of tenant {tenant.tenant!r} is in the log, at {tenant.position}; its key could not be "
+                "written yet, because a state that this replica has not read is there. Try again."
+            )
 
 
 def _check_head(tenant: Tenant | None, head: Head | None) -> None:

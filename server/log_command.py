@@ -125,7 +125,7 @@ def _check_file(read: FileRead, *, force: bool) -> None:
 
 async def _rebuild_keys(access: LogAccess, options: argparse.Namespace) -> None:
     inspected = await access.inspector().inspect()
-    mender = Mender(access.log, access.archive, access.keys)
+    mender = Mender(access.log, access.keys)
     mended = await mender.mend(inspected, dry_run=options.dry_run)
     verb = "Would mend" if options.dry_run else "Mended"
     for what, names in (("heads", mended.heads), ("keys", mended.keys), ("fences", mended.fences)):

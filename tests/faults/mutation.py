@@ -147,6 +147,27 @@ MUTANTS: Final = (
         (MACHINE, KEYS),
     ),
     Mutant(
+        "a fence of what the log has lost and grown past is believed",
+        "registry/fences.py",
+        "    return seq <= as_of.position.seq or (as_of.epoch.is_known and opened != ours)\n",
+        "    return False\n",
+        (UNIT + "test_fences.py", KEYS),
+    ),
+    Mutant(
+        "a change whose key was refused is answered",
+        "registry/service.py",
+        "        if not written:\n",
+        "        if False:\n",
+        ("tests/scenarios",),
+    ),
+    Mutant(
+        "what was read in one epoch is written in another",
+        "projections/reconciler.py",
+        "mended = await self._keys.repair(tenants, as_of, _PACE)",
+        "mended = await self._keys.repair(tenants, self._directory.as_of, _PACE)",
+        (KEYS,),
+    ),
+    Mutant(
         "keys are not reconciled",
         "projections/reconciler.py",
         "mended = await self._keys.repair(tenants, as_of, _PACE)",

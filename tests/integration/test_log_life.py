@@ -174,7 +174,7 @@ async def put(access: LogAccess, path: Path, name: str = "one") -> FileRead:
 
 async def mend(access: LogAccess, *, dry_run: bool = False) -> Mended:
     inspected = await inspect(access)
-    return await Mender(access.log, access.archive, access.keys).mend(inspected, dry_run=dry_run)
+    return await Mender(access.log, access.keys).mend(inspected, dry_run=dry_run)
 
 
 def compactor(access: LogAccess) -> Compactor:

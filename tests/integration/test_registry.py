@@ -66,6 +66,9 @@ class CrashingKeys:
     async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:  # noqa: ARG002 - as the protocol has it
         raise Crash(tenant.tenant)
 
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:  # noqa: ARG002 - as the protocol has it
+        raise Crash(tenants)
+
 
 class LossyLog(RedisLog):
     """A log whose next replies to an append get lost on the way back."""

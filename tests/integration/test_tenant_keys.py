@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -16,7 +16,7 @@ from projections.tenant_keys import TenantKeys
 from registry.events import SealedSecret, TenantConfig
 from registry.log import UNKNOWN, Appended, AsOf, Epoch, Head, KeepKey, Position, Proposal
 from registry.names import Names
-from registry.redis_client import RedisClient
+from registry.redis_client import RedisClient, Word
 from registry.redis_log import RedisLog
 from registry.state import Live, Removed
 from registry.stored import document_of, head_of, proposed_head
@@ -264,31 +264,76 @@ async def test_a_fence_that_nobody_can_read_does_not_lock_the_tenant_for_ever(
     assert await redis.run("GET", FENCE) == b"1-0|2"
 
 
-@pytest.mark.parametrize("lost", ["1-0|9", "99-0|2"], ids=["a number", "an epoch"])
-async def test_a_fence_of_what_the_log_has_lost_and_nobody_holds_does_not_lock_the_tenant_for_ever(
-    lost: str, redis: RedisClient
-) -> None:
-    async def end() -> Position:
-        return Position(5, "5-0")
+async def grow(redis: RedisClient, first: int, last: int) -> None:
+    """Put entries into the log, whatever they say, the n-th as n-0."""
+    for number in range(first, last + 1):
+        await redis.run("XADD", Names().stream, f"{number}-0", "seq", number)
 
-    keys = TenantKeys(redis, Names(), end)
-    await redis.run("SET", FENCE, lost)
+
+@pytest.mark.parametrize("fence", ["1-0|9", "99-0|2"], ids=["a number", "an epoch"])
+async def test_a_fence_beyond_the_end_of_the_log_does_not_lock_the_tenant_for_ever(
+    fence: str, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await grow(redis, 1, 5)
+    await redis.run("SET", FENCE, fence)
     await redis.run("SET", KEY, "what was lost")
 
-    assert await keys.repair([live(3)], READ) == ["acme"]
+    assert await keys.repair([live(3)], AsOf(FIRST, Position(3, "3-0"))) == ["acme"]
     assert await redis.run("GET", KEY) == document_of(live(3))
     assert await redis.run("GET", FENCE) == b"1-0|3"
 
 
-async def test_a_fence_of_what_the_log_has_and_this_replica_has_not_read_is_left_alone(redis: RedisClient) -> None:
-    async def end() -> Position:
-        return Position(9, "9-0")
+@pytest.mark.parametrize("fence", ["1-0|9", "8-0|9", "8-0|2"], ids=["a number", "an epoch", "an epoch and no number"])
+async def test_a_fence_of_what_the_log_has_lost_and_grown_past_does_not_lock_the_tenant_for_ever(
+    fence: str, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await grow(redis, 1, 20)
+    await redis.run("SET", FENCE, fence)
+    await redis.run("SET", KEY, "what was lost")
+    directory = Directory.of(Position(20, "20-0"), FIRST, [live(3)])
 
-    keys = TenantKeys(redis, Names(), end)
+    assert await reconciler_of(redis, keys, directory).mend() == ["acme"]
+    assert await redis.run("GET", KEY) == document_of(live(3))
+
+
+async def test_a_fence_of_what_the_log_has_and_this_replica_has_not_read_is_left_alone(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    await grow(redis, 1, 9)
     await keys.materialise(live(9), READ)
 
-    assert await keys.repair([live(3)], READ) == []
+    assert await keys.repair([live(3)], AsOf(FIRST, Position(8, "8-0"))) == []
     assert await redis.run("GET", KEY) == document_of(live(9))
+
+
+class SlowRedis(RedisClient):
+    """A client behind whose look at the log's end others go on."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def run(self, *words: Word) -> Any:  # noqa: ANN401 - as in the client
+        reply = await super().run(*words)
+        if words[0] == "XINFO STREAM" and self.meanwhile:
+            await self.meanwhile()
+        return reply
+
+
+async def test_a_removal_of_the_moment_in_which_another_replica_looks_at_the_end_is_not_undone(
+    redis_url: str, keys: TenantKeys, redis: RedisClient
+) -> None:
+    async def remove() -> None:
+        await grow(redis, 12, 12)
+        await keys.materialise(removed(12), READ)
+
+    slow = SlowRedis.from_url(redis_url)
+    slow.meanwhile = remove
+    await grow(redis, 1, 11)
+    await keys.materialise(live(11), READ)
+
+    assert await TenantKeys(slow, Names()).repair([live(10)], AsOf(FIRST, Position(10, "10-0"))) == []
+    assert await redis.run("GET", KEY) is None
+    assert await redis.run("GET", FENCE) == b"1-0|12"
+    await slow.close()
 
 
 async def test_more_tenants_than_a_page_holds_are_all_mended(keys: TenantKeys, redis: RedisClient) -> None:

@@ -24,6 +24,7 @@ from projections.restoration import Restorer
 from registry import codec
 from registry.errors import RegistryUnavailable, TenancyError
 from registry.events import Event, LogCompacted, LogCreated, LogRestored, TenantRestated
+from registry.fences import is_false
 from registry.inputs import Limits, from_fields
 from registry.log import AsOf, Cut, Entry, Epoch, Foreign, Head, Outcome, Position, Proposal, entry_order
 from registry.memory_log import MemoryLog
@@ -150,7 +151,8 @@ def _number_of(entry: Entry | Foreign) -> int:
 class MemoryKeys:
     """Tenant keys in memory, fenced as those in Redis are."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
         self.fences: dict[str, tuple[tuple[int, int], int]] = {}
         self.live: dict[str, Live] = {}
 
@@ -168,13 +170,21 @@ class MemoryKeys:
             self.live.pop(tenant.tenant, None)
         return True
 
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
+        end = await self._log.end()
+        for tenant in tenants:
+            (milliseconds, count), seq = self.fences.get(tenant.tenant, ((0, 0), 0))
+            if end and is_false(f"{milliseconds}-{count}|{seq}".encode(), tenant, as_of, end):
+                del self.fences[tenant.tenant]
+        return [tenant.tenant for tenant in tenants if await self.materialise(tenant, as_of)]
+
 
 class World:
     """Everything that a scenario can talk about."""
 
     def __init__(self) -> None:
         self.log = FaultyLog()
-        self.keys = MemoryKeys()
+        self.keys = MemoryKeys(self.log)
         self.master = MasterKeys.parse(new_master_key("one"))
         self.replicas: dict[str, Replica] = {}
         self._times = count()
