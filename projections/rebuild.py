@@ -95,7 +95,8 @@ class Rebuilder:
         cut = await self._log.cut()
         if cut.end is None:
             raise LogDiverged("The log is gone.")
-        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= self._short or cut.unreadable):
+        is_long = cut.end.seq > self._short and not self._full_replay
+        if cut.epoch and is_long and self._trusts_heads and _heads_fit(cut, cut.end, cut.epoch):
             return await self._from_cut(cut, cut.end, cut.epoch, held)
         try:
             directory = await self._replay(cut.end)
@@ -193,6 +194,12 @@ class Rebuilder:
             return []
         entries = await self._log.entries([head.position.entry for head in heads.values()])
         return [_from_entry(name, head, entry) for (name, head), entry in zip(heads.items(), entries, strict=True)]
+
+
+def _heads_fit(cut: Cut, end: Position, epoch: Epoch) -> bool:
+    """Whether all heads can be read, and none tells of what the log has not come to."""
+    ahead = (head for head in cut.heads.values() if head.position.seq > end.seq)
+    return not cut.unreadable and all(epoch.is_orphan(head) for head in ahead)
 
 
 def _orphans(cut: Cut, epoch: Epoch | None) -> dict[str, Head]:

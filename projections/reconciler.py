@@ -104,7 +104,7 @@ class Reconciler:
             page = known[start : start + _PAGE]
             for tenant, found in zip(page, await self._heads(page), strict=True):
                 head = head_of(tenant)
-                if _is_wrong(found, head, read) and await self._log.mend_head(tenant.tenant, head, read):
+                if found != head and await self._log.mend_head(tenant.tenant, head, read):
                     mended.append(tenant.tenant)
         return mended
 
@@ -135,8 +135,3 @@ class Reconciler:
         """Take the lease for a little less than a round, so that it is free when the next one is due."""
         milliseconds = max(1, int(self._every * 900))
         return bool(await self._redis.run("SET", self._names.repair, self._owner, "NX", "PX", milliseconds))
-
-
-def _is_wrong(found: Head | None, head: Head, read: Position) -> bool:
-    """Whether a head is not what the log tells; one behind what was read is newer, and right."""
-    return found is None or (found != head and found.position.seq <= read.seq)

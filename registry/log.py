@@ -260,7 +260,7 @@ class TenantLog(Protocol):
         """Return each tenant's head, in order; None for one that the log never heard of."""
 
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
-        """Put back the head that the log tells of up to `read`, unless a later event of the tenant has changed it.
+        """Put back the head that the log tells of up to `read`, unless a later event in the log has changed it.
 
         Return whether it was done; it is not if the log does not hold `read`.
         """

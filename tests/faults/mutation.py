@@ -251,7 +251,7 @@ MUTANTS: Final = (
     Mutant(
         "a restoration overwrites what it has not read",
         "projections/restoration.py",
-        "if head and _is_behind(head, directory):",
+        "if head and _is_behind(head, directory, end):",
         "if False:",
         (MACHINE, UNIT + "test_restoration.py"),
     ),

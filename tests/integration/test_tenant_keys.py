@@ -495,6 +495,7 @@ async def log(redis: RedisClient) -> RedisLog:
         pytest.param(("HDEL", Names().heads, "acme"), id="deleted"),
         pytest.param(("HSET", Names().heads, "acme", "garbage"), id="edited into none"),
         pytest.param(("HSET", Names().heads, "acme", "1|1-0|7|1|e|c|d"), id="edited into another"),
+        pytest.param(("HSET", Names().heads, "acme", "999|999-0|7|1|e|c|d"), id="edited into one beyond the log"),
         pytest.param(("DEL", Names().heads), id="all of them deleted"),
     ],
 )

@@ -201,6 +201,13 @@ async def test_a_head_whose_number_is_not_its_entrys_tells_nothing(world: World)
     assert isinstance((await by_cut(world).rebuild()).directory.tenant("a"), Quarantined)
 
 
+async def test_a_head_that_is_ahead_of_the_log_is_not_believed_where_the_log_says_better(world: World) -> None:
+    head = world.log._heads["a"]
+    world.log._heads["a"] = msgspec.structs.replace(head, position=msgspec.structs.replace(head.position, seq=999))
+
+    assert facts_of((await by_cut(world).rebuild()).directory) == facts_of(world.directory)
+
+
 async def test_heads_that_do_not_fit_the_log_are_not_believed_once_they_are_distrusted(world: World) -> None:
     del world.log._heads["a"]
     rebuilder = by_cut(world)
