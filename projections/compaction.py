@@ -17,7 +17,7 @@ from registry import codec
 from registry.archive import Archive
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogCompacted
-from registry.log import Entry, Position, TenantLog, entry_order
+from registry.log import Entry, Epoch, Position, TenantLog, entry_order
 from registry.names import Names
 from registry.redis_client import RedisClient, Script
 
@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     first: Position
     entries: int
     tenants: int
+    epoch: Epoch | None
 
 
 class Compactor:
@@ -107,7 +108,7 @@ class Compactor:
         await self._require_applied(first)
         missing = sum(gap.before.seq - gap.after.seq - 1 for gap in inspected.audit.gaps if gap.before.seq <= first.seq)
         taken = first.seq - 1 - missing
-        return Plan(first=first, entries=taken, tenants=len(inspected.snapshot.heads))
+        return Plan(first=first, entries=taken, tenants=len(inspected.snapshot.heads), epoch=inspected.snapshot.epoch)
 
     async def compact(self, plan: Plan) -> int:
         """Note the compaction in the log and take the entries out; return how many. Raises as `plan` does."""
@@ -119,6 +120,7 @@ class Compactor:
             actor=self._actor,
             before=str(plan.first),
             tenants=plan.tenants,
+            epoch=str(plan.epoch) if plan.epoch else msgspec.UNSET,
         )
         await self._note(event)
         taken = await self._archive.trim(plan.first)

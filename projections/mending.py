@@ -8,7 +8,7 @@ import msgspec
 from projections.inspection import Inspected
 from projections.tenant_keys import TenantKeys, written_for
 from registry.errors import CorruptEntry
-from registry.log import UNKNOWN, AsOf, TenantLog
+from registry.log import UNKNOWN, AsOf, Epoch, TenantLog
 from registry.state import Live, Removed
 from registry.stored import head_of
 
@@ -51,8 +51,8 @@ class Mender:
             )
         tenants = [truth.tenant for truth in inspected.truths.values()]
         known = [tenant for tenant in tenants if isinstance(tenant, Live | Removed)]
-        epoch = inspected.audit.epoch if inspected.snapshot.epoch is None else None
-        if epoch and not dry_run and not inspected.audit.gaps:
+        epoch = _unnoted(inspected)
+        if epoch and not dry_run:
             await self._log.mark_epoch(epoch)
         as_of = AsOf(inspected.snapshot.epoch or epoch or UNKNOWN, inspected.snapshot.end)
         heads, keys, fences = list[str](), list[str](), list[str]()
@@ -82,3 +82,10 @@ class Mender:
             return await self._keys.repair(page, as_of)
         found = await self._keys.documents([tenant.tenant for tenant in page])
         return [each.tenant for each, text in zip(page, found, strict=True) if (text or b"") != written_for(each)]
+
+
+def _unnoted(inspected: Inspected) -> Epoch | None:
+    """Return the log's epoch if nothing notes it and the log tells for certain."""
+    told = inspected.audit.epoch
+    is_certain = told is not None and told.is_known and inspected.audit.is_whole
+    return told if is_certain and inspected.snapshot.epoch is None else None

@@ -17,7 +17,7 @@ from projections.read_ahead import read_ahead
 from registry import codec
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import LogCompacted, LogCreated, LogRestored
-from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog, entry_order
+from registry.log import START, UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog, entry_order
 from registry.state import Live, Quarantined, Removed, Tenant, stated
 from registry.stored import tenant_of
 from registry.verify import Audit
@@ -101,8 +101,7 @@ class Rebuilder:
         try:
             directory = await self._replay(cut.end)
         except LogDiverged as hole:
-            rebuilt = await self._around(hole, cut, cut.end, held)
-            return msgspec.structs.replace(rebuilt, hole=None) if await self._is_compacted(cut.end) else rebuilt
+            return await self._around(hole, cut, cut.end, held)
         return Rebuilt(directory, await self._by_name(_orphans(cut, directory.epoch)))
 
     async def _around(self, hole: LogDiverged, cut: Cut, end: Position, held: Directory | None) -> Rebuilt:
@@ -111,22 +110,22 @@ class Rebuilder:
                 f"The log has a hole ({hole.message}), and the heads of {', '.join(cut.unreadable[:20])} cannot be "
                 "read: put them back, or take those fields away if the tenants may be forgotten."
             ) from None
-        # Where nothing notes the epoch, one that is later than all before it does no harm.
-        epoch = cut.epoch or Epoch("unknown", end.entry, START.entry)
-        rebuilt = await self._from_cut(cut, end, epoch, held)
-        return msgspec.structs.replace(rebuilt, hole=hole.message)
+        compacted = await self._compacted(end)
+        told = compacted.epoch if compacted else None
+        rebuilt = await self._from_cut(cut, end, cut.epoch or told or UNKNOWN, held)
+        return rebuilt if compacted else msgspec.structs.replace(rebuilt, hole=hole.message)
 
-    async def _is_compacted(self, end: Position) -> bool:
-        """Whether all that is missing was taken out by a compaction, as the log itself says further on."""
+    async def _compacted(self, end: Position) -> Audit | None:
+        """Return what the log says if all that is missing was taken out by a compaction, as it says further on."""
         audit = Audit()
         while audit.position.seq < end.seq and (entries := await self._log.read(audit.position, PAGE)):
             for entry in entries:
                 audit.entry(entry)
             await asyncio.sleep(0)
-        if audit.counted or not audit.gaps or audit.gaps != audit.compacted:
-            return False
+        if audit.counted or not audit.gaps or not audit.is_whole:
+            return None
         self._logger.info("the log was compacted; heads and keys tell what was before", first=str(audit.first))
-        return True
+        return audit
 
     async def _replay(self, end: Position) -> Directory:
         directory = Directory()

@@ -82,10 +82,15 @@ class Reconciler:
                 self._logger.exception("keys not compared")
 
     async def mend(self) -> list[str]:
-        """Compare all now and mend what differs; return the tenants whose key did. Raises `RegistryUnavailable`."""
+        """Compare all now and mend what differs; return the tenants whose key did. Raises `RegistryUnavailable`.
+
+        Which log it is is noted as well, where nothing notes it.
+        """
         # Invariant: no await between the two. What is written below is as of what was read here, also when the log has
         # gone into another epoch by then; and a head of behind it would else pass for a wrong one.
         tenants, as_of = tuple(self._directory.all()), self._directory.as_of
+        if as_of.epoch.is_known:
+            await self._log.mark_epoch(as_of.epoch)
         heads = await self._mend_heads(tenants, as_of.position)
         if heads:
             self._logger.warning("heads repaired", count=len(heads), tenants=heads[:_SHOWN])

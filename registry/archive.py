@@ -153,8 +153,7 @@ class Import:
         await self._redis.run("XSETID", self._apart[0], end.entry, "ENTRIESADDED", end.seq)
         names = self._names
         keys = [names.stream, names.heads, names.data_keys, names.epoch, *self._apart]
-        told = f"{epoch.name}|{epoch.opened}|{epoch.begun}"
-        return bool(await self._redis.script(_SETTLE, keys, [told]))
+        return bool(await self._redis.script(_SETTLE, keys, [str(epoch)]))
 
     async def give_up(self) -> None:
         """Take away what was added."""

@@ -13,6 +13,7 @@ import msgspec
 from registry.errors import InvalidInput
 
 _POSITION = re.compile(r"(\d{1,18})@(\d{1,20}-\d{1,20})\Z")
+_EPOCH = re.compile(r"([^|]*)\|(\d+-\d+)\|(\d+-\d+)\Z")
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +106,16 @@ class Epoch(msgspec.Struct, frozen=True, gc=False):
     name: str
     opened: str
     begun: str
+
+    def __str__(self) -> str:
+        """Return it as it is noted beside the log, and in a compaction."""
+        return f"{self.name}|{self.opened}|{self.begun}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Epoch | None":
+        """Read that; None for what somebody else wrote."""
+        match = _EPOCH.match(text)
+        return cls(*match.groups()) if match else None
 
     @property
     def is_known(self) -> bool:

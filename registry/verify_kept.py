@@ -15,6 +15,7 @@ from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of, tenant_of
 from registry.verify import Audit, Finding
 
+_NOTED: Final = "a running replica notes it within half a minute"
 _REBUILD: Final = "log rebuild-keys puts it right"
 
 
@@ -84,7 +85,7 @@ def check_kept(
 def check_epoch(audit: Audit, epoch: Epoch | None) -> Finding | None:
     """Return what is wrong with what is noted about which log this is."""
     if epoch is None:
-        what, advice = "nothing notes which log this is", "a replica that starts notes it, and so does log rebuild-keys"
+        what, advice = "nothing notes which log this is", f"{_NOTED}, and so does log rebuild-keys"
         return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
     known = audit.epoch
     if known is None or known == epoch:
@@ -93,7 +94,7 @@ def check_epoch(audit: Audit, epoch: Epoch | None) -> Finding | None:
     if not is_whole and (known.name, known.opened) == (epoch.name, epoch.opened):
         return None
     what = f"it is noted as {epoch.name} opened by {epoch.opened}, and the log says {known.name} by {known.opened}"
-    advice = "delete that key if the log is the right one: a replica that starts notes it anew"
+    advice = f"delete that key if the log is the right one: {_NOTED}"
     return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
+import msgspec
 import pytest
 
 from projections.compaction import Compactor, Plan, PublishedReplicas
@@ -125,6 +126,10 @@ async def inspect(access: LogAccess) -> Inspected:
 
 async def found(access: LogAccess) -> list[Finding]:
     return (await inspect(access)).findings
+
+
+def knows_the_log(replica: Replica) -> bool:
+    return replica.follower.as_of.epoch.is_known
 
 
 async def until(replica: Replica, phase: str) -> None:
@@ -757,3 +762,55 @@ async def test_a_log_that_ends_before_where_its_reader_is_is_told(start: Open, a
 
     with pytest.raises(LogDiverged, match="has lost entries"):
         await Tail(access.log, print).run(Position(99, f"{int(time.time() * 1000) + 10**6}-0"), follow=True)
+
+
+async def test_a_newcomer_learns_from_a_compaction_which_log_it_is_and_notes_it_again(
+    start: Open, access: LogAccess, redis: RedisClient
+) -> None:
+    first = await start()
+    await compact(access, (await story(first))[4])
+    noted = await redis.run("GET", NAMES.epoch)
+    await redis.run("DEL", NAMES.epoch)
+
+    newcomer = await start()
+
+    assert newcomer.follower.as_of == first.follower.as_of
+    for _ in range(TICKS):
+        if await redis.run("GET", NAMES.epoch):
+            break
+        await asyncio.sleep(0.02)
+    assert await redis.run("GET", NAMES.epoch) == noted
+    assert await found(access) == []
+
+
+async def test_a_newcomer_that_nothing_tells_which_log_it_is_notes_nothing_and_learns_it_from_who_knows(
+    start: Open, access: LogAccess, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.follower._LOOK_AGAIN", 0.1)
+    first = await start()
+    planned = await plan(access, (await story(first))[4])
+    assert planned is not None
+    await compactor(access).compact(msgspec.structs.replace(planned, epoch=None))  # as it was written before it told
+    noted = await redis.run("GET", NAMES.epoch)
+    await redis.run("DEL", NAMES.epoch)
+
+    newcomer = await start()
+    assert not knows_the_log(newcomer)
+    await register(newcomer, "acme", "by-newcomer")
+    told = await call(
+        first, "register_tenant", tenant_id="acme", host="by-first", database="app", user="u", verify=False
+    )
+    assert told["status"] == "replaced"
+    assert json.loads(await redis.run("GET", NAMES.tenant("acme")))["host"] == "by-first"
+    await register(newcomer, "acme", "by-newcomer")
+    assert json.loads(await redis.run("GET", NAMES.tenant("acme")))["host"] == "by-newcomer"
+    assert await redis.run("GET", NAMES.epoch) is None
+
+    await redis.run("SET", NAMES.epoch, noted)  # as the first one does in its next round
+    for _ in range(TICKS):
+        if knows_the_log(newcomer):
+            break
+        await asyncio.sleep(0.02)
+    removal = await call(first, "remove_tenant", tenant_id="acme", wait_seconds=5)
+    assert (len(removal["confirmed"]), removal["pending"]) == (2, [])
+    assert await redis.run("GET", NAMES.tenant("acme")) is None

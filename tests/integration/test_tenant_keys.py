@@ -527,6 +527,19 @@ async def test_a_head_of_behind_what_was_read_is_left_alone(
     assert await head_in(log, "acme") == head_of(later)
 
 
+async def test_who_knows_which_log_it_is_notes_it_where_nobody_did_and_nobody_else_notes_anything(
+    log: RedisLog, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await redis.run("DEL", Names().epoch)
+
+    await reconciler_of(redis, keys, Directory.of(READ.position, UNKNOWN, [])).mend()
+    assert await log.epoch() is None
+    await reconciler_of(redis, keys, Directory.of(READ.position, FIRST, [])).mend()
+    assert await log.epoch() == FIRST
+    await reconciler_of(redis, keys, Directory.of(READ.position, RESTORED, [])).mend()
+    assert await log.epoch() == FIRST
+
+
 async def test_a_log_that_does_not_hold_what_was_read_gets_none_of_its_heads(
     log: RedisLog, keys: TenantKeys, redis: RedisClient
 ) -> None:

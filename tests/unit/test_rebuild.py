@@ -14,7 +14,7 @@ from projections.directory import Directory
 from projections.progress import Progress
 from projections.rebuild import Rebuilder, Rebuilt
 from registry.errors import CorruptEntry, LogDiverged
-from registry.log import Cut, Entry, Epoch, Position
+from registry.log import UNKNOWN, Cut, Entry, Position
 from registry.memory_log import MemoryLog
 from registry.state import Live, Quarantined, Removed, Tenant
 from tests.folding import World, facts_of
@@ -275,7 +275,7 @@ async def test_where_nothing_notes_the_epoch_the_log_is_replayed_if_it_can_be(lo
     rebuilt = await by_cut(world).rebuild()
     assert rebuilt.hole is not None
     assert facts_of(rebuilt.directory)[2] == facts_of(world.directory)[2]
-    assert rebuilt.directory.epoch == Epoch("unknown", world.directory.position.entry, "0-0")
+    assert rebuilt.directory.epoch == UNKNOWN
     assert rebuilt.orphans == {}
 
 
