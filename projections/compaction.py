@@ -17,7 +17,7 @@ from registry import codec
 from registry.archive import Archive
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogCompacted
-from registry.log import Entry, Position, TenantLog, entry_order
+from registry.log import Entry, Epoch, Position, TenantLog, entry_order
 from registry.names import Names
 from registry.redis_client import RedisClient, Script
 from registry.signing import Signer
@@ -66,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     end: Position
     entries: int
     tenants: int
+    epoch: Epoch | None
 
 
 class Compactor:
@@ -115,7 +116,8 @@ class Compactor:
         await self._require_applied(first)
         missing = sum(gap.before.seq - gap.after.seq - 1 for gap in inspected.audit.gaps if gap.before.seq <= first.seq)
         taken = first.seq - 1 - missing
-        return Plan(first=first, end=inspected.snapshot.end, entries=taken, tenants=len(inspected.snapshot.heads))
+        snapshot = inspected.snapshot
+        return Plan(first=first, end=snapshot.end, entries=taken, tenants=len(snapshot.heads), epoch=snapshot.epoch)
 
     async def compact(self, plan: Plan) -> int:
         """Note the compaction in the log and take the entries out; return how many. Raises as `plan` does."""
@@ -127,6 +129,7 @@ class Compactor:
             actor=self._actor,
             before=str(plan.first),
             tenants=plan.tenants,
+            epoch=str(plan.epoch) if plan.epoch else msgspec.UNSET,
         )
         await self._note(self._signer.sign(event))
         taken = await self._archive.trim(plan.first, plan.end)

@@ -55,10 +55,9 @@ async def diagnose(log: TenantLog, directory: Directory) -> tuple[Finding, Posit
 
 async def _is_another(log: TenantLog, directory: Directory) -> bool:
     """Whether the log was begun after the one that was read, if anything says so."""
-    if directory.epoch is None:
-        return False
-    noted = await log.epoch()
-    return noted is not None and noted.begun != directory.epoch.begun
+    ours = directory.as_of.epoch
+    noted = await log.epoch() if ours.is_known else None
+    return noted is not None and noted.is_known and noted.begun != ours.begun
 
 
 def _went_elsewhere(before: Entry | Foreign | None, following: Entry | None, position: Position, end: Position) -> bool:

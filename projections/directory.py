@@ -22,7 +22,7 @@ from registry.events import (
     TenantRemoved,
     TenantRestated,
 )
-from registry.log import START, Entry, Epoch, Foreign, Position
+from registry.log import START, UNKNOWN, AsOf, Entry, Epoch, Foreign, Position, entry_order
 from registry.state import Known, Live, Quarantined, Removed, Tenant, follow, known, stated
 
 
@@ -97,6 +97,16 @@ class Directory:
         changed = self._fold(entry)
         self.position = entry.position
         return changed
+
+    def learn(self, epoch: Epoch | None) -> None:
+        """Take what is noted for the epoch, if it was not known and was opened in what was read."""
+        if epoch and not self.as_of.epoch.is_known and entry_order(epoch.opened) <= entry_order(self.position.entry):
+            self.epoch = epoch
+
+    @property
+    def as_of(self) -> AsOf:
+        """What was read so far; of the same moment as the tenants only if nothing was awaited in between."""
+        return AsOf(self.epoch or UNKNOWN, self.position)
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return the tenant, live or removed, or None if the log up to the position never told of it."""

@@ -31,7 +31,7 @@ from registry.errors import (
     UnsafeRedis,
 )
 from registry.events import TenantEvent
-from registry.log import START, Head, Position, TenantLog, Unreadable
+from registry.log import START, AsOf, Head, Position, TenantLog, Unreadable
 from registry.state import Live, Tenant
 
 _WAIT: Final = 0.8
@@ -98,6 +98,11 @@ class Follower:
     def position(self) -> Position:
         """How far the log is folded."""
         return self._directory.position
+
+    @property
+    def as_of(self) -> AsOf:
+        """That, and in which epoch of the log."""
+        return self._directory.as_of
 
     @property
     def steps(self) -> int:
@@ -240,8 +245,6 @@ class Follower:
             if not await self._fold_page(0):
                 raise LogDiverged(f"The log says it ends at {end}; nothing is to be read after {self.position}.")
         await self._announce()
-        if self._directory.epoch:
-            await self._log.mark_epoch(self._directory.epoch)
         await self._on_caught_up()
         self._complete.set()
         self._freshness.heard(asked)
@@ -330,12 +333,14 @@ class Follower:
                 return  # a closer look tells what that means
 
     async def _look_again(self) -> None:
-        """See now and then whether tenants that could not be read can be: a key may have been put back."""
-        aside = self._directory.quarantined()
+        """See now and then what could not be known before: tenants, if a key was put back, and which log this is."""
+        aside, as_of = self._directory.quarantined(), self._directory.as_of
         now = asyncio.get_running_loop().time()
-        if not aside or now < self._next_look:
+        if (not aside and as_of.epoch.is_known) or now < self._next_look:
             return
         self._next_look = now + _LOOK_AGAIN
+        if not as_of.epoch.is_known:
+            self._directory.learn(await self._log.epoch())
         for tenant in await self._rebuilder.reread(aside):
             if self._directory.settle(tenant):
                 self._untold[tenant.tenant] = tenant

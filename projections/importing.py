@@ -21,7 +21,7 @@ from registry.export_format import (
     entry_of,
     read_lines,
 )
-from registry.log import Position
+from registry.log import AsOf, Position
 from registry.signing import Signer
 from registry.state import Live, Tenant
 from registry.stored import document_of
@@ -135,7 +135,7 @@ class Importer:
         except BaseException:
             await importing.give_up()
             raise
-        await self._keys.write_all(read.tenants)
+        await self._keys.write_all(read.tenants, AsOf(read.header.epoch, read.end))
 
     async def _settle(self, importing: Import, read: FileRead) -> None:
         if not await importing.settle(read.end, read.header.epoch):

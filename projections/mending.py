@@ -7,12 +7,10 @@ import msgspec
 
 from projections.inspection import Inspected
 from projections.tenant_keys import TenantKeys, written_for
-from registry.archive import Archive
 from registry.errors import CorruptEntry
-from registry.log import TenantLog
+from registry.log import UNKNOWN, AsOf, Epoch, TenantLog
 from registry.state import Live, Removed
 from registry.stored import head_of
-from registry.verify_kept import is_ahead
 
 _PAGE: Final = 500
 _DAMAGE: Final = frozenset({"envelope", "transition", "signature", "link"})
@@ -32,12 +30,11 @@ class Mender:
     """Makes heads and keys equal to what an inspection has found to be true.
 
     Args:
-        log, archive, keys: What is mended.
+        log, keys: What is mended.
     """
 
-    def __init__(self, log: TenantLog, archive: Archive, keys: TenantKeys) -> None:
+    def __init__(self, log: TenantLog, keys: TenantKeys) -> None:
         self._log = log
-        self._archive = archive
         self._keys = keys
 
     async def mend(self, inspected: Inspected, *, dry_run: bool) -> Mended:
@@ -54,15 +51,16 @@ class Mender:
             )
         tenants = [truth.tenant for truth in inspected.truths.values()]
         known = [tenant for tenant in tenants if isinstance(tenant, Live | Removed)]
-        epoch = inspected.audit.epoch if inspected.snapshot.epoch is None else None
-        if epoch and not dry_run and not inspected.audit.gaps:
+        epoch = _unnoted(inspected)
+        if epoch and not dry_run:
             await self._log.mark_epoch(epoch)
+        as_of = AsOf(inspected.snapshot.epoch or epoch or UNKNOWN, inspected.snapshot.end)
         heads, keys, fences = list[str](), list[str](), list[str]()
         for start in range(0, len(known), _PAGE):
             page = known[start : start + _PAGE]
             heads += await self._heads(page, inspected, dry_run=dry_run)
-            fences += await self._fences(page, inspected, dry_run=dry_run)
-            keys += await self._documents(page, dry_run=dry_run)
+            fences += await self._fences(page, as_of, dry_run=dry_run)
+            keys += await self._documents(page, as_of, dry_run=dry_run)
         return Mended(heads=heads, keys=keys, fences=fences, epoch=epoch is not None)
 
     async def _heads(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
@@ -73,22 +71,21 @@ class Mender:
         end = inspected.snapshot.end
         return [each.tenant for each in wrong if await self._log.mend_head(each.tenant, head_of(each), end)]
 
-    async def _fences(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
-        """Take away fences that are ahead, of tenants that are still as they were found."""
-        names = [tenant.tenant for tenant in page]
-        present = await self._archive.raw_heads(names)
-        ahead = []
-        for tenant, fence, head in zip(page, await self._archive.fences(names), present, strict=True):
-            if fence is None or not is_ahead(fence, tenant, inspected.snapshot.epoch):
-                continue
-            if head is not None and not head.startswith(f"{tenant.position.seq}|".encode()):
-                continue
-            if dry_run or await self._archive.remove_fence(tenant.tenant, fence):
-                ahead.append(tenant.tenant)
-        return ahead
+    async def _fences(self, page: Sequence[Live | Removed], as_of: AsOf, *, dry_run: bool) -> list[str]:
+        if not as_of.epoch.is_known:
+            return []
+        false = await self._keys.false_fences(page, as_of)
+        return [tenant.tenant for tenant, _ in false] if dry_run else await self._keys.unfence(false)
 
-    async def _documents(self, page: Sequence[Live | Removed], *, dry_run: bool) -> list[str]:
+    async def _documents(self, page: Sequence[Live | Removed], as_of: AsOf, *, dry_run: bool) -> list[str]:
         if not dry_run:
-            return await self._keys.repair(page)
+            return await self._keys.repair(page, as_of)
         found = await self._keys.documents([tenant.tenant for tenant in page])
         return [each.tenant for each, text in zip(page, found, strict=True) if (text or b"") != written_for(each)]
+
+
+def _unnoted(inspected: Inspected) -> Epoch | None:
+    """Return the log's epoch if nothing notes it and the log tells for certain."""
+    told = inspected.audit.epoch
+    is_certain = told is not None and told.is_known and inspected.audit.is_whole
+    return told if is_certain and inspected.snapshot.epoch is None else None

@@ -17,7 +17,7 @@ from projections.read_ahead import read_ahead
 from registry import codec
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import LogCompacted, LogCreated, LogRestored
-from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog, entry_order
+from registry.log import START, UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog, entry_order
 from registry.state import Live, Quarantined, Removed, Tenant, stated
 from registry.stored import tenant_of
 from registry.verify import Audit
@@ -95,13 +95,13 @@ class Rebuilder:
         cut = await self._log.cut()
         if cut.end is None:
             raise LogDiverged("The log is gone.")
-        if cut.epoch and self._trusts_heads and not (self._full_replay or cut.end.seq <= self._short or cut.unreadable):
+        is_long = cut.end.seq > self._short and not self._full_replay
+        if cut.epoch and is_long and self._trusts_heads and _heads_fit(cut, cut.end, cut.epoch):
             return await self._from_cut(cut, cut.end, cut.epoch, held)
         try:
             directory = await self._replay(cut.end)
         except LogDiverged as hole:
-            rebuilt = await self._around(hole, cut, cut.end, held)
-            return msgspec.structs.replace(rebuilt, hole=None) if await self._is_compacted(cut.end) else rebuilt
+            return await self._around(hole, cut, cut.end, held)
         return Rebuilt(directory, await self._by_name(_orphans(cut, directory.epoch)))
 
     async def _around(self, hole: LogDiverged, cut: Cut, end: Position, held: Directory | None) -> Rebuilt:
@@ -110,23 +110,23 @@ class Rebuilder:
                 f"The log has a hole ({hole.message}), and the heads of {', '.join(cut.unreadable[:20])} cannot be "
                 "read: put them back, or take those fields away if the tenants may be forgotten."
             ) from None
-        # Where nothing notes the epoch, one that is later than all before it does no harm.
-        epoch = cut.epoch or Epoch("unknown", end.entry, START.entry)
-        rebuilt = await self._from_cut(cut, end, epoch, held)
-        return msgspec.structs.replace(rebuilt, hole=hole.message)
+        compacted = await self._compacted(end)
+        told = compacted.epoch if compacted else None
+        rebuilt = await self._from_cut(cut, end, cut.epoch or told or UNKNOWN, held)
+        return rebuilt if compacted else msgspec.structs.replace(rebuilt, hole=hole.message)
 
-    async def _is_compacted(self, end: Position) -> bool:
-        """Whether all that is missing was taken out by a compaction, as the log itself says further on."""
+    async def _compacted(self, end: Position) -> Audit | None:
+        """Return what the log says if all that is missing was taken out by a compaction, as it says further on."""
         audit = Audit()
         while audit.position.seq < end.seq and (entries := await self._log.read(audit.position, PAGE)):
             for entry in entries:
                 audit.entry(entry)
             await asyncio.sleep(0)
         is_cut_short = audit.position.seq < end.seq
-        if is_cut_short or audit.counted or not audit.gaps or audit.gaps != audit.compacted:
-            return False
+        if is_cut_short or audit.counted or not audit.gaps or not audit.is_whole:
+            return None
         self._logger.info("the log was compacted; heads and keys tell what was before", first=str(audit.first))
-        return True
+        return audit
 
     async def _replay(self, end: Position) -> Directory:
         directory = Directory()
@@ -194,6 +194,12 @@ class Rebuilder:
             return []
         entries = await self._log.entries([head.position.entry for head in heads.values()])
         return [_from_entry(name, head, entry) for (name, head), entry in zip(heads.items(), entries, strict=True)]
+
+
+def _heads_fit(cut: Cut, end: Position, epoch: Epoch) -> bool:
+    """Whether all heads can be read, and none tells of what the log has not come to."""
+    ahead = (head for head in cut.heads.values() if head.position.seq > end.seq)
+    return not cut.unreadable and all(epoch.is_orphan(head) for head in ahead)
 
 
 def _orphans(cut: Cut, epoch: Epoch | None) -> dict[str, Head]:

@@ -83,13 +83,19 @@ class Reconciler:
                 self._logger.exception("keys not compared")
 
     async def mend(self) -> list[str]:
-        """Compare all now and mend what differs; return the tenants whose key did. Raises `RegistryUnavailable`."""
-        # Invariant: no await between the two; a head of behind what was read would else pass for a wrong one.
-        tenants, read = tuple(self._directory.all()), self._directory.position
-        heads = await self._mend_heads(tenants, read)
+        """Compare all now and mend what differs; return the tenants whose key did. Raises `RegistryUnavailable`.
+
+        Which log it is is noted as well, where nothing notes it.
+        """
+        # Invariant: no await between the two. What is written below is as of what was read here, also when the log has
+        # gone into another epoch by then; and a head of behind it would else pass for a wrong one.
+        tenants, as_of = tuple(self._directory.all()), self._directory.as_of
+        if as_of.epoch.is_known:
+            await self._log.mark_epoch(as_of.epoch)
+        heads = await self._mend_heads(tenants, as_of.position)
         if heads:
             self._logger.warning("heads repaired", count=len(heads), tenants=heads[:_SHOWN])
-        mended = await self._keys.repair(tenants, _PACE)
+        mended = await self._keys.repair(tenants, as_of, _PACE)
         self._tally.heads_repaired += len(heads)
         self._tally.keys_repaired += len(mended)
         if mended:
@@ -104,7 +110,7 @@ class Reconciler:
             page = known[start : start + _PAGE]
             for tenant, found in zip(page, await self._log.heads([each.tenant for each in page]), strict=True):
                 head = head_of(tenant)
-                if _is_wrong(found, head, read) and await self._log.mend_head(tenant.tenant, head, read):
+                if _is_wrong(found, head) and await self._log.mend_head(tenant.tenant, head, read):
                     mended.append(tenant.tenant)
         return mended
 
@@ -124,11 +130,9 @@ class Reconciler:
         return bool(await self._redis.run("SET", self._names.repair, self._owner, "NX", "PX", milliseconds))
 
 
-def _is_wrong(found: Head | Unreadable | None, head: Head, read: Position) -> bool:
-    """Whether a head is not what the log tells; one behind what was read is newer, and right.
+def _is_wrong(found: Head | Unreadable | None, head: Head) -> bool:
+    """Whether a head is not what was folded; whether the log has gone on since, the log says.
 
     Since when its tenant lives may differ: who had set it aside knows a later moment than who could read all events.
     """
-    if not isinstance(found, Head):
-        return True
-    return found.position.seq <= read.seq and msgspec.structs.replace(found, born=head.born) != head
+    return not isinstance(found, Head) or msgspec.structs.replace(found, born=head.born) != head

@@ -169,9 +169,12 @@ class Restorer:
     async def _say(self, missing: list[Live | Removed], directory: Directory) -> list[Live | Removed]:
         """Append a batch; return what is in the log now. What somebody else was faster with is looked at again."""
         heads = await self._log.heads([tenant.tenant for tenant in missing])
+        end = await self._log.end()
+        if end is None:
+            raise LogDiverged("The log is gone again.")
         proposals, proposed = [], []
         for tenant, head in zip(missing, heads, strict=True):
-            if isinstance(head, Head) and _is_behind(head, directory):
+            if isinstance(head, Head) and _is_behind(head, directory, end):
                 continue  # behind what is folded: the next round knows it
             proposals.append(self._proposal(tenant, directory, _seq_of(head)))
             proposed.append(tenant)
@@ -227,7 +230,10 @@ def _seq_of(head: Head | Unreadable | None) -> int | None:
             return 0
 
 
-def _is_behind(head: Head, directory: Directory) -> bool:
-    """Whether the head tells of an event that `directory` has not folded yet. An orphan's number means nothing here."""
+def _is_behind(head: Head, directory: Directory, end: Position) -> bool:
+    """Whether the head tells of an event that `directory` has not folded yet.
+
+    An orphan's number means nothing here, and one beyond the log's end, looked up later, tells of none.
+    """
     orphan = directory.epoch is not None and directory.epoch.is_orphan(head)
-    return not orphan and head.position.seq > directory.position.seq
+    return not orphan and directory.position.seq < head.position.seq <= end.seq

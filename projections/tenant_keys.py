@@ -5,24 +5,23 @@ ones, and the same state written twice is the same bytes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
-from registry.log import START, Epoch, Position
+from registry.fences import is_false
+from registry.log import AsOf
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
+from registry.redis_log import RedisLog
 from registry.state import Live, Quarantined, Tenant
 from registry.stored import document_of
-from registry.verify_kept import is_beyond
 
 FENCE_AFTER_REMOVAL: Final = timedelta(days=1)
 """How long a removal's fence stays: far longer than any replica can be frozen and still come back with an old state."""
 
-End: TypeAlias = Callable[[], Awaitable[Position | None]]
-
 _MATERIALISE: Final = Script("projections", "materialise.lua")
-_UNFENCE: Final = Script("registry", "unfence.lua")
+_UNFENCE: Final = Script("projections", "unfence.lua")
 _PAGE: Final = 500
 
 
@@ -30,35 +29,31 @@ class TenantKeys:
     """The tenants' keys in Redis. Every method raises `RegistryUnavailable`, and may be cancelled and repeated.
 
     Args:
-        redis, names: Where the keys are.
-        epoch: The epoch of the log that the states to be written are folded from, as it is when they are.
-        end: Where that log ends; without it, no fence is ever taken for one that the log has lost.
+        redis, names: Where the keys are, and the log that they follow from.
     """
 
-    def __init__(
-        self, redis: RedisClient, names: Names, epoch: Callable[[], Epoch | None], end: End | None = None
-    ) -> None:
+    def __init__(self, redis: RedisClient, names: Names) -> None:
         self._redis = redis
         self._names = names
-        self._epoch = epoch
-        self._end = end
+        self._log = RedisLog(redis, redis, names)
 
-    async def materialise(self, tenant: Tenant) -> bool:
+    async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:
         """Write the live tenant's document, or delete the removed one's; return False if a later state is there.
 
         A quarantined tenant's key is left as it is: what should stand there is what cannot be read.
         """
-        return bool(await self._write([tenant]))
+        return isinstance(tenant, Quarantined) or bool(await self._write([tenant], as_of))
 
     async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         """Return what stands under each tenant's key, in order."""
         return await self._redis.get_many([self._names.tenant(tenant) for tenant in tenants])
 
-    async def repair(self, tenants: Sequence[Tenant], pause: float = 0) -> list[str]:
+    async def repair(self, tenants: Sequence[Tenant], as_of: AsOf, pause: float = 0) -> list[str]:
         """Compare the keys with `tenants` and write those that differ; return the ids of the tenants mended.
 
         Args:
             tenants: What the keys should say.
+            as_of: What was read when they were found so.
             pause: Seconds between two pages of them: calls go first, nobody waits for this.
         """
         mended = []
@@ -71,47 +66,57 @@ class TenantKeys:
             differing = [
                 tenant for tenant, text in zip(page, found, strict=True) if text != (written_for(tenant) or None)
             ]
-            written = await self._write(differing)
+            written = await self._write(differing, as_of)
             mended += written
             if len(written) < len(differing):
-                mended += await self._unblock([tenant for tenant in differing if tenant.tenant not in written])
+                mended += await self.unblock([each for each in differing if each.tenant not in written], as_of)
         return mended
 
-    async def write_all(self, tenants: Sequence[Tenant]) -> None:
+    async def write_all(self, tenants: Sequence[Tenant], as_of: AsOf) -> None:
         """Write every state and its fence, of removed tenants too, as far as nothing later is there."""
         for start in range(0, len(tenants), _PAGE):
-            await self._write(tenants[start : start + _PAGE])
+            await self._write(tenants[start : start + _PAGE], as_of)
 
-    async def _unblock(self, tenants: Sequence[Tenant]) -> list[str]:
-        """Write states behind fences that tell of what the log has lost, and that nobody holds; return whose they are.
+    async def false_fences(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[tuple[Tenant, bytes]]:
+        """Return whose keys are kept from being written by a state that the log has lost, and the fence that does.
 
-        In a cluster the log's server may fall back by itself; the fences stay, and would keep the keys for ever.
+        In a cluster the log's server may fall back by itself; the fences stay.
         """
-        end = await self._end() if self._end else None
+        fences = await self._redis.get_many([self._names.fence(tenant.tenant) for tenant in tenants])
+        # Invariant: the end is looked up after the fences, or one that is set meanwhile would seem to be beyond it.
+        end = await self._log.end()
         if end is None:
             return []
-        fences = [self._names.fence(tenant.tenant) for tenant in tenants]
-        seen = await self._redis.get_many(fences)
-        beyond = [
-            (tenant, fence, text)
-            for tenant, fence, text in zip(tenants, fences, seen, strict=True)
-            if text and is_beyond(text, end)
+        return [
+            (tenant, fence)
+            for tenant, fence in zip(tenants, fences, strict=True)
+            if fence and is_false(fence, tenant, as_of, end)
         ]
-        gone = await self._redis.scripts(_UNFENCE, [([fence], [text]) for _, fence, text in beyond])
-        return await self._write([tenant for (tenant, _, _), done in zip(beyond, gone, strict=True) if done])
 
-    async def _write(self, tenants: Sequence[Tenant]) -> list[str]:
+    async def unfence(self, fences: Sequence[tuple[Tenant, bytes]]) -> list[str]:
+        """Take fences away that are still as they were seen; return whose they were."""
+        calls = [([self._names.fence(tenant.tenant)], [fence]) for tenant, fence in fences]
+        gone = await self._redis.scripts(_UNFENCE, calls)
+        return [tenant.tenant for (tenant, _), done in zip(fences, gone, strict=True) if done]
+
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
+        """Write states also where a fence tells of what the log has lost; return whose could be written.
+
+        `as_of` must be what is read now: a late writer would take a later state for one that was lost.
+        """
+        await self.unfence(await self.false_fences(tenants, as_of))
+        return await self._write(tenants, as_of)
+
+    async def _write(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
         """Write the states that are not older than what is there; return whose they are."""
         writable = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]
-        written = await self._redis.scripts(_MATERIALISE, [self._words(tenant) for tenant in writable])
+        written = await self._redis.scripts(_MATERIALISE, [self._words(tenant, as_of) for tenant in writable])
         return [tenant.tenant for tenant, done in zip(writable, written, strict=True) if done]
 
-    def _words(self, tenant: Tenant) -> tuple[list[str], list[Word]]:
-        name, epoch = tenant.tenant, self._epoch()
-        opened = epoch.opened if epoch else START.entry
+    def _words(self, tenant: Tenant, as_of: AsOf) -> tuple[list[str], list[Word]]:
         life = int(FENCE_AFTER_REMOVAL.total_seconds() * 1000)
-        words: list[Word] = [opened, tenant.position.seq, written_for(tenant), life]
-        return [self._names.tenant(name), self._names.fence(name)], words
+        words: list[Word] = [as_of.epoch.opened, tenant.position.seq, written_for(tenant), life]
+        return [self._names.tenant(tenant.tenant), self._names.fence(tenant.tenant)], words
 
 
 def written_for(tenant: Tenant) -> bytes:

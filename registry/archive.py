@@ -15,7 +15,6 @@ from registry.redis_log import epoch_of
 
 _TRIM: Final = Script("registry", "trim.lua")
 _SETTLE: Final = Script("registry", "settle_import.lua")
-_UNFENCE: Final = Script("registry", "unfence.lua")
 _LIFE: Final = 3600
 """Seconds that an import that was cut short stays in Redis."""
 
@@ -86,10 +85,6 @@ class Archive:
         """Return each tenant's fence, in order."""
         return await self._redis.get_many([self._names.fence(tenant) for tenant in tenants])
 
-    async def remove_fence(self, tenant: str, seen: bytes) -> bool:
-        """Take the tenant's fence away if it is still as it was seen; return whether it was."""
-        return bool(await self._redis.script(_UNFENCE, [self._names.fence(tenant)], [seen]))
-
     def tenant_keys(self) -> AsyncIterator[str]:
         """Yield whose keys there are, some perhaps twice."""
         return tenant_keys(self._redis, self._names)
@@ -153,8 +148,7 @@ class Import:
         await self._redis.run("XSETID", self._apart[0], end.entry, "ENTRIESADDED", end.seq)
         names = self._names
         keys = [names.stream, names.heads, names.data_keys, names.epoch, *self._apart]
-        told = f"{epoch.name}|{epoch.opened}|{epoch.begun}"
-        return bool(await self._redis.script(_SETTLE, keys, [told]))
+        return bool(await self._redis.script(_SETTLE, keys, [str(epoch)]))
 
     async def give_up(self) -> None:
         """Take away what was added."""

@@ -93,6 +93,8 @@ class LogCompacted(_LogFact, frozen=True, kw_only=True, gc=False, tag="log_compa
     """Position of the first entry that is kept."""
     tenants: int
     """How many tenants, live or removed, heads and keys told of then."""
+    epoch: str | msgspec.UnsetType = msgspec.UNSET
+    """Which log it is, as `Epoch` puts it: the entries that said so are among those that go. Unset in older ones."""
 
 
 class _TenantFact(_Fact, frozen=True, kw_only=True, gc=False):

@@ -13,6 +13,7 @@ import msgspec
 from registry.errors import InvalidInput
 
 _POSITION = re.compile(r"(\d{1,18})@(\d{1,20}-\d{1,20})\Z")
+_EPOCH = re.compile(r"([^|]*)\|(\d+-\d+)\|(\d+-\d+)\Z")
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -118,9 +119,38 @@ class Epoch(msgspec.Struct, frozen=True, gc=False):
     opened: str
     begun: str
 
+    def __str__(self) -> str:
+        """Return it as it is noted beside the log, and in a compaction."""
+        return f"{self.name}|{self.opened}|{self.begun}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Epoch | None":
+        """Read that; None for what somebody else wrote."""
+        match = _EPOCH.match(text)
+        return cls(*match.groups()) if match else None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything says which log it is."""
+        return self.begun != START.entry
+
     def is_orphan(self, head: Head) -> bool:
         """Whether the head was written by a log that was there before this one."""
         return entry_order(head.position.entry) < entry_order(self.begun)
+
+
+UNKNOWN: Final = Epoch("unknown", START.entry, START.entry)
+"""Of a log that nothing notes and nothing in it names; before all others, and never noted itself."""
+
+
+class AsOf(msgspec.Struct, frozen=True, gc=False):
+    """What was read when a tenant was found as it is: the log up to `position`, in `epoch`.
+
+    It goes with the tenant wherever that is written: by then the log may be in another epoch.
+    """
+
+    epoch: Epoch
+    position: Position
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,7 +283,7 @@ class TenantLog(Protocol):
         """Return each tenant's head, in order; None for one that the log never heard of."""
 
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
-        """Put back the head that the log tells of up to `read`, unless a later event of the tenant has changed it.
+        """Put back the head that the log tells of up to `read`, unless a later event in the log has changed it.
 
         Return whether it was done; it is not if the log does not hold `read`.
         """

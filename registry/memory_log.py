@@ -110,7 +110,9 @@ class MemoryLog:
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
         """See `TenantLog.mend_head`."""
         present = self._heads.get(tenant)
-        if not self._holds(read) or (present and present.position.seq > read.seq):
+        if self._end is None or not self._holds(read):
+            return False
+        if present and read.seq < present.position.seq <= self._end.seq:
             return False
         self._heads[tenant] = head
         return True

@@ -132,7 +132,7 @@ class RedisLog:
 
     async def mark_epoch(self, epoch: Epoch) -> None:
         """See `TenantLog.mark_epoch`."""
-        await self._commands.run("SET", self._names.epoch, f"{epoch.name}|{epoch.opened}|{epoch.begun}", "NX")
+        await self._commands.run("SET", self._names.epoch, str(epoch), "NX")
 
     async def may_restore(self) -> bool:
         """See `TenantLog.may_restore`."""
@@ -156,8 +156,7 @@ def _end(info: Mapping[str, Any]) -> Position:
 
 def epoch_of(raw: bytes | None) -> Epoch | None:
     """Read what the scripts wrote; None for what somebody else did."""
-    words = raw.decode(errors="replace").split("|") if raw else []
-    return Epoch(*words) if len(words) == 3 else None  # noqa: PLR2004 - its three fields
+    return Epoch.parse(raw.decode(errors="replace")) if raw else None
 
 
 def _words(proposal: Proposal) -> tuple[Word, ...]:

@@ -5,7 +5,7 @@ says that it does not yet.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ from registry.inputs import Registration
 from registry.log import (
     START,
     Appended,
+    AsOf,
     Conflict,
     Diverged,
     Head,
@@ -47,8 +48,8 @@ class ReadSide(Protocol):
     """What the write side needs to know of the fold."""
 
     @property
-    def position(self) -> Position:
-        """How far the log is folded."""
+    def as_of(self) -> AsOf:
+        """How far the log is folded, and in which epoch."""
 
     def knows(self, tenant_id: str) -> bool:
         """Whether the fold has the tenant, live or not."""
@@ -66,8 +67,11 @@ class ReadSide(Protocol):
 class Materialiser(Protocol):
     """Writes a tenant's key; older states never overwrite newer ones."""
 
-    async def materialise(self, tenant: Tenant) -> bool:
+    async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:
         """Write or delete the key; return whether this state was not older than what was there."""
+
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
+        """Write the keys also where what the log has lost was there; return whose could be written."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,16 +139,16 @@ class TenantRegistry:
         check_tenant_id(tenant_id)
         command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
-            tenant, read = await self._view.refresh(tenant_id), self._view.position
-            repeated = await self._repeated(tenant, caller, registration)
+            tenant, as_of = await self._known(tenant_id)
+            repeated = await self._repeated(tenant, as_of, caller, registration)
             if repeated:
                 return repeated
             decide.check_version(tenant_id, tenant, expected_version)
             plan = await self._planner.registration(tenant_id, tenant, registration, caller, command_id)
             if isinstance(plan, decide.Unchanged):
-                await self._materialise(plan.tenant)
+                await self._materialise(plan.tenant, as_of)
                 return Result(status="unchanged", version=plan.tenant.version, position=plan.tenant.position)
-            result = await self._carry_out(tenant, read, plan)
+            result = await self._carry_out(tenant, as_of, plan)
             if result:
                 return result
         raise _contended(tenant_id)
@@ -157,43 +161,50 @@ class TenantRegistry:
         check_tenant_id(tenant_id)
         command_id = self._command_id(caller)
         for _ in range(_ROUNDS):
-            tenant, read = await self._view.refresh(tenant_id), self._view.position
-            repeated = await self._repeated(tenant, caller, None)
+            tenant, as_of = await self._known(tenant_id)
+            repeated = await self._repeated(tenant, as_of, caller, None)
             if repeated:
                 return repeated
             if isinstance(tenant, Removed):
                 # The retry of a removal that was cut short after its event: see it through before saying so.
-                await self._materialise(tenant)
+                await self._materialise(tenant, as_of)
             decide.require_present(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
             plan = self._planner.removal(tenant_id, tenant, caller, command_id)
-            result = await self._carry_out(tenant, read, plan)
+            result = await self._carry_out(tenant, as_of, plan)
             if result:
                 return result
         raise _contended(tenant_id)
 
+    async def _known(self, tenant_id: str) -> tuple[Tenant | None, AsOf]:
+        """Return the tenant as of its head, and what was read then."""
+        # Invariant: nobody else runs between the two, so that they are of one moment.
+        return await self._view.refresh(tenant_id), self._view.as_of
+
     async def _repeated(
-        self, tenant: Tenant | None, caller: Caller, registration: Registration | None
+        self, tenant: Tenant | None, as_of: AsOf, caller: Caller, registration: Registration | None
     ) -> Result | None:
         """Return the first answer if the caller's command was carried out before; `CommandReused` if it was another."""
         if caller.command_id is None or tenant is None:
             return None
         found = await self._appender.find(caller.command_id, tenant.position, 0)
         if found is None:
-            return await self._last_repeated(tenant, caller.command_id, registration)
+            return await self._last_repeated(tenant, as_of, caller.command_id, registration)
         if not self._planner.led_to(found.event, registration):
             raise _reused(caller.command_id)
-        await self._materialise(tenant)
+        await self._materialise(tenant, as_of)
         status = await self._status_of(found.event)
         return Result(status=status, version=found.event.version, position=found.position)
 
-    async def _last_repeated(self, tenant: Tenant, command_id: str, registration: Registration | None) -> Result | None:
+    async def _last_repeated(
+        self, tenant: Tenant, as_of: AsOf, command_id: str, registration: Registration | None
+    ) -> Result | None:
         """Return the first answer to the tenant's last command, although its entry is gone: head and key tell of it."""
         if isinstance(tenant, Quarantined) or tenant.command_id != command_id:
             return None
         if not self._planner.led_to(tenant, registration):
             raise _reused(command_id)
-        await self._materialise(tenant)
+        await self._materialise(tenant, as_of)
         return Result(status=_status_as(tenant), version=tenant.version, position=tenant.position)
 
     async def _status_of(self, event: TenantEvent) -> Status:
@@ -209,19 +220,19 @@ class TenantRegistry:
     def _command_id(self, caller: Caller) -> str:
         return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)
 
-    async def _carry_out(self, tenant: Tenant | None, read: Position, plan: Plan) -> Result | None:
+    async def _carry_out(self, tenant: Tenant | None, as_of: AsOf, plan: Plan) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again.
 
-        Invariant: `read` is the position of the fold that told `tenant`. A log that was restored meanwhile gives the
-        tenant's number to something else; it does not hold `read`, and takes nothing that was decided on it.
+        Invariant: `as_of` is of the fold that told `tenant`. A log that was restored meanwhile gives the tenant's
+        number to something else; it does not hold that position, and takes nothing that was decided on it.
         """
         plan = msgspec.structs.replace(plan, event=self._signer.sign(plan.event, tenant))
         after = evolve(tenant, plan.event, START)
-        outcome = await self._appender.append(self._proposal(tenant, read, plan, after))
-        position = self._position_of(outcome, tenant, read, plan.event)
+        outcome = await self._appender.append(self._proposal(tenant, as_of.position, plan, after))
+        position = self._position_of(outcome, tenant, as_of.position, plan.event)
         if position is None:
             return None
-        await self._materialise(msgspec.structs.replace(after, position=position))
+        await self._materialise(msgspec.structs.replace(after, position=position), as_of)
         # A log that was lost and restored meanwhile may have got as far without the event.
         served = await self._view.reached(position) and self._view.tells(plan.event)
         return Result(status=plan.status, version=plan.event.version, position=position, served=served)
@@ -256,16 +267,29 @@ class TenantRegistry:
             case Diverged(end):
                 raise RegistryUnavailable(
                     f"The log ends at {end or 'nothing'} and does not hold {read}, up to which this "
-                    "replica has read it; the change is not in it. The replica is about to find out what happened to the "
-                    "log; try again in a few seconds."
+                    "replica has read it; the change is not in it. The replica is about to find out what happened to "
+                    "the log; try again in a few seconds."
                 )
 
-    async def _materialise(self, tenant: Tenant) -> None:
+    async def _materialise(self, tenant: Tenant, as_of: AsOf) -> None:
         """Write the key. Idempotent and fenced, so one retry is safe; the event is in the log whatever happens here."""
         try:
-            await self._keys.materialise(tenant)
+            written = await self._keys.materialise(tenant, as_of)
         except RegistryUnavailable:
-            await self._keys.materialise(tenant)
+            written = await self._keys.materialise(tenant, as_of)
+        if not written:
+            await self._unblock(tenant)
+
+    async def _unblock(self, tenant: Tenant) -> None:
+        """See why the key was not to be written: the tenant has moved on, or the log has lost what the fence tells."""
+        current, as_of = await self._known(tenant.tenant)
+        if current is None or current.position != tenant.position:
+            return  # who wrote the later state sees it through
+        if not await self._keys.unblock([current], as_of):
+            raise RegistryUnavailable(
+                f"The change of tenant {tenant.tenant!r} is in the log, at {tenant.position}; its key could not be "
+                "written yet, because a state that this replica has not read is there. Try again."
+            )
 
 
 def _status_as(tenant: Live | Removed) -> Status:

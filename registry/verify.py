@@ -101,6 +101,11 @@ class Audit:
         return [finding for _, finding in sorted(self._found, key=lambda each: each[0])]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing but what a compaction took out, so that the epoch is the log's."""
+        return self.gaps == self.compacted
+
+    @property
     def compacted(self) -> list[Gap]:
         """The gaps that a compaction has left, as the log itself says."""
         return [gap for gap in self.gaps if gap.before in self._compacted]
@@ -183,8 +188,16 @@ class Audit:
                     self._wrong(entry, "transition", what)
                 else:
                     self._compacted.add(cut)
+                    self._learn(Epoch.parse(event.epoch or ""))
             case _:
                 assert_never(event)
+
+    def _learn(self, told: Epoch | None) -> None:
+        """Take from a compaction which log it is, as far as the entries that are left do not say so."""
+        if told and self.epoch is None:
+            self.epoch = told
+        elif told and self.epoch and not self.epoch.is_known:
+            self.epoch = msgspec.structs.replace(self.epoch, begun=told.begun)
 
     def _tenant(self, entry: Entry, event: TenantEvent) -> None:
         before = self.tenants.get(event.tenant)

@@ -3,19 +3,19 @@
 Rules: pure. The log is what counts; where its entries were taken out, head and document together are, if they fit.
 """
 
-import re
 from typing import Final
 
 import msgspec
 
 from registry.errors import SecretUnreadable
-from registry.log import Epoch, Head, Position, Unreadable, entry_order
+from registry.fences import is_false
+from registry.log import AsOf, Epoch, Head, Position, Unreadable
 from registry.secrets import MasterKeys, id_of
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of, tenant_of
 from registry.verify import Audit, Finding
 
-_FENCE: Final = re.compile(rb"(\d+-\d+)\|(\d+)\Z")
+_NOTED: Final = "a running replica notes it within half a minute"
 _REBUILD: Final = "log rebuild-keys puts it right"
 
 
@@ -81,15 +81,15 @@ def check_kept(
         return truth, [_of("head", "tenant", name, truth.lost, advice)]
     if truth.tenant is None:
         return truth, _unknown(name, kept, epoch)
-    found = [_head(truth.tenant, kept), _document(truth.tenant, kept), _fence(truth.tenant, kept, epoch)]
-    found.append(_data_key(truth.tenant, kept, master))
+    found = [_head(truth.tenant, kept), _document(truth.tenant, kept), _data_key(truth.tenant, kept, master)]
+    found.append(_fence(truth.tenant, kept, epoch, audit.position))
     return truth, [finding for finding in found if finding is not None]
 
 
 def check_epoch(audit: Audit, epoch: Epoch | None) -> Finding | None:
     """Return what is wrong with what is noted about which log this is."""
     if epoch is None:
-        what, advice = "nothing notes which log this is", "a replica that starts notes it, and so does log rebuild-keys"
+        what, advice = "nothing notes which log this is", f"{_NOTED}, and so does log rebuild-keys"
         return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
     known = audit.epoch
     if known is None or known == epoch:
@@ -98,23 +98,8 @@ def check_epoch(audit: Audit, epoch: Epoch | None) -> Finding | None:
     if not is_whole and (known.name, known.opened) == (epoch.name, epoch.opened):
         return None
     what = f"it is noted as {epoch.name} opened by {epoch.opened}, and the log says {known.name} by {known.opened}"
-    advice = "delete that key if the log is the right one: a replica that starts notes it anew"
+    advice = f"delete that key if the log is the right one: {_NOTED}"
     return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
-
-
-def is_ahead(fence: bytes | None, tenant: Tenant, epoch: Epoch | None) -> bool:
-    """Whether the fence keeps the tenant's key from being written: it tells of a later state than there is."""
-    match = _FENCE.match(fence or b"")
-    if match is None or epoch is None:
-        return False
-    told = (*entry_order(match[1].decode()), int(match[2]))
-    return told > (*entry_order(epoch.opened), tenant.position.seq)
-
-
-def is_beyond(fence: bytes | None, end: Position) -> bool:
-    """Whether the fence tells of a state that no log which ends there can have led to: the log has lost it."""
-    match = _FENCE.match(fence or b"")
-    return match is not None and (int(match[2]) > end.seq or entry_order(match[1].decode()) > entry_order(end.entry))
 
 
 def is_orphan(head: Head, epoch: Epoch | None) -> bool:
@@ -169,8 +154,8 @@ def _document(tenant: Tenant, kept: Kept) -> Finding | None:
             return _of("tenant_key", "key", name, "it does not say what the log does", mended) if edited else None
 
 
-def _fence(tenant: Tenant, kept: Kept, epoch: Epoch | None) -> Finding | None:
-    if not is_ahead(kept.fence, tenant, epoch):
+def _fence(tenant: Tenant, kept: Kept, epoch: Epoch | None, end: Position) -> Finding | None:
+    if epoch is None or not is_false(kept.fence, tenant, AsOf(epoch, end), end):
         return None
     told = (kept.fence or b"").decode(errors="replace")
     what = f"it is ahead of the log ({told}) and keeps the key from being written"

@@ -9,7 +9,7 @@ import msgspec
 from projections.inspection import Inspector
 from projections.tenant_keys import TenantKeys
 from registry.archive import Archive
-from registry.log import Epoch, TenantLog
+from registry.log import TenantLog
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -38,16 +38,17 @@ class LogAccess(msgspec.Struct, frozen=True, kw_only=True):
     signer: Signer
     master: MasterKeys | None
 
-    def keys(self, epoch: Epoch | None) -> TenantKeys:
-        """Return the tenants' keys, to be written as of an epoch."""
-        return TenantKeys(self.redis, self.names, lambda: epoch)
+    @property
+    def keys(self) -> TenantKeys:
+        """The tenants' keys."""
+        return TenantKeys(self.redis, self.names)
 
     def inspector(self, signed_since: int = 0) -> Inspector:
         """Return what looks through the log."""
         return Inspector(
             self.log,
             self.archive,
-            self.keys(None),
+            self.keys,
             signer=self.signer,
             master=self.master,
             signed_since=signed_since,

@@ -98,7 +98,7 @@ async def _import(access: LogAccess, options: argparse.Namespace) -> None:
 
     read = read_file(lines(), access.signer)
     _check_file(read, force=options.force)
-    importer = Importer(access.archive, access.keys(read.header.epoch), uuid.uuid4().hex)
+    importer = Importer(access.archive, access.keys, uuid.uuid4().hex)
     await importer.require_empty()
     told = f"{read.header.entries} entries up to {read.end}, {len(read.tenants)} tenants"
     if options.dry_run:
@@ -125,7 +125,7 @@ def _check_file(read: FileRead, *, force: bool) -> None:
 
 async def _rebuild_keys(access: LogAccess, options: argparse.Namespace) -> None:
     inspected = await access.inspector().inspect()
-    mender = Mender(access.log, access.archive, access.keys(inspected.snapshot.epoch or inspected.audit.epoch))
+    mender = Mender(access.log, access.keys)
     mended = await mender.mend(inspected, dry_run=options.dry_run)
     verb = "Would mend" if options.dry_run else "Mended"
     for what, names in (("heads", mended.heads), ("keys", mended.keys), ("fences", mended.fences)):
@@ -189,7 +189,7 @@ async def _restore(access: LogAccess, options: argparse.Namespace) -> None:
 
 
 def _exporter(access: LogAccess) -> Exporter:
-    return Exporter(access.log, access.archive, access.keys(None), access.names.prefix)
+    return Exporter(access.log, access.archive, access.keys, access.names.prefix)
 
 
 def _now() -> datetime:

@@ -110,7 +110,7 @@ async def _assembled(
     names = Names(settings.prefix)
     log = RedisLog(commands, tail, names)
     directory, keyring = Directory(), Keyring(log, master)
-    keys = TenantKeys(commands, names, lambda: directory.epoch, log.end)
+    keys = TenantKeys(commands, names)
     owner = _new_id()
 
     def lookup(tenant_id: str) -> Live:

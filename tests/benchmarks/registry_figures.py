@@ -32,7 +32,7 @@ from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.appender import Appender
 from registry.events import LogCreated, SealedSecret, TenantConfig, TenantRegistered
-from registry.log import START, Appended, Entry, Epoch, Position, Proposal, SetKey
+from registry.log import START, Appended, AsOf, Entry, Position, Proposal, SetKey
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
@@ -68,13 +68,12 @@ class Writer:
         self._appender = Appender(self.log)
         self.tenants: dict[str, Tenant] = {}
         self.start = START
-        self.epoch = Epoch("figures", "0-0", "0-0")
 
     async def begin(self) -> None:
         first = LogCreated(event_id=uuid.uuid4().hex, time=datetime.now(UTC), actor="figures", epoch="figures")
         position = await self.log.create(codec.type_of(first), codec.encode(first), first.epoch)
         assert position is not None
-        self.start, self.epoch = position, Epoch("figures", position.entry, position.entry)
+        self.start = position
 
     def proposal(self, name: str) -> tuple[Tenant, Proposal]:
         before = self.tenants.get(name)
@@ -173,9 +172,12 @@ async def start(url: str) -> None:
         writer = Writer(client)
         await writer.begin()
         await writer.fill(100_000, 1_000_000)
-        keys = TenantKeys(client, NAMES, lambda: writer.epoch)
-        await keys.repair(tuple(writer.tenants.values()))
+        keys = TenantKeys(client, NAMES)
         log = writer.log
+        cut = await log.cut()
+        assert cut.end is not None
+        assert cut.epoch is not None
+        await keys.repair(tuple(writer.tenants.values()), AsOf(cut.epoch, cut.end))
         writer.tenants = {}
         for full in (False, True):
             name = "full replay of 1,000,000 events" if full else "cut of 100,000 tenants"

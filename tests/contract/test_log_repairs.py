@@ -358,6 +358,18 @@ async def test_a_head_of_behind_what_was_read_is_not_put_back(
     assert await head_in(log, "acme") == new
 
 
+async def test_a_head_that_is_ahead_of_the_log_is_mended(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    end = await append(propose(start))
+    right = await head_in(log, "acme")
+    assert right is not None
+    assert await log.mend_head("acme", msgspec.structs.replace(right, position=Position(999, "999-0")), end)
+
+    assert await log.mend_head("acme", right, end)
+    assert await head_in(log, "acme") == right
+
+
 async def test_no_head_is_put_back_by_whoever_has_read_another_log(
     log: TenantLog, start: Position, append: Append, propose: Propose, lose_head: DamageOf
 ) -> None:

@@ -122,14 +122,14 @@ MUTANTS: Final = (
     Mutant(
         "keys are not reconciled",
         "projections/reconciler.py",
-        "mended = await self._keys.repair(tenants, _PACE)",
+        "mended = await self._keys.repair(tenants, as_of, _PACE)",
         "mended: list[str] = []",
         quick=True,
     ),
     Mutant(
         "heads are not reconciled",
         "projections/reconciler.py",
-        "heads = await self._mend_heads(tenants, read)",
+        "heads = await self._mend_heads(tenants, as_of.position)",
         "heads: list[str] = []",
     ),
     Mutant(
@@ -195,7 +195,7 @@ MUTANTS: Final = (
     Mutant(
         "a restoration overwrites what it has not read",
         "projections/restoration.py",
-        "if isinstance(head, Head) and _is_behind(head, directory):",
+        "if isinstance(head, Head) and _is_behind(head, directory, end):",
         "if False:",
     ),
     Mutant(
@@ -276,7 +276,7 @@ MUTANTS: Final = (
     Mutant(
         "a change is answered before its key is written",
         "registry/service.py",
-        "        await self._materialise(msgspec.structs.replace(after, position=position))\n",
+        "        await self._materialise(msgspec.structs.replace(after, position=position), as_of)\n",
         "",
     ),
     Mutant(
@@ -300,7 +300,7 @@ MUTANTS: Final = (
     Mutant(
         "the last command of a compacted log is forgotten",
         "registry/service.py",
-        "return await self._last_repeated(tenant, caller.command_id, registration)",
+        "return await self._last_repeated(tenant, as_of, caller.command_id, registration)",
         "return None",
     ),
     Mutant(
@@ -436,5 +436,26 @@ MUTANTS: Final = (
         "await self._view.reached(position) and self._view.tells(plan.event)",
         "await self._view.reached(position)",
         REGISTRY + "test_a_change_that_was_lost_before_this_replica_read_it_is_not_said_to_be_served",
+    ),
+    Mutant(
+        "a fence of what the log has lost and grown past is believed",
+        "registry/fences.py",
+        "    return seq <= as_of.position.seq or (as_of.epoch.is_known and opened != ours)\n",
+        "    return False\n",
+        UNIT + "test_fences.py",
+    ),
+    Mutant(
+        "a change whose key was refused is answered",
+        "registry/service.py",
+        "        if not written:\n",
+        "        if False:\n",
+        "tests/scenarios",
+    ),
+    Mutant(
+        "what was read in one epoch is written in another",
+        "projections/reconciler.py",
+        "mended = await self._keys.repair(tenants, as_of, _PACE)",
+        "mended = await self._keys.repair(tenants, self._directory.as_of, _PACE)",
+        KEYS,
     ),
 )

@@ -31,7 +31,7 @@ class Operator:
         return {replica.name: applied_by(replica) for replica in self._replicas()}
 
     async def verify(self) -> Inspected:
-        keys = TenantKeys(self.redis, NAMES, lambda: None)
+        keys = TenantKeys(self.redis, NAMES)
         return await Inspector(self._log, self._archive, keys, master=MASTER).inspect()
 
     async def compact(self, before: Position) -> int:

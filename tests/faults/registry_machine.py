@@ -28,7 +28,7 @@ from registry.errors import (
     VersionConflict,
 )
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, Appended, Entry, Epoch, Head, KeepKey, Position, Proposal
+from registry.log import START, Appended, AsOf, Entry, Head, KeepKey, Position, Proposal
 from registry.planner import Caller
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog, epoch_of
@@ -80,10 +80,10 @@ class Command(msgspec.Struct):
 
 
 class Kept(msgspec.Struct):
-    """What a slow writer still means to write under a tenant's key, and in which epoch it read it."""
+    """What a slow writer still means to write under a tenant's key, and what it had read then."""
 
     tenant: Live | Removed
-    epoch: Epoch | None
+    as_of: AsOf
 
 
 class RegistryMachine(RuleBasedStateMachine):
@@ -608,7 +608,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def _keep(self, replica: Replica, tenant: str) -> None:
         held = replica.directory.tenant(tenant)
         if held is not None and not isinstance(held, Quarantined):
-            self.kept.append(Kept(held, replica.directory.epoch))
+            self.kept.append(Kept(held, replica.directory.as_of))
 
     @precondition(lambda self: self.kept)
     @rule(which=st.integers(0, 20))
@@ -618,7 +618,7 @@ class RegistryMachine(RuleBasedStateMachine):
     async def _materialise_late(self, kept: Kept) -> None:
         name, state = kept.tenant.tenant, self.story.state(kept.tenant)
         before = await self._key(name)
-        await TenantKeys(self.redis, NAMES, lambda: kept.epoch).materialise(kept.tenant)
+        await TenantKeys(self.redis, NAMES).materialise(kept.tenant, kept.as_of)
         shown = self.shown.get(name)
         if shown is not None and shown != state and prevailing((shown, state)) == shown:
             assert await self._key(name) == before, "a late writer undid a newer state"

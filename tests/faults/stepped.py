@@ -216,7 +216,7 @@ class Replica:
         self.log = SteppedLog(
             self.redis, self._stand_still, lambda proposal: world.on_propose(self.directory, proposal)
         )
-        self.keys = TenantKeys(self.redis, NAMES, lambda: self.directory.epoch, self.log.end)
+        self.keys = TenantKeys(self.redis, NAMES)
         self.keyring = Keyring(self.log, MASTER)
         self.pools = _pools(self.directory, self.keyring)
         self.recycled: list[str] = []

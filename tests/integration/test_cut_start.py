@@ -40,7 +40,7 @@ class Registry:
     def __init__(self, redis: RedisClient) -> None:
         self.redis = redis
         self.log = RedisLog(redis, redis, NAMES)
-        self.keys = TenantKeys(redis, NAMES, lambda: self.directory.epoch)
+        self.keys = TenantKeys(redis, NAMES)
         self.directory = Directory()
         self.stale: dict[str, bytes] = {}
 
@@ -58,7 +58,7 @@ class Registry:
         outcomes = await self.log.append([self._proposal(event) for event in events])
         assert {type(outcome) for outcome in outcomes} == {Appended}
         await self._catch_up()
-        await self.keys.repair(tuple(self.directory.all()))
+        await self.keys.repair(tuple(self.directory.all()), self.directory.as_of)
 
     async def started(self, *, short: int = SHORT, full_replay: bool = False) -> "Start":
         """Return what a replica has that starts now."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
+import msgspec
 import pytest
 
 from projections.compaction import Compactor, Plan, PublishedReplicas
@@ -128,6 +129,10 @@ async def found(access: LogAccess) -> list[Finding]:
     return (await inspect(access)).findings
 
 
+def knows_the_log(replica: Replica) -> bool:
+    return replica.follower.as_of.epoch.is_known
+
+
 async def until(replica: Replica, phase: str) -> None:
     for _ in range(TICKS):
         if replica.follower.status.phase == phase:
@@ -155,7 +160,7 @@ async def everything(redis: RedisClient) -> dict[bytes, Any]:
 
 
 def exporter(access: LogAccess) -> Exporter:
-    return Exporter(access.log, access.archive, access.keys(None), NAMES.prefix)
+    return Exporter(access.log, access.archive, access.keys, NAMES.prefix)
 
 
 async def export(access: LogAccess, path: Path) -> None:
@@ -169,15 +174,13 @@ def lines_of(path: Path) -> list[bytes]:
 
 async def put(access: LogAccess, path: Path, name: str = "one") -> FileRead:
     read = read_file(lines_of(path), access.signer)
-    await Importer(access.archive, access.keys(read.header.epoch), name).put(read, lambda: lines_of(path))
+    await Importer(access.archive, access.keys, name).put(read, lambda: lines_of(path))
     return read
 
 
 async def mend(access: LogAccess, *, dry_run: bool = False) -> Mended:
     inspected = await inspect(access)
-    return await Mender(access.log, access.archive, access.keys(inspected.snapshot.epoch)).mend(
-        inspected, dry_run=dry_run
-    )
+    return await Mender(access.log, access.keys).mend(inspected, dry_run=dry_run)
 
 
 def compactor(access: LogAccess) -> Compactor:
@@ -445,7 +448,7 @@ async def test_an_import_that_did_not_become_the_log_writes_no_tenants_keys(
     path = tmp_path / "log.jsonl"
     await export(access, path)
     await redis.run("FLUSHALL")
-    importer = Importer(InTheWay(access.redis, NAMES), access.keys(None), "one")
+    importer = Importer(InTheWay(access.redis, NAMES), access.keys, "one")
 
     with pytest.raises(RegistryUnavailable, match="nothing was written"):
         await importer.put(read_file(lines_of(path)), lambda: lines_of(path))
@@ -463,7 +466,7 @@ async def test_an_import_that_was_cut_short_leaves_nothing_that_lasts(
     read = read_file(lines_of(path))
 
     importing = access.archive.importing("dead")
-    await Importer(access.archive, access.keys(None), "dead")._add(importing, read, lambda: lines_of(path))
+    await Importer(access.archive, access.keys, "dead")._add(importing, read, lambda: lines_of(path))
     left = await redis.run("KEYS", "*:import:*")
     assert len(left) == 3
     assert all([0 < await redis.run("TTL", key) <= 3600 for key in left])
@@ -559,7 +562,7 @@ async def test_keys_are_not_made_from_a_log_that_was_tampered_with(
     read = read_file(lines_of(path))
     await redis.run("FLUSHALL")
     importing = access.archive.importing("evil")
-    await Importer(access.archive, access.keys(None), "evil")._add(importing, read, lambda: lines_of(path))
+    await Importer(access.archive, access.keys, "evil")._add(importing, read, lambda: lines_of(path))
     stream = importing._apart[0]
     await redis.run("DEL", stream)
     for line in lines_of(path):
@@ -876,3 +879,55 @@ async def test_a_log_that_ends_before_where_its_reader_is_is_told(start: Open, a
 
     with pytest.raises(LogDiverged, match="has lost entries"):
         await Tail(access.log, print).run(Position(99, f"{int(time.time() * 1000) + 10**6}-0"), follow=True)
+
+
+async def test_a_newcomer_learns_from_a_compaction_which_log_it_is_and_notes_it_again(
+    start: Open, access: LogAccess, redis: RedisClient
+) -> None:
+    first = await start()
+    await compact(access, (await story(first))[4])
+    noted = await redis.run("GET", NAMES.epoch)
+    await redis.run("DEL", NAMES.epoch)
+
+    newcomer = await start()
+
+    assert newcomer.follower.as_of == first.follower.as_of
+    for _ in range(TICKS):
+        if await redis.run("GET", NAMES.epoch):
+            break
+        await asyncio.sleep(0.02)
+    assert await redis.run("GET", NAMES.epoch) == noted
+    assert await found(access) == []
+
+
+async def test_a_newcomer_that_nothing_tells_which_log_it_is_notes_nothing_and_learns_it_from_who_knows(
+    start: Open, access: LogAccess, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.follower._LOOK_AGAIN", 0.1)
+    first = await start()
+    planned = await plan(access, (await story(first))[4])
+    assert planned is not None
+    await compactor(access).compact(msgspec.structs.replace(planned, epoch=None))  # as it was written before it told
+    noted = await redis.run("GET", NAMES.epoch)
+    await redis.run("DEL", NAMES.epoch)
+
+    newcomer = await start()
+    assert not knows_the_log(newcomer)
+    await register(newcomer, "acme", "by-newcomer")
+    told = await call(
+        first, "register_tenant", tenant_id="acme", host="by-first", database="app", user="u", verify=False
+    )
+    assert told["status"] == "replaced"
+    assert json.loads(await redis.run("GET", NAMES.tenant("acme")))["host"] == "by-first"
+    await register(newcomer, "acme", "by-newcomer")
+    assert json.loads(await redis.run("GET", NAMES.tenant("acme")))["host"] == "by-newcomer"
+    assert await redis.run("GET", NAMES.epoch) is None
+
+    await redis.run("SET", NAMES.epoch, noted)  # as the first one does in its next round
+    for _ in range(TICKS):
+        if knows_the_log(newcomer):
+            break
+        await asyncio.sleep(0.02)
+    removal = await call(first, "remove_tenant", tenant_id="acme", wait_seconds=5)
+    assert (len(removal["confirmed"]), removal["pending"]) == (2, [])
+    assert await redis.run("GET", NAMES.tenant("acme")) is None

@@ -33,7 +33,7 @@ from registry.errors import (
     VersionConflict,
 )
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, Entry, Foreign, Outcome, Position, Proposal
+from registry.log import START, AsOf, Entry, Foreign, Outcome, Position, Proposal
 from registry.names import Names
 from registry.planner import Caller
 from registry.redis_client import RedisClient
@@ -64,8 +64,11 @@ class Crash(BaseException):
 class CrashingKeys:
     """Keys whose writer dies before it writes."""
 
-    async def materialise(self, tenant: Tenant) -> bool:
+    async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:  # noqa: ARG002 - as the protocol has it
         raise Crash(tenant.tenant)
+
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:  # noqa: ARG002 - as the protocol has it
+        raise Crash(tenants)
 
 
 class LossyLog(RedisLog):
@@ -93,7 +96,7 @@ class Replica:
         self.tail = RedisClient.from_url(url, connections=1, timeout=4.0)
         self.log = LossyLog(self.commands, self.tail, Names())
         self.directory = Directory()
-        self.keys = TenantKeys(self.commands, Names(), lambda: self.directory.epoch)
+        self.keys = TenantKeys(self.commands, Names())
         self.keyring = Keyring(self.log, MASTER)
         self.mended: list[str] = []
         self.changed: list[tuple[str, int]] = []
@@ -158,7 +161,7 @@ class Replica:
         await self.keyring.refresh(tenants)
 
     async def _on_caught_up(self) -> None:
-        self.mended += await self.keys.repair(tuple(self.directory.all()))
+        self.mended += await self.keys.repair(tuple(self.directory.all()), self.directory.as_of)
 
 
 Start: TypeAlias = Callable[..., Awaitable[Replica]]

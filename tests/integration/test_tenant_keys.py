@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -14,9 +14,9 @@ from projections.directory import Directory
 from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
 from registry.events import SealedSecret, TenantConfig
-from registry.log import Appended, Epoch, KeepKey, Position, Proposal
+from registry.log import UNKNOWN, Appended, AsOf, Epoch, Head, KeepKey, Position, Proposal, Unreadable
 from registry.names import Names
-from registry.redis_client import RedisClient
+from registry.redis_client import RedisClient, Word
 from registry.redis_log import RedisLog
 from registry.state import Live, Removed
 from registry.stored import document_of, head_of, proposed_head
@@ -27,6 +27,8 @@ KEY: Final = "mcp:postgres:tenant:acme"
 FENCE: Final = "{mcp:postgres:tenant:acme}:fence"
 FIRST: Final = Epoch("first", "1-0", "1-0")
 RESTORED: Final = Epoch("restored", "12-0", "1-0")
+READ: Final = AsOf(FIRST, Position(11, "11-0"))
+"""What most writers here have read."""
 
 
 def live(seq: int, *, tenant: str = "acme", host: str = "db") -> Live:
@@ -68,17 +70,17 @@ async def redis(redis_url: str) -> AsyncIterator[RedisClient]:
 
 @pytest.fixture
 def keys(redis: RedisClient) -> TenantKeys:
-    """The keys under test, of a log's first epoch."""
-    return TenantKeys(redis, Names(), lambda: FIRST)
+    """The keys under test."""
+    return TenantKeys(redis, Names())
 
 
-def keys_of(redis: RedisClient, epoch: Epoch | None) -> TenantKeys:
-    """Return the same keys as a replica writes them that follows another epoch."""
-    return TenantKeys(redis, Names(), lambda: epoch)
+def of(epoch: Epoch) -> AsOf:
+    """Return what a writer has read that follows another epoch."""
+    return AsOf(epoch, Position(20, "20-0"))
 
 
 async def test_a_live_tenants_key_is_one_json_text(keys: TenantKeys, redis: RedisClient) -> None:
-    assert await keys.materialise(live(2))
+    assert await keys.materialise(live(2), READ)
 
     assert await redis.run("TYPE", KEY) == b"string"
     assert json.loads(await redis.run("GET", KEY)) == {
@@ -102,65 +104,65 @@ async def test_a_live_tenants_key_is_one_json_text(keys: TenantKeys, redis: Redi
 
 
 async def test_a_removed_tenants_key_is_gone_and_its_fence_goes_later(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(live(2))
-    assert await keys.materialise(removed(3))
+    await keys.materialise(live(2), READ)
+    assert await keys.materialise(removed(3), READ)
 
     assert [key.decode() for key in await redis.run("KEYS", "*")] == [FENCE]
     assert await redis.run("PTTL", FENCE) > 0
 
 
 async def test_the_fence_of_a_live_tenant_stays(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(removed(3))
-    await keys.materialise(live(4))
+    await keys.materialise(removed(3), READ)
+    await keys.materialise(live(4), READ)
 
     assert await redis.run("PTTL", FENCE) == -1
 
 
 async def test_the_same_state_twice_is_the_same_bytes(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(live(2))
+    await keys.materialise(live(2), READ)
     first = await redis.run("GET", KEY)
 
-    assert await keys.materialise(live(2))
+    assert await keys.materialise(live(2), READ)
     assert await redis.run("GET", KEY) == first
 
 
 async def test_a_late_writer_does_not_undo_a_newer_state(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(live(10, host="new"))
+    await keys.materialise(live(10, host="new"), READ)
 
-    assert not await keys.materialise(live(9, host="old"))
+    assert not await keys.materialise(live(9, host="old"), READ)
     assert json.loads(await redis.run("GET", KEY))["host"] == "new"
 
 
 async def test_a_late_writer_does_not_bring_a_removed_tenant_back(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(removed(10))
+    await keys.materialise(removed(10), READ)
 
-    assert not await keys.materialise(live(9))
+    assert not await keys.materialise(live(9), READ)
     assert await redis.run("EXISTS", KEY) == 0
 
 
 async def test_a_late_removal_does_not_delete_a_tenant_that_came_back(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(live(10))
+    await keys.materialise(live(10), READ)
 
-    assert not await keys.materialise(removed(9))
+    assert not await keys.materialise(removed(9), READ)
     assert await redis.run("GET", KEY) == document_of(live(10))
 
 
 async def test_a_tenant_that_comes_back_has_its_key_again(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(removed(9))
+    await keys.materialise(removed(9), READ)
 
-    assert await keys.materialise(live(10))
+    assert await keys.materialise(live(10), READ)
     assert await redis.run("GET", KEY) == document_of(live(10))
 
 
 async def test_keys_that_are_right_are_not_touched(keys: TenantKeys) -> None:
-    await keys.materialise(live(2))
-    await keys.materialise(live(3, tenant="beta"))
+    await keys.materialise(live(2), READ)
+    await keys.materialise(live(3, tenant="beta"), READ)
 
-    assert await keys.repair([live(2), live(3, tenant="beta")]) == []
+    assert await keys.repair([live(2), live(3, tenant="beta")], READ) == []
 
 
 async def test_the_repair_of_nothing_is_nothing(keys: TenantKeys) -> None:
-    assert await keys.repair([]) == []
+    assert await keys.repair([], READ) == []
 
 
 @pytest.mark.parametrize(
@@ -177,51 +179,51 @@ async def test_the_repair_of_nothing_is_nothing(keys: TenantKeys) -> None:
 async def test_a_key_that_somebody_damaged_is_mended_from_the_fold(
     damage: tuple[str, ...], keys: TenantKeys, redis: RedisClient
 ) -> None:
-    await keys.materialise(live(2))
+    await keys.materialise(live(2), READ)
     await redis.run(*damage)
 
-    assert await keys.repair([live(2), live(3, tenant="beta")]) == ["acme", "beta"]
+    assert await keys.repair([live(2), live(3, tenant="beta")], READ) == ["acme", "beta"]
     assert await redis.run("GET", KEY) == document_of(live(2))
 
 
 async def test_a_key_of_another_type_is_mended(keys: TenantKeys, redis: RedisClient) -> None:
     await redis.run("HSET", KEY, "host", "db")
 
-    assert await keys.repair([live(2)]) == ["acme"]
+    assert await keys.repair([live(2)], READ) == ["acme"]
     assert await redis.run("GET", KEY) == document_of(live(2))
 
 
 async def test_a_removed_tenant_that_somebody_put_back_is_deleted_again(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(removed(3))
+    await keys.materialise(removed(3), READ)
     await redis.run("SET", KEY, document_of(live(2)))
 
-    assert await keys.repair([removed(3)]) == ["acme"]
+    assert await keys.repair([removed(3)], READ) == ["acme"]
     assert await redis.run("EXISTS", KEY) == 0
 
 
 async def test_a_removed_tenant_that_somebody_put_back_as_nothing_is_deleted_again(
     keys: TenantKeys, redis: RedisClient
 ) -> None:
-    await keys.materialise(removed(3))
+    await keys.materialise(removed(3), READ)
     await redis.run("SET", KEY, "")
 
-    assert await keys.repair([removed(3)]) == ["acme"]
+    assert await keys.repair([removed(3)], READ) == ["acme"]
     assert await redis.run("EXISTS", KEY) == 0
 
 
 async def test_a_replica_that_is_behind_mends_nothing(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(live(10, host="new"))
+    await keys.materialise(live(10, host="new"), READ)
 
-    assert await keys.repair([live(9, host="old")]) == []
+    assert await keys.repair([live(9, host="old")], READ) == []
     assert await redis.run("GET", KEY) == document_of(live(10, host="new"))
 
 
 async def test_after_a_loss_a_lower_number_of_the_new_epoch_overwrites_a_higher_one_of_the_lost(
     keys: TenantKeys, redis: RedisClient
 ) -> None:
-    await keys.materialise(live(10, host="lost"))
+    await keys.materialise(live(10, host="lost"), READ)
 
-    assert await keys_of(redis, RESTORED).materialise(live(9, host="new"))
+    assert await keys.materialise(live(9, host="new"), of(RESTORED))
     assert json.loads(await redis.run("GET", KEY))["host"] == "new"
     assert await redis.run("GET", FENCE) == b"12-0|9"
 
@@ -229,18 +231,18 @@ async def test_after_a_loss_a_lower_number_of_the_new_epoch_overwrites_a_higher_
 async def test_a_late_writer_of_the_lost_epoch_does_not_undo_what_the_new_one_says(
     keys: TenantKeys, redis: RedisClient
 ) -> None:
-    await keys_of(redis, RESTORED).materialise(removed(9))
+    await keys.materialise(removed(9), of(RESTORED))
 
-    assert not await keys.materialise(live(10))
-    assert not await keys_of(redis, None).materialise(live(10))
+    assert not await keys.materialise(live(10), READ)
+    assert not await keys.materialise(live(10), of(UNKNOWN))
     assert await redis.run("EXISTS", KEY) == 0
 
 
-async def test_epochs_are_compared_by_number_and_not_as_texts(redis: RedisClient) -> None:
-    await keys_of(redis, Epoch("ten", "10-0", "1-0")).materialise(live(2, host="later"))
+async def test_epochs_are_compared_by_number_and_not_as_texts(keys: TenantKeys) -> None:
+    await keys.materialise(live(2, host="later"), of(Epoch("ten", "10-0", "1-0")))
 
-    assert not await keys_of(redis, Epoch("nine", "9-0", "1-0")).materialise(live(3))
-    assert await keys_of(redis, Epoch("ten and one", "10-1", "1-0")).materialise(live(2))
+    assert not await keys.materialise(live(3), of(Epoch("nine", "9-0", "1-0")))
+    assert await keys.materialise(live(2), of(Epoch("ten and one", "10-1", "1-0")))
 
 
 async def test_a_fence_of_before_there_were_epochs_gives_way_to_any_and_holds_back_none(
@@ -248,8 +250,8 @@ async def test_a_fence_of_before_there_were_epochs_gives_way_to_any_and_holds_ba
 ) -> None:
     await redis.run("SET", FENCE, "10")
 
-    assert not await keys_of(redis, None).materialise(live(9))
-    assert await keys.materialise(live(9))
+    assert not await keys.materialise(live(9), of(UNKNOWN))
+    assert await keys.materialise(live(9), READ)
 
 
 @pytest.mark.parametrize("garbage", ["", "garbage", "nan", "inf", "-1", "|", "1-0|", "x|7", "1-0|x"])
@@ -258,58 +260,140 @@ async def test_a_fence_that_nobody_can_read_does_not_lock_the_tenant_for_ever(
 ) -> None:
     await redis.run("SET", FENCE, garbage)
 
-    assert await keys.materialise(live(2))
+    assert await keys.materialise(live(2), READ)
     assert await redis.run("GET", FENCE) == b"1-0|2"
 
 
-@pytest.mark.parametrize("lost", ["1-0|9", "99-0|2"], ids=["a number", "an epoch"])
-async def test_a_fence_of_what_the_log_has_lost_and_nobody_holds_does_not_lock_the_tenant_for_ever(
-    lost: str, redis: RedisClient
-) -> None:
-    async def end() -> Position:
-        return Position(5, "5-0")
+async def grow(redis: RedisClient, first: int, last: int) -> None:
+    """Put entries into the log, whatever they say, the n-th as n-0."""
+    for number in range(first, last + 1):
+        await redis.run("XADD", Names().stream, f"{number}-0", "seq", number)
 
-    keys = TenantKeys(redis, Names(), lambda: FIRST, end)
-    await redis.run("SET", FENCE, lost)
+
+@pytest.mark.parametrize("fence", ["1-0|9", "99-0|2"], ids=["a number", "an epoch"])
+async def test_a_fence_beyond_the_end_of_the_log_does_not_lock_the_tenant_for_ever(
+    fence: str, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await grow(redis, 1, 5)
+    await redis.run("SET", FENCE, fence)
     await redis.run("SET", KEY, "what was lost")
 
-    assert await keys.repair([live(3)]) == ["acme"]
+    assert await keys.repair([live(3)], AsOf(FIRST, Position(3, "3-0"))) == ["acme"]
     assert await redis.run("GET", KEY) == document_of(live(3))
     assert await redis.run("GET", FENCE) == b"1-0|3"
 
 
-async def test_a_fence_of_what_the_log_has_and_this_replica_has_not_read_is_left_alone(redis: RedisClient) -> None:
-    async def end() -> Position:
-        return Position(9, "9-0")
+@pytest.mark.parametrize("fence", ["1-0|9", "8-0|9", "8-0|2"], ids=["a number", "an epoch", "an epoch and no number"])
+async def test_a_fence_of_what_the_log_has_lost_and_grown_past_does_not_lock_the_tenant_for_ever(
+    fence: str, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await grow(redis, 1, 20)
+    await redis.run("SET", FENCE, fence)
+    await redis.run("SET", KEY, "what was lost")
+    directory = Directory.of(Position(20, "20-0"), FIRST, [live(3)])
 
-    keys = TenantKeys(redis, Names(), lambda: FIRST, end)
-    await keys.materialise(live(9))
+    assert await reconciler_of(redis, keys, directory).mend() == ["acme"]
+    assert await redis.run("GET", KEY) == document_of(live(3))
 
-    assert await keys.repair([live(3)]) == []
+
+async def test_a_fence_of_what_the_log_has_and_this_replica_has_not_read_is_left_alone(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    await grow(redis, 1, 9)
+    await keys.materialise(live(9), READ)
+
+    assert await keys.repair([live(3)], AsOf(FIRST, Position(8, "8-0"))) == []
     assert await redis.run("GET", KEY) == document_of(live(9))
+
+
+class SlowRedis(RedisClient):
+    """A client behind whose look at the log's end others go on."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def run(self, *words: Word) -> Any:  # noqa: ANN401 - as in the client
+        reply = await super().run(*words)
+        if words[0] == "XINFO STREAM" and self.meanwhile:
+            await self.meanwhile()
+        return reply
+
+
+async def test_a_removal_of_the_moment_in_which_another_replica_looks_at_the_end_is_not_undone(
+    redis_url: str, keys: TenantKeys, redis: RedisClient
+) -> None:
+    async def remove() -> None:
+        await grow(redis, 12, 12)
+        await keys.materialise(removed(12), READ)
+
+    slow = SlowRedis.from_url(redis_url)
+    slow.meanwhile = remove
+    await grow(redis, 1, 11)
+    await keys.materialise(live(11), READ)
+
+    assert await TenantKeys(slow, Names()).repair([live(10)], AsOf(FIRST, Position(10, "10-0"))) == []
+    assert await redis.run("GET", KEY) is None
+    assert await redis.run("GET", FENCE) == b"1-0|12"
+    await slow.close()
 
 
 async def test_more_tenants_than_a_page_holds_are_all_mended(keys: TenantKeys, redis: RedisClient) -> None:
     tenants = [live(seq, tenant=f"tenant-{seq}") for seq in range(2, 1203)]
 
-    assert len(await keys.repair(tenants)) == len(tenants)
+    assert len(await keys.repair(tenants, READ)) == len(tenants)
     assert len(await redis.run("KEYS", "mcp:postgres:tenant:*")) == len(tenants)
-    assert await keys.repair(tenants) == []
+    assert await keys.repair(tenants, READ) == []
 
 
 async def test_a_tenant_without_a_password_has_no_secret_in_its_document(keys: TenantKeys, redis: RedisClient) -> None:
-    await keys.materialise(msgspec.structs.replace(live(2), secret=None))
+    await keys.materialise(msgspec.structs.replace(live(2), secret=None), READ)
 
     assert json.loads(await redis.run("GET", KEY))["secret"] is None
 
 
+class SlowLog(RedisLog):
+    """A log whose heads are read slowly: others go on meanwhile."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
+        found = await super().heads(tenants)
+        if self.meanwhile:
+            await self.meanwhile()
+        return found
+
+
+async def test_what_was_read_before_a_loss_does_not_bring_back_a_tenant_whose_removal_was_said_again(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    directory = Directory.of(READ.position, FIRST, [live(10)])
+    log = SlowLog(redis, redis, Names())
+    reconciler = reconciler_of(redis, keys, directory, log=log)
+
+    async def lose_and_restore() -> None:
+        directory.become(Directory.of(Position(20, "20-0"), RESTORED, [removed(7)]))
+        await keys.materialise(removed(7), directory.as_of)
+
+    await keys.materialise(live(10), READ)
+    log.meanwhile = lose_and_restore
+    await reconciler.mend()
+
+    assert await redis.run("GET", KEY) is None
+    assert await redis.run("GET", FENCE) == b"12-0|7"
+
+
 def reconciler_of(
-    redis: RedisClient, keys: TenantKeys, directory: Directory, *, current: bool = True, owner: str = "a"
+    redis: RedisClient,
+    keys: TenantKeys,
+    directory: Directory,
+    *,
+    current: bool = True,
+    owner: str = "a",
+    log: RedisLog | None = None,
 ) -> Reconciler:
     return Reconciler(
         redis=redis,
         names=Names(),
-        log=RedisLog(redis, redis, Names()),
+        log=log or RedisLog(redis, redis, Names()),
         keys=keys,
         directory=directory,
         is_current=lambda: current,
@@ -411,6 +495,7 @@ async def log(redis: RedisClient) -> RedisLog:
         pytest.param(("HDEL", Names().heads, "acme"), id="deleted"),
         pytest.param(("HSET", Names().heads, "acme", "garbage"), id="edited into none"),
         pytest.param(("HSET", Names().heads, "acme", "1|1-0|7|1|e|c|d"), id="edited into another"),
+        pytest.param(("HSET", Names().heads, "acme", "999|999-0|7|1|e|c|d"), id="edited into one beyond the log"),
         pytest.param(("DEL", Names().heads), id="all of them deleted"),
     ],
 )
@@ -454,6 +539,19 @@ async def test_a_head_of_behind_what_was_read_is_left_alone(
     await reconciler_of(redis, keys, Directory.of(acme.position, FIRST, [acme])).mend()
 
     assert await head_in(log, "acme") == head_of(later)
+
+
+async def test_who_knows_which_log_it_is_notes_it_where_nobody_did_and_nobody_else_notes_anything(
+    log: RedisLog, keys: TenantKeys, redis: RedisClient
+) -> None:
+    await redis.run("DEL", Names().epoch)
+
+    await reconciler_of(redis, keys, Directory.of(READ.position, UNKNOWN, [])).mend()
+    assert await log.epoch() is None
+    await reconciler_of(redis, keys, Directory.of(READ.position, FIRST, [])).mend()
+    assert await log.epoch() == FIRST
+    await reconciler_of(redis, keys, Directory.of(READ.position, RESTORED, [])).mend()
+    assert await log.epoch() == FIRST
 
 
 async def test_a_log_that_does_not_hold_what_was_read_gets_none_of_its_heads(

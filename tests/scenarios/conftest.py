@@ -24,8 +24,21 @@ from projections.restoration import Restorer
 from registry import codec
 from registry.errors import RegistryUnavailable, TenancyError
 from registry.events import Event, LogCompacted, LogCreated, LogRestored, TenantRestated
+from registry.fences import is_false
 from registry.inputs import Limits, from_fields
-from registry.log import START, Cut, Entry, Epoch, Foreign, Head, Outcome, Position, Proposal, Unreadable, entry_order
+from registry.log import (
+    AsOf,
+    Cut,
+    Entry,
+    Epoch,
+    Foreign,
+    Head,
+    Outcome,
+    Position,
+    Proposal,
+    Unreadable,
+    entry_order,
+)
 from registry.memory_log import MemoryLog
 from registry.planner import Caller
 from registry.secrets import MasterKeys, Secret, new_master_key
@@ -150,35 +163,32 @@ def _number_of(entry: Entry | Foreign) -> int:
 class MemoryKeys:
     """Tenant keys in memory, fenced as those in Redis are."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
         self.fences: dict[str, tuple[tuple[int, int], int]] = {}
         self.live: dict[str, Live] = {}
 
     async def documents(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         return [document_of(self.live[tenant]) if tenant in self.live else None for tenant in tenants]
 
-    def written_by(self, directory: Directory) -> "KeysOfReplica":
-        return KeysOfReplica(self, directory)
-
-
-class KeysOfReplica:
-    """The same, as one replica writes them: in the epoch that it has read."""
-
-    def __init__(self, keys: MemoryKeys, directory: Directory) -> None:
-        self._keys = keys
-        self._directory = directory
-
-    async def materialise(self, tenant: Tenant) -> bool:
-        epoch = self._directory.epoch
-        fence = (entry_order(epoch.opened if epoch else START.entry), tenant.position.seq)
-        if self._keys.fences.get(tenant.tenant, ((0, 0), 0)) > fence:
+    async def materialise(self, tenant: Tenant, as_of: AsOf) -> bool:
+        fence = (entry_order(as_of.epoch.opened), tenant.position.seq)
+        if self.fences.get(tenant.tenant, ((0, 0), 0)) > fence:
             return False
-        self._keys.fences[tenant.tenant] = fence
+        self.fences[tenant.tenant] = fence
         if isinstance(tenant, Live):
-            self._keys.live[tenant.tenant] = tenant
+            self.live[tenant.tenant] = tenant
         else:
-            self._keys.live.pop(tenant.tenant, None)
+            self.live.pop(tenant.tenant, None)
         return True
+
+    async def unblock(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
+        end = await self._log.end()
+        for tenant in tenants:
+            (milliseconds, count), seq = self.fences.get(tenant.tenant, ((0, 0), 0))
+            if end and is_false(f"{milliseconds}-{count}|{seq}".encode(), tenant, as_of, end):
+                del self.fences[tenant.tenant]
+        return [tenant.tenant for tenant in tenants if await self.materialise(tenant, as_of)]
 
 
 class World:
@@ -186,7 +196,7 @@ class World:
 
     def __init__(self) -> None:
         self.log = FaultyLog()
-        self.keys = MemoryKeys()
+        self.keys = MemoryKeys(self.log)
         self.master = MasterKeys.parse(new_master_key("one"))
         self.replicas: dict[str, Replica] = {}
         self._times = count()
@@ -270,7 +280,7 @@ class Replica:
     def __init__(self, world: World, name: str, *, halts: bool) -> None:
         self._world = world
         self._directory = Directory()
-        self._keys = world.keys.written_by(self._directory)
+        self._keys = world.keys
         self._keyring = Keyring(world.log, world.master)
         restorer = Restorer(world.log, self._keyring, Signer(), actor=name, now=world.now, new_id=world.new_id)
         self._follower = Follower(
@@ -359,7 +369,7 @@ class Replica:
 
     async def _mend(self) -> None:
         for tenant in self._directory.all():
-            await self._keys.materialise(tenant)
+            await self._keys.materialise(tenant, self._directory.as_of)
 
 
 _CALLER: Final = Caller(actor="ann")

@@ -140,6 +140,15 @@ def test_an_event_is_written_today_as_the_golden_file_has_it(kind: str) -> None:
     assert codec.encode(VALUES[kind]) == _bytes(f"{kind}.json")
 
 
+def test_a_compaction_that_says_which_log_it_is_reads_and_is_written_as_the_golden_file_has_it() -> None:
+    event = VALUES["log_compacted.v1"]
+    assert isinstance(event, LogCompacted)
+    telling = msgspec.structs.replace(event, epoch="5f0d2c9be4a14b77a1d6c3e8f2907b64|1763805600000-0|1763805600000-0")
+
+    assert codec.encode(telling) == _bytes("log_compacted.epoch.json")
+    assert codec.decode(Entry(PLACE, "1-0", "log_compacted.v1", _bytes("log_compacted.epoch.json"))) == telling
+
+
 @pytest.mark.parametrize("event", VALUES.values(), ids=VALUES.keys())
 def test_an_event_is_kept_under_the_name_of_its_type(event: Event) -> None:
     assert VALUES[codec.type_of(event)] == event

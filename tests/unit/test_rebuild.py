@@ -14,7 +14,7 @@ from projections.directory import Directory
 from projections.progress import Progress
 from projections.rebuild import Rebuilder, Rebuilt
 from registry.errors import CorruptEntry, LogDiverged
-from registry.log import Cut, Entry, Epoch, Position
+from registry.log import UNKNOWN, Cut, Entry, Position
 from registry.memory_log import MemoryLog
 from registry.state import Live, Quarantined, Removed, Tenant
 from tests.folding import World, facts_of
@@ -201,6 +201,13 @@ async def test_a_head_whose_number_is_not_its_entrys_tells_nothing(world: World)
     assert isinstance((await by_cut(world).rebuild()).directory.tenant("a"), Quarantined)
 
 
+async def test_a_head_that_is_ahead_of_the_log_is_not_believed_where_the_log_says_better(world: World) -> None:
+    head = world.log._heads["a"]
+    world.log._heads["a"] = msgspec.structs.replace(head, position=msgspec.structs.replace(head.position, seq=999))
+
+    assert facts_of((await by_cut(world).rebuild()).directory) == facts_of(world.directory)
+
+
 async def test_heads_that_do_not_fit_the_log_are_not_believed_once_they_are_distrusted(world: World) -> None:
     del world.log._heads["a"]
     rebuilder = by_cut(world)
@@ -268,7 +275,7 @@ async def test_where_nothing_notes_the_epoch_the_log_is_replayed_if_it_can_be(lo
     rebuilt = await by_cut(world).rebuild()
     assert rebuilt.hole is not None
     assert facts_of(rebuilt.directory)[2] == facts_of(world.directory)[2]
-    assert rebuilt.directory.epoch == Epoch("unknown", world.directory.position.entry, "0-0")
+    assert rebuilt.directory.epoch == UNKNOWN
     assert rebuilt.orphans == {}
 
 

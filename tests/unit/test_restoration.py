@@ -134,6 +134,16 @@ async def test_what_a_lost_log_said_is_said_again_in_the_same_words(world: World
     assert said_of(await folded(world)) == said_of(survivor.held) == before
 
 
+async def test_a_head_that_is_ahead_of_the_log_keeps_nobody_from_saying_the_tenant_again(world: World) -> None:
+    survivor, head = Survivor(world, "one"), world.log._heads["a"]
+    world.lose_everything()
+    await survivor.restorer.begin(anew=True)
+    world.log._heads["a"] = msgspec.structs.replace(head, position=Position(999, "999-0"))
+
+    assert await survivor.restore() == (2, 1)
+    assert said_of(await folded(world)) == said_of(survivor.held)
+
+
 async def test_an_entry_says_first_who_restores_what_and_opens_an_epoch(world: World) -> None:
     survivor, lost = Survivor(world, "one"), world.directory
     world.lose_everything()

@@ -94,9 +94,9 @@ class Story:
         signed = self.signer.sign(event, before)
         self.tenants[signed.tenant] = evolve(before, signed, self.log(signed))
 
-    def compact(self, first: int) -> None:
-        before = str(self.entries[first - 1].position)
-        self.log(LogCompacted(event_id="cut", time=TIME, actor="ann", before=before, tenants=len(self.tenants)))
+    def compact(self, first: int, epoch: str | msgspec.UnsetType = msgspec.UNSET) -> None:
+        before, tenants = str(self.entries[first - 1].position), len(self.tenants)
+        self.log(LogCompacted(event_id="cut", time=TIME, actor="ann", before=before, tenants=tenants, epoch=epoch))
         self.entries = [entry for entry in self.entries if entry.position.seq >= first]
 
     def origin(self) -> decide.Origin:
@@ -397,6 +397,31 @@ def test_the_note_of_a_compaction_excuses_no_gap_but_the_one_it_tells_of(story: 
     del story.entries[:6]
 
     assert [finding.what for finding in audited(story).findings] == ["entries 1 to 6 before it are missing"]
+
+
+def test_a_compaction_says_which_log_it_is_when_the_entries_that_did_are_gone(story: Story) -> None:
+    story.compact(first=7, epoch=str(story.epoch))
+
+    assert audited(story).epoch == story.epoch
+
+
+def test_a_compaction_says_with_a_restoration_that_is_left_which_log_it_is(story: Story) -> None:
+    restored = LogRestored(
+        event_id="r",
+        time=TIME,
+        actor="a",
+        epoch="second",
+        lost_epoch=None,
+        lost_position=None,
+        outcome="log_gone",
+        live=0,
+        removed=0,
+    )
+    place = story.log(restored)
+    second = Epoch("second", place.entry, story.epoch.begun)
+    story.compact(first=place.seq, epoch=str(second))
+
+    assert audited(story).epoch == second
 
 
 def test_the_tenant_that_only_its_head_and_key_tell_of_is_lost_when_one_of_them_is(story: Story) -> None:
