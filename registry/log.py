@@ -201,7 +201,7 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 class Diverged(msgspec.Struct, frozen=True):
-    """The log does not hold the position the writer has read; nothing was appended."""
+    """The log does not hold the position the writer has read; nothing was appended, by this try."""
 
     end: Position | None
 

@@ -247,8 +247,8 @@ class TenantRegistry:
             case Diverged(end):
                 raise RegistryUnavailable(
                     f"The log ends at {end or 'nothing'} and does not hold {read}, up to which this "
-                    "replica has read it; nothing was written. The replica is about to find out what happened to the "
-                    "log; try again in a few seconds."
+                    "replica has read it; the change is not in it. The replica is about to find out what happened "
+                    "to the log; try again in a few seconds."
                 )
 
     async def _materialise(self, tenant: Tenant) -> None:
