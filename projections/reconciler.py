@@ -11,7 +11,7 @@ import structlog
 
 from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
-from registry.errors import CorruptEntry, RegistryUnavailable
+from registry.errors import CommandRefused, CorruptEntry, RegistryUnavailable
 from registry.log import Head, Position, TenantLog
 from registry.names import Names
 from registry.redis_client import RedisClient
@@ -63,6 +63,7 @@ class Reconciler:
         self._every = every
         self._tally = tally or Tally()
         self._due = asyncio.Event()
+        self._refusal: str | None = None
         self._logger = structlog.get_logger("reconciler")
 
     def hurry(self) -> None:
@@ -70,12 +71,15 @@ class Reconciler:
         self._due.set()
 
     async def run(self) -> None:
-        """Go on until cancelled. Redis being away is somebody else's to tell."""
+        """Go on until cancelled. Redis being away is somebody else's to tell; what it refuses is told here alone."""
         while True:
             hurried = await self._wait()
             try:
                 if self._is_current() and (hurried or await self._take_lease()):
                     await self.mend()
+                    self._refusal = None
+            except CommandRefused as error:
+                self._note_refusal(error.message)
             except RegistryUnavailable:
                 continue
             except Exception:  # the supervising loop: the next look may do better, and nobody else would tell
@@ -125,6 +129,12 @@ class Reconciler:
             return (await self._log.heads([tenant]))[0]
         except CorruptEntry:
             return None
+
+    def _note_refusal(self, reason: str) -> None:
+        """Say once why nothing is mended, however often it is tried: reads go on, and all else looks well."""
+        if reason != self._refusal:
+            self._refusal = reason
+            self._logger.warning("keys and heads are not mended", reason=reason)
 
     async def _wait(self) -> bool:
         """Wait for the next look; return whether it was asked for."""
