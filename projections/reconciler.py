@@ -12,7 +12,7 @@ import structlog
 
 from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
-from registry.errors import RegistryUnavailable
+from registry.errors import CommandRefused, RegistryUnavailable
 from registry.log import Head, Position, TenantLog, Unreadable
 from registry.names import Names
 from registry.redis_client import RedisClient
@@ -64,6 +64,7 @@ class Reconciler:
         self._every = every
         self._tally = tally or Tally()
         self._due = asyncio.Event()
+        self._refusal: str | None = None
         self._logger = structlog.get_logger("reconciler")
 
     def hurry(self) -> None:
@@ -71,12 +72,15 @@ class Reconciler:
         self._due.set()
 
     async def run(self) -> None:
-        """Go on until cancelled. Redis being away is somebody else's to tell."""
+        """Go on until cancelled. Redis being away is somebody else's to tell; what it refuses is told here alone."""
         while True:
             hurried = await self._wait()
             try:
                 if self._is_current() and (hurried or await self._take_lease()):
                     await self.mend()
+                    self._refusal = None
+            except CommandRefused as error:
+                self._note_refusal(error.message)
             except RegistryUnavailable:
                 continue
             except Exception:  # the supervising loop: the next look may do better, and nobody else would tell
@@ -113,6 +117,12 @@ class Reconciler:
                 if _is_wrong(found, head) and await self._log.mend_head(tenant.tenant, head, read):
                     mended.append(tenant.tenant)
         return mended
+
+    def _note_refusal(self, reason: str) -> None:
+        """Say once why nothing is mended, however often it is tried: reads go on, and all else looks well."""
+        if reason != self._refusal:
+            self._refusal = reason
+            self._logger.warning("keys and heads are not mended", reason=reason)
 
     async def _wait(self) -> bool:
         """Wait for the next look; return whether it was asked for."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 import pytest
+import structlog
 
 from projections.directory import Directory
 from projections.reconciler import Reconciler
@@ -463,6 +464,36 @@ async def test_a_reconciler_outlives_a_redis_that_went_away(keys: TenantKeys, re
         await redis.run("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await redis.run("DEL", KEY)
         await settled(redis, document_of(live(2)))
+
+
+async def test_why_nothing_can_be_mended_is_said_once_and_again_when_it_is_something_else(
+    keys: TenantKeys, redis: RedisClient
+) -> None:
+    def told() -> list[str]:
+        return [line["reason"] for line in lines if line["event"] == "keys and heads are not mended"]
+
+    async def tells(times: int) -> None:
+        async with asyncio.timeout(20):
+            while len(told()) < times:  # noqa: ASYNC110 - a log line tells nobody
+                await asyncio.sleep(0.01)
+
+    await redis.run("HSET", FENCE, "of", "another type")
+    with structlog.testing.capture_logs() as lines:
+        async with reconciling(redis, keys):
+            await tells(1)
+            await asyncio.sleep(0.3)
+            assert len(told()) == 1
+            assert "WRONGTYPE" in told()[0]
+            await redis.run("CONFIG", "SET", "maxmemory", "1")
+            try:
+                await tells(2)
+            finally:
+                await redis.run("CONFIG", "SET", "maxmemory", "0")
+            assert "maxmemory" in told()[1]
+            await tells(3)
+            await redis.run("DEL", FENCE)
+            await settled(redis, document_of(live(2)))
+            assert len(told()) == 3
 
 
 async def appended(log: RedisLog, tenant: Live, after: Position, *, expected: int = 0) -> Live:
