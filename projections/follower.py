@@ -45,6 +45,10 @@ _SHOWN: Final = 20
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
 
+_PUT_BACK: Final = (
+    "Put it back from a backup, or let replicas that hold it say it again (mcp-postgres log restore); if it may be "
+    "forgotten, empty what is left below the prefix."
+)
 _KEEP: Final = "Restore Redis, and do not restart the replicas before: they hold what the log has lost."
 
 
@@ -251,7 +255,13 @@ class Follower:
         self._enter(Phase.FOLLOWING)
 
     async def _begin(self) -> Position:
-        """Read the log for the first time, making it if there is none; return where it ends."""
+        """Read the log for the first time, making it if there is none and there never was; return where it ends."""
+        if not self._restores and await self._log.end() is None:
+            trace = await self._restorer.trace()
+            if trace:
+                raise LogDiverged(f"There is no log, and {trace} says that there was one: none is begun. {_PUT_BACK}")
+            if self._on_loss is OnLoss.LOOK_ON:
+                return START
         end = await self._restorer.begin()
         if end is None:
             await self._resynchronise(Finding.LOG_GONE)

@@ -8,7 +8,7 @@ more. A crash in between leaves what the next one continues.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -55,6 +55,7 @@ class Restorer:
         actor: This replica's name, for the log.
         now, new_id: The clock and fresh ids.
         tally: Where what was restored is counted.
+        trace: Says what tells that there was a log where there is none, if anything does.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Restorer:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         tally: Tally | None = None,
+        trace: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
         self._log = log
         self._keyring = keyring
@@ -75,7 +77,12 @@ class Restorer:
         self._now = now
         self._new_id = new_id
         self._tally = tally or Tally()
+        self._trace = trace
         self._logger = structlog.get_logger("restorer")
+
+    async def trace(self) -> str | None:
+        """Return what says that there was a log where there is none, if anything does. Raises `RegistryUnavailable`."""
+        return await self._trace() if self._trace else None
 
     async def begin(self, *, anew: bool = False) -> Position | None:
         """Make the log's first entry if there is no log; return where the log ends.

@@ -21,6 +21,7 @@ from projections.reconciler import Reconciler
 from projections.replicas import LEASE, Whereabouts
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
+from projections.traces import trace_of_a_log
 from registry.decide import require_live
 from registry.names import Names
 from registry.redis_client import RedisClient
@@ -62,7 +63,7 @@ class Replica:
 
 @asynccontextmanager
 async def open_replica(
-    settings: Settings, redis_url: str, master: MasterKeys, *, serving: bool = True
+    settings: Settings, redis_url: str, master: MasterKeys, *, serving: bool = True, writing: bool = False
 ) -> AsyncIterator[Replica]:
     """Run a replica; Redis may be away, now or later. On leaving, pools are drained and connections closed.
 
@@ -73,6 +74,7 @@ async def open_replica(
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
         serving: Also adopt and mend keys, and be seen by the other replicas; one who only looks changes nothing.
+        writing: Without serving, begin a log all the same where there is none and there never was.
 
     Raises `StartError` if the signing key cannot be used.
     """
@@ -80,7 +82,10 @@ async def open_replica(
     async with _clients(redis_url) as (commands, tail):
         check = RedisCheck(commands, allow_unsafe=settings.allow_unsafe_redis)
         await check.at_start()
-        async with _assembled(settings, commands, tail, master, check, signer, serving=serving) as replica:
+        on_loss = OnLoss(settings.on_log_loss) if serving else OnLoss.HALT if writing else OnLoss.LOOK_ON
+        async with _assembled(
+            settings, commands, tail, master, check, signer, serving=serving, on_loss=on_loss
+        ) as replica:
             yield replica
 
 
@@ -106,6 +111,7 @@ async def _assembled(
     signer: Signer,
     *,
     serving: bool,
+    on_loss: OnLoss,
 ) -> AsyncIterator[Replica]:
     names = Names(settings.prefix)
     log = RedisLog(commands, tail, names)
@@ -141,7 +147,16 @@ async def _assembled(
             _check_keys(keyring)
         reconciler.hurry()
 
-    restorer = Restorer(log, keyring, signer, actor=presence.name, now=_now, new_id=_new_id, tally=tally)
+    restorer = Restorer(
+        log,
+        keyring,
+        signer,
+        actor=presence.name,
+        now=_now,
+        new_id=_new_id,
+        tally=tally,
+        trace=lambda: trace_of_a_log(commands, names),
+    )
     follower = Follower(
         log=log,
         directory=directory,
@@ -149,7 +164,7 @@ async def _assembled(
         on_change=on_change,
         on_caught_up=on_caught_up,
         restorer=restorer,
-        on_loss=OnLoss(settings.on_log_loss) if serving else OnLoss.LOOK_ON,
+        on_loss=on_loss,
         freshness=freshness,
     )
     reconciler = Reconciler(

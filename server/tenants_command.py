@@ -30,7 +30,9 @@ async def run_tenants(settings: Settings, options: argparse.Namespace) -> None:
     secrets = _secrets(options) if options.action == "register" else {}
     async with (
         backing_of(settings, join=True) as backing,
-        open_replica(settings, backing.redis_url, backing.master, serving=False) as replica,
+        open_replica(
+            settings, backing.redis_url, backing.master, serving=False, writing=options.action == "register"
+        ) as replica,
     ):
         status = await first_read(replica.follower, _PATIENCE)
         if not status.ready:

@@ -252,7 +252,8 @@ def test_what_is_no_moment_is_told_in_one_line(serve: Start, signed: dict[str, s
 
 async def test_the_log_of_a_running_embedded_valkey_is_joined(tmp_path: Path) -> None:
     data = ("--data-dir", str(tmp_path / "data"))
-    assert (await asyncio.to_thread(run_command, "tenants", "list", *data)).returncode == 0
+    login = ("--host", "db", "--database", "app", "--user", "u", "--no-verify")
+    assert (await asyncio.to_thread(run_command, "tenants", "register", "acme", *login, *data)).returncode == 0
     async with EmbeddedValkey(tmp_path / "data"):
         told = await asyncio.to_thread(run_command, "log", "verify", *data)
     assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "nothing is wrong")

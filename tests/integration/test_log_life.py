@@ -931,3 +931,68 @@ async def test_a_newcomer_that_nothing_tells_which_log_it_is_notes_nothing_and_l
     removal = await call(first, "remove_tenant", tenant_id="acme", wait_seconds=5)
     assert (len(removal["confirmed"]), removal["pending"]) == (2, [])
     assert await redis.run("GET", NAMES.tenant("acme")) is None
+
+
+async def test_who_only_looks_at_an_empty_redis_leaves_it_empty(
+    redis_url: str, files: Files, redis: RedisClient
+) -> None:
+    told, master = Settings(redis_url=redis_url, **files), MasterKeys.parse(files["key_file"].read_text())
+    async with open_replica(told, redis_url, master, serving=False) as replica:
+        assert (await first_read(replica.follower, 5)).ready
+        assert (await call(replica, "list_tenants"))["total"] == 0
+
+    assert await redis.run("KEYS", "*") == []
+
+
+async def test_a_start_that_waits_for_an_operator_begins_no_log_while_a_replica_lives_that_holds_one(
+    start: Open, redis_url: str, files: Files, redis: RedisClient
+) -> None:
+    first = await start(on_log_loss="halt")
+    await register(first, "acme")
+    await redis.run("FLUSHALL")
+    await until(first, "diverged")
+    for _ in range(TICKS):
+        if await redis.run("EXISTS", NAMES.replicas):
+            break
+        await asyncio.sleep(0.02)
+
+    async with halting(redis_url, files) as second:
+        await until(second, "diverged")
+        assert "which has read it, says that there was one" in (second.follower.status.reason or "")
+        assert await redis.run("EXISTS", STREAM) == 0
+
+
+LEFT: Final = {
+    "a fence": ("SET", NAMES.fence("acme"), "1-0|2"),
+    "a key": ("SET", NAMES.tenant("acme"), '{"tenant_id":"acme","host":"db","seq":2}'),
+    "a head": ("HSET", NAMES.heads, "acme", "2|1-0|1|1|e|c|d"),
+}
+
+
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT.keys())
+async def test_a_start_that_waits_for_an_operator_begins_no_log_where_something_is_left_of_one(
+    left: tuple[str, ...], redis_url: str, files: Files, redis: RedisClient
+) -> None:
+    await redis.run(*left)
+
+    async with halting(redis_url, files) as replica:
+        await until(replica, "diverged")
+        assert "says that there was one" in (replica.follower.status.reason or "")
+        assert await redis.run("EXISTS", STREAM) == 0
+
+        await redis.run("DEL", left[1])
+        await until(replica, "following")
+
+
+async def test_plain_keys_of_an_earlier_system_do_not_say_that_there_was_a_log(start: Open, redis: RedisClient) -> None:
+    await redis.run("SET", NAMES.tenant("acme"), '{"tenant_id":"acme","host":"db","database":"app","user":"u"}')
+
+    assert (await start(on_log_loss="halt")).follower.status.ready
+
+
+@asynccontextmanager
+async def halting(redis_url: str, files: Files) -> AsyncIterator[Replica]:
+    """Run a replica that waits for an operator, whatever it finds."""
+    told = Settings(redis_url=redis_url, on_log_loss="halt", **files)
+    async with open_replica(told, redis_url, MasterKeys.parse(files["key_file"].read_text())) as replica:
+        yield replica
