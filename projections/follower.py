@@ -8,20 +8,17 @@ what it holds.
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
-
-import structlog
 
 from projections.clock import boottime
 from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
-from projections.freshness import Freshness, Verdict, refusal
-from projections.phase import STUCK, OnLoss, Phase, Status, is_degraded
+from projections.freshness import Freshness
+from projections.phase import OnLoss, Phase
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
-from projections.standing import Standing
+from projections.view import View
 from registry.errors import (
     CorruptEntry,
     LogDiverged,
@@ -30,14 +27,12 @@ from registry.errors import (
     UnexpectedEvent,
     UnsafeRedis,
 )
-from registry.events import TenantEvent
-from registry.log import START, AsOf, Head, Position, TenantLog, Unreadable
-from registry.state import Live, Tenant
+from registry.log import START, Position, TenantLog
+from registry.state import Tenant
 
 _WAIT: Final = 0.8
 """Seconds that a read blocks; the log's end is looked at as often when nothing comes, so that a loss is seen in one."""
 _BACKOFF: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
-_CATCH_UP: Final = 5.0
 _LOOK_AGAIN: Final = 10.0
 _SHOWN: Final = 20
 """Ids in a message."""
@@ -52,8 +47,8 @@ _PUT_BACK: Final = (
 _KEEP: Final = "Restore Redis, and do not restart the replicas before: they hold what the log has lost."
 
 
-class Follower:
-    """Keeps a `Directory` equal to the log.
+class Follower(View):
+    """Keeps a `Directory` equal to the log, and lets others see it.
 
     Args:
         log: What is followed; its blocking reads use a connection of their own.
@@ -79,57 +74,22 @@ class Follower:
         on_loss: OnLoss = OnLoss.RESTORE,
         freshness: Freshness | None = None,
     ) -> None:
-        self._log = log
-        self._directory = directory
+        super().__init__(log, directory, freshness)
         self._on_change = on_change
         self._on_caught_up = on_caught_up
         self._rebuilder = rebuilder
         self._restorer = restorer
         self._on_loss = on_loss
         self._restores = on_loss is OnLoss.RESTORE
-        self._freshness = freshness or Freshness(math.inf, math.inf)
         self._tries = 0
         self._doubts = False
         self._next_look = 0.0
-        self._complete = asyncio.Event()
-        self._moved = asyncio.Event()
-        self._announced = START
         self._untold: dict[str, Tenant] = {}
-        self._logger = structlog.get_logger("follower")
-        self._standing = Standing(self._logger)
-
-    @property
-    def position(self) -> Position:
-        """How far the log is folded."""
-        return self._directory.position
-
-    @property
-    def as_of(self) -> AsOf:
-        """That, and in which epoch of the log."""
-        return self._directory.as_of
 
     @property
     def steps(self) -> int:
         """How much was read so far; grows as long as something is."""
         return self._rebuilder.done + self.position.seq
-
-    @property
-    def status(self) -> Status:
-        """Return what the follower is doing now."""
-        standing, verdict = self._standing, self._verdict()
-        complete = self._complete.is_set() and standing.phase is not Phase.HALTED
-        too_old = refusal(verdict).message if complete and verdict is not Verdict.FRESH else None
-        return Status(
-            phase=standing.phase,
-            ready=complete and too_old is None,
-            degraded=is_degraded(standing.phase),
-            position=str(self.position),
-            epoch=self._directory.epoch.name if self._directory.epoch else None,
-            tenants=len(self._directory),
-            reason=standing.reason or too_old,
-            found=standing.found,
-            findings=dict(standing.findings),
-        )
 
     async def run(self) -> None:
         """Follow until cancelled. Raises nothing of its own.
@@ -162,79 +122,6 @@ class Follower:
                 return
             await asyncio.sleep(_BACKOFF[min(self._tries, len(_BACKOFF) - 1)])
             self._tries += 1
-
-    def require_ready(self) -> None:
-        """Raise unless what is folded may be served.
-
-        `RegistryUnavailable`, or why the log cannot be read, before the whole fold was in once; `StaleReplica` while it
-        may be too old. To be asked again after each wait: this process may have been frozen in it.
-        """
-        if self._standing.phase is Phase.HALTED or not self._complete.is_set():
-            self._standing.require_following()
-        verdict = self._verdict()
-        if verdict is not Verdict.FRESH:
-            raise refusal(verdict)
-
-    async def tenant(self, tenant_id: str) -> Tenant | None:
-        """Return the tenant for use. One that is unknown or removed here may be live elsewhere: the log is asked first.
-
-        Raises what `require_ready` and, for such a tenant, `refresh` raise. May be cancelled.
-        """
-        self.require_ready()
-        known = self._directory.tenant(tenant_id)
-        if isinstance(known, Live) or (known and self._standing.phase is Phase.RESTORING):
-            return known  # a removal that the log has lost holds all the same
-        return await self.refresh(tenant_id)
-
-    async def complete(self) -> None:
-        """Wait until the whole fold was in once. May be cancelled."""
-        await self._complete.wait()
-
-    def knows(self, tenant_id: str) -> bool:
-        """Whether the fold has the tenant, live or not."""
-        return self._directory.tenant(tenant_id) is not None
-
-    def tells(self, event: TenantEvent) -> bool:
-        """Whether the fold's tenant is what `event` made of it, or a later one."""
-        known = self._directory.tenant(event.tenant)
-        return known is not None and (known.event_id == event.event_id or known.version > event.version)
-
-    async def refresh(self, tenant_id: str) -> Tenant | None:
-        """Fold up to the tenant's head and return the tenant; None if the log never heard of it.
-
-        Raises `RegistryUnavailable` if Redis does not answer, the tail is late or the log is being restored,
-        `LogDiverged` and `CorruptEntry` if the log cannot be followed. May be cancelled.
-        """
-        self._standing.require_following()
-        (head,) = await self._log.heads([tenant_id])
-        if isinstance(head, Unreadable):
-            raise CorruptEntry(head.why)
-        if head is not None and not await self._reached_head(head):
-            self._standing.require_following()
-            raise RegistryUnavailable("This replica is behind the log; try again.", position=str(self.position))
-        return self._directory.tenant(tenant_id)
-
-    async def reached(self, position: Position) -> bool:
-        """Wait up to five seconds until the fold includes `position` and everybody was told; return whether it does.
-
-        May be cancelled.
-        """
-        try:
-            async with asyncio.timeout(_CATCH_UP):
-                while not self._includes(position) and self._standing.phase not in STUCK:
-                    await self._moved.wait()
-        except TimeoutError:
-            pass
-        return self._includes(position)
-
-    def _includes(self, position: Position) -> bool:
-        return self._announced.seq >= position.seq
-
-    async def _reached_head(self, head: Head) -> bool:
-        epoch = self._directory.epoch
-        if epoch and epoch.is_orphan(head):
-            return False  # what another log has left of the tenant is still to be said again in this one
-        return await self.reached(head.position)
 
     async def _settle(self) -> None:
         """Bring the directory up to the log's end, whatever has become of the log, and say so.
@@ -374,9 +261,6 @@ class Follower:
             self._freshness.heard(asked)
         return bool(entries)
 
-    def _verdict(self) -> Verdict:
-        return self._freshness.verdict(boottime(), cut_off=self._standing.phase is Phase.CUT_OFF)
-
     def _tell_applied(self, before: Position, tenant: Tenant | None) -> None:
         if not self._logger.is_enabled_for(logging.DEBUG):
             return  # what it would say costs more than to apply the entry
@@ -399,14 +283,6 @@ class Follower:
             await self._on_change(list(told.values()))
             self._untold = {name: tenant for name, tenant in self._untold.items() if told.get(name) is not tenant}
         self._announced = self.position
-        self._wake()
-
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
-
-    def _enter(self, phase: Phase, reason: str | None = None) -> None:
-        self._standing.enter(phase, reason, position=self.position)
         self._wake()
 
 

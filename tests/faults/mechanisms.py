@@ -287,7 +287,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a decision is made on what is behind the tenant's head",
-        "projections/follower.py",
+        "projections/view.py",
         "if head is not None and not await self._reached_head(head):",
         "if False:",
     ),
