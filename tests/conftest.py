@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,12 @@ from tests.servers import ClusterOfThree, SentinelSet, Server
 _Result = TypeVar("_Result")
 _Server = TypeVar("_Server", bound=EmbeddedServer)
 _Servers = TypeVar("_Servers", bound=Server | SentinelSet | ClusterOfThree)
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C: a shell has its background jobs ignore it, and the programs under test would do the same."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
