@@ -8,7 +8,9 @@ replicas, step by step on one Redis. Out of its reach, and left to the tests nam
 - a tenant's key whose server did not fall back with the log's, as in a cluster: the machine has one Redis;
 - heads that somebody edits while no replica lives that knows better: what a start then serves is theirs to say;
 - what is there before the log: adoption, the check of Redis's settings;
-- signatures, which the machine's replicas do not make.
+- signatures, which the machine's replicas do not make;
+- what others make up for at once: a start from a torn cut, or from a head that another log has left, is told by heads
+  ahead of the log's end and replays.
 """
 
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[2]
 MACHINE: Final = "tests/faults/test_registry_machine.py"
 KEYS: Final = "tests/integration/test_tenant_keys.py"
+REPAIRS: Final = "tests/contract/test_log_repairs.py"
 UNIT: Final = "tests/unit/"
 REGISTRY: Final = "tests/integration/test_registry.py::"
 
@@ -167,6 +170,7 @@ MUTANTS: Final = (
         "registry/log.py",
         "return entry_order(head.position.entry) < entry_order(self.begun)",
         "return False",
+        REPAIRS,
     ),
     Mutant(
         "what an earlier log has left is forgotten",
@@ -235,6 +239,7 @@ MUTANTS: Final = (
         "        async def send(node: Node, *, asking: bool) -> list[Any]:\n            return _unrefused(",
         "        return [await self.run(*each) for each in commands]\n\n"
         "        async def send(node: Node, *, asking: bool) -> list[Any]:\n            return _unrefused(",
+        REPAIRS,
     ),
     Mutant(
         "what is held is given up before the log is restored",
