@@ -187,9 +187,12 @@ class TenantRegistry:
         """Return the first answer if the caller's command was carried out before; `CommandReused` if it was another."""
         if caller.command_id is None or tenant is None:
             return None
+        last = await self._last_repeated(tenant, as_of, caller.command_id, registration)
+        if last:
+            return last
         found = await self._appender.find(caller.command_id, tenant.position, 0)
         if found is None:
-            return await self._last_repeated(tenant, as_of, caller.command_id, registration)
+            return None
         if not self._planner.led_to(found.event, registration):
             raise _reused(caller.command_id)
         await self._materialise(tenant, as_of)
@@ -199,7 +202,7 @@ class TenantRegistry:
     async def _last_repeated(
         self, tenant: Tenant, as_of: AsOf, command_id: str, registration: Registration | None
     ) -> Result | None:
-        """Return the first answer to the tenant's last command, although its entry is gone: head and key tell of it."""
+        """Return the first answer to the tenant's last command: the tenant tells of it, also when its entry is gone."""
         if isinstance(tenant, Quarantined) or tenant.command_id != command_id:
             return None
         if not self._planner.led_to(tenant, registration):
@@ -235,6 +238,9 @@ class TenantRegistry:
         await self._materialise(msgspec.structs.replace(after, position=position), as_of)
         # A log that was lost and restored meanwhile may have got as far without the event.
         served = await self._view.reached(position) and self._view.tells(plan.event)
+        if self._view.as_of.epoch != as_of.epoch:
+            # Somebody restored the log in between: what late writers have read since would get over our fence.
+            await self._materialise_again(plan.event.tenant)
         return Result(status=plan.status, version=plan.event.version, position=position, served=served)
 
     def _proposal(self, tenant: Tenant | None, read: Position, plan: Plan, after: Tenant) -> Proposal:
@@ -279,6 +285,11 @@ class TenantRegistry:
             written = await self._keys.materialise(tenant, as_of)
         if not written:
             await self._unblock(tenant)
+
+    async def _materialise_again(self, tenant_id: str) -> None:
+        tenant, as_of = await self._known(tenant_id)
+        if tenant:
+            await self._materialise(tenant, as_of)
 
     async def _unblock(self, tenant: Tenant) -> None:
         """See why the key was not to be written: the tenant has moved on, or the log has lost what the fence tells."""

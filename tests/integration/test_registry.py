@@ -21,6 +21,7 @@ from projections.phase import OnLoss, Phase
 from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
+from registry import codec
 from registry.appender import TRIES
 from registry.errors import (
     CommandReused,
@@ -32,8 +33,9 @@ from registry.errors import (
     UnknownTenant,
     VersionConflict,
 )
+from registry.events import LogRestored
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, AsOf, Entry, Foreign, Outcome, Position, Proposal
+from registry.log import START, AsOf, Entry, Epoch, Foreign, Outcome, Position, Proposal
 from registry.names import Names
 from registry.planner import Caller
 from registry.redis_client import RedisClient
@@ -862,6 +864,36 @@ async def test_what_was_decided_on_a_log_that_is_restored_meanwhile_is_refused_a
 
     await a.reaches(Phase.FOLLOWING)
     assert (await a.register(host="four")).version == 4
+
+
+async def test_a_removal_keeps_the_key_gone_although_an_epoch_opened_before_it_was_appended(
+    redis_url: str, start: Start
+) -> None:
+    """Or who read the tenant in between, in the new epoch, would write it over the removal's fence."""
+    a = await start(redis_url)
+    await a.register()
+    tenant, append = a.live(), a.log.append
+
+    async def restore_before(proposals: Sequence[Proposal]) -> Sequence[Outcome]:
+        a.log.append = append  # type: ignore[method-assign]  # once
+        end, epoch = await a.log.end(), a.directory.epoch
+        assert end is not None
+        assert epoch is not None
+        note = LogRestored(
+            event_id="note", time=_now(), actor="b", epoch="second", outcome="log_gone",
+            lost_epoch=None, lost_position=None, live=0, removed=0,
+        )  # fmt: skip
+        opened = Epoch("second", "", epoch.begun)
+        assert await a.log.note(end, codec.type_of(note), codec.encode(note), opens=opened)
+        await a.follower.reached(Position(end.seq + 1, ""))
+        return await append(proposals)
+
+    a.log.append = restore_before  # type: ignore[method-assign]  # somebody restores at just this moment
+    await a.remove()
+    read = AsOf(a.directory.as_of.epoch, tenant.position)
+
+    assert await a.keys.materialise(tenant, read) is False
+    assert await a.document() is None
 
 
 async def test_a_change_that_was_lost_before_this_replica_read_it_is_not_said_to_be_served(
