@@ -52,9 +52,9 @@ class FileRead(msgspec.Struct, frozen=True, kw_only=True):
     data_keys: dict[str, str]
 
 
-def read_file(lines: Iterable[bytes], signer: Signer | None = None) -> FileRead:
-    """Look through a file. Raises `InvalidInput` if it is none, was cut short or changed."""
-    audit, header = Audit(signer), None
+def read_file(lines: Iterable[bytes], signer: Signer | None = None, signed_since: int = 0) -> FileRead:
+    """Look through a file, as `Audit` does. Raises `InvalidInput` if it is none, was cut short or changed."""
+    audit, header = Audit(signer, signed_since), None
     heads, data_keys, documents = dict[str, str](), dict[str, str](), dict[str, bytes]()
     for line in read_lines(lines):
         match line:

@@ -116,9 +116,6 @@ def _add_tenants(parser: argparse.ArgumentParser) -> None:
 def _add_log(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     verify = actions.add_parser("verify", help="look for what is wrong; exit code 1 if anything is")
-    verify.add_argument(
-        "--signed-since", metavar="POSITION", help="do not miss signatures of entries before, as 12@1763860000000-0"
-    )
     tail = actions.add_parser("tail", help="tell the events, one a line")
     tail.add_argument("--after", metavar="POSITION", help="begin behind it, as 12@1763860000000-0; end: what comes now")
     tail.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
@@ -138,6 +135,10 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
     compact.add_argument("--backup", metavar="FILE", help="export the log there first")
     restore = actions.add_parser("restore", help="let replicas that wait for an operator restore a lost log")
     restore.add_argument("--minutes", type=int, default=10, metavar="N", help="for how long they may [10]")
+    for action in (verify, importing, rebuild, compact):
+        action.add_argument(
+            "--signed-since", metavar="POSITION", help="do not miss signatures of entries before, as 12@1763860000000-0"
+        )
     for action in (importing, rebuild, compact, restore):
         action.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     for action in actions.choices.values():

@@ -46,8 +46,7 @@ async def run_log(settings: Settings, options: argparse.Namespace) -> None:
 
 
 async def _verify(access: LogAccess, options: argparse.Namespace) -> None:
-    since = Position.parse(options.signed_since).seq if options.signed_since else 0
-    inspected = await access.inspector(since).inspect()
+    inspected = await access.inspector(_since(options)).inspect()
     told = summary(access, inspected)
     if options.json:
         _print(msgspec.json.encode(told).decode())
@@ -96,7 +95,7 @@ async def _import(access: LogAccess, options: argparse.Namespace) -> None:
     def lines() -> Iterator[bytes]:
         return lines_of(path)
 
-    read = read_file(lines(), access.signer)
+    read = read_file(lines(), access.signer, _since(options))
     _check_file(read, force=options.force)
     importer = Importer(access.archive, access.keys, uuid.uuid4().hex)
     await importer.require_empty()
@@ -105,7 +104,7 @@ async def _import(access: LogAccess, options: argparse.Namespace) -> None:
         _print(f"Would import {told}. Nothing was written.")
         return
     await importer.put(read, lines)
-    inspected = await access.inspector().inspect()
+    inspected = await access.inspector(_since(options)).inspect()
     for finding in inspected.findings[:_SHOWN]:
         _print(str(finding))
     _print(f"Imported {told}.")
@@ -124,7 +123,8 @@ def _check_file(read: FileRead, *, force: bool) -> None:
 
 
 async def _rebuild_keys(access: LogAccess, options: argparse.Namespace) -> None:
-    inspected = await access.inspector().inspect()
+    inspector = access.inspector(_since(options))
+    inspected = await inspector.inspect()
     mender = Mender(access.log, access.keys)
     mended = await mender.mend(inspected, dry_run=options.dry_run)
     verb = "Would mend" if options.dry_run else "Mended"
@@ -134,7 +134,7 @@ async def _rebuild_keys(access: LogAccess, options: argparse.Namespace) -> None:
     if mended.epoch:
         _print(f"{verb} the note of which log this is.")
     if not options.dry_run:
-        inspected = await access.inspector().inspect()
+        inspected = await inspector.inspect()
     left = [
         finding for finding in inspected.findings if options.dry_run is False or _stays(finding.kind, finding.where)
     ]
@@ -160,7 +160,7 @@ async def _compact(access: LogAccess, options: argparse.Namespace) -> None:
         now=_now,
         new_id=lambda: uuid.uuid4().hex,
     )
-    plan = await compactor.plan(await access.inspector().inspect(), before)
+    plan = await compactor.plan(await access.inspector(_since(options)).inspect(), before)
     if plan is None:
         _print("Nothing to take out: the log begins there or later.")
         return
@@ -186,6 +186,11 @@ async def _restore(access: LogAccess, options: argparse.Namespace) -> None:
         f"For {options.minutes} minutes, replicas that wait for an operator (diverged) restore the log from what they "
         "hold. Watch /readyz, or: mcp-postgres log tail --follow"
     )
+
+
+def _since(options: argparse.Namespace) -> int:
+    """Return the number of the entry from which on all must be signed."""
+    return Position.parse(options.signed_since).seq if options.signed_since else 0
 
 
 def _exporter(access: LogAccess) -> Exporter:

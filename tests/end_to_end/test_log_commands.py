@@ -257,3 +257,21 @@ async def test_the_log_of_a_running_embedded_valkey_is_joined(tmp_path: Path) ->
     async with EmbeddedValkey(tmp_path / "data"):
         told = await asyncio.to_thread(run_command, "log", "verify", *data)
     assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "nothing is wrong")
+
+
+def test_a_log_that_was_signed_from_a_later_entry_on_can_be_mended_and_compacted(
+    serve: Start, signed: dict[str, str], tmp_path: Path
+) -> None:
+    """Signing often begins when the log is long there: the operator says from where."""
+    key = signed.pop("MCP_POSTGRES_SIGNING_KEY_FILE")
+    process, _ = keep_running(serve, "acme", "beta")
+    process.stop()
+    signed["MCP_POSTGRES_SIGNING_KEY_FILE"] = key
+    _, (first, _) = keep_running(serve, "gamma", "delta")
+    since = ("--signed-since", first)
+
+    assert verified(signed, code=1)["wrong"] == 3
+    log(signed, "rebuild-keys", *since)
+    log(signed, "compact", "--before", first, "--backup", str(tmp_path / "log.jsonl"), *since)
+    log(signed, "verify", *since)
+    log(signed, "rebuild-keys", code=0)
