@@ -11,7 +11,6 @@ from typing import assert_never, cast
 import msgspec
 
 from registry import codec
-from registry.decide import next_version
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import (
     LogCompacted,
@@ -23,7 +22,7 @@ from registry.events import (
     TenantRestated,
 )
 from registry.log import START, UNKNOWN, AsOf, Entry, Epoch, Foreign, Position, entry_order
-from registry.state import Known, Live, Quarantined, Removed, Tenant, follow, known, stated
+from registry.state import Known, Live, Quarantined, Removed, Tenant, follow, known, may_follow, stated
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
@@ -170,7 +169,10 @@ class Directory:
     def _quarantine(self, entry: Entry, error: CorruptEntry) -> str:
         """Set the tenant aside that an unreadable body concerns; `error` if not even that much can be believed."""
         named = codec.unreadable(entry)
-        if named is None or self.position == START or named.version != next_version(self.tenant(named.tenant)):
+        if named is None or self.position == START:
+            raise error
+        before = self.tenant(named.tenant)
+        if not may_follow(named.version, before.version if before else 0, restated=named.restated):
             raise error
         aside = Quarantined(
             tenant=named.tenant,

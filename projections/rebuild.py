@@ -96,7 +96,7 @@ class Rebuilder:
         if cut.end is None:
             raise LogDiverged("The log is gone.")
         is_long = cut.end.seq > self._short and not self._full_replay
-        if cut.epoch and is_long and self._trusts_heads and _heads_fit(cut, cut.end, cut.epoch):
+        if cut.epoch and is_long and self._trusts_heads and not (cut.unreadable or _ahead(cut, cut.end, cut.epoch)):
             return await self._from_cut(cut, cut.end, cut.epoch, held)
         try:
             directory = await self._replay(cut.end)
@@ -105,14 +105,15 @@ class Rebuilder:
         return Rebuilt(directory, await self._by_name(_orphans(cut, directory.epoch)))
 
     async def _around(self, hole: LogDiverged, cut: Cut, end: Position, held: Directory | None) -> Rebuilt:
-        if cut.unreadable:
-            raise CorruptEntry(
-                f"The log has a hole ({hole.message}), and the heads of {', '.join(cut.unreadable[:20])} cannot be "
-                "read: put them back, or take those fields away if the tenants may be forgotten."
-            ) from None
         compacted = await self._compacted(end)
-        told = compacted.epoch if compacted else None
-        rebuilt = await self._from_cut(cut, end, cut.epoch or told or UNKNOWN, held)
+        epoch = cut.epoch or (compacted and compacted.epoch) or UNKNOWN
+        unfit = [*cut.unreadable, *_ahead(cut, end, epoch)]
+        if unfit:
+            raise CorruptEntry(
+                f"The log has a hole ({hole.message}), and the heads of {', '.join(unfit[:20])} cannot be read or are "
+                "ahead of it: put them back, or take those fields away if the tenants may be forgotten."
+            ) from None
+        rebuilt = await self._from_cut(cut, end, epoch, held)
         return rebuilt if compacted else msgspec.structs.replace(rebuilt, hole=hole.message)
 
     async def _compacted(self, end: Position) -> Audit | None:
@@ -196,10 +197,9 @@ class Rebuilder:
         return [_from_entry(name, head, entry) for (name, head), entry in zip(heads.items(), entries, strict=True)]
 
 
-def _heads_fit(cut: Cut, end: Position, epoch: Epoch) -> bool:
-    """Whether all heads can be read, and none tells of what the log has not come to."""
-    ahead = (head for head in cut.heads.values() if head.position.seq > end.seq)
-    return not cut.unreadable and all(epoch.is_orphan(head) for head in ahead)
+def _ahead(cut: Cut, end: Position, epoch: Epoch) -> list[str]:
+    """Return the tenants whose heads tell of what the log has not come to."""
+    return [tenant for tenant, head in cut.heads.items() if head.position.seq > end.seq and not epoch.is_orphan(head)]
 
 
 def _orphans(cut: Cut, epoch: Epoch | None) -> dict[str, Head]:

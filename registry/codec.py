@@ -32,12 +32,13 @@ _DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
 
 
 class Named(msgspec.Struct):
-    """As much of a tenant's event as says whom it concerns."""
+    """As much of a tenant's event as says whom it concerns; `restated` is what its type says."""
 
     tenant: str
     version: int
     event_id: str = ""
     mac: str = ""
+    restated: bool = False
 
 
 _NAMED: Final = msgspec.json.Decoder(Named)
@@ -115,9 +116,11 @@ def unreadable(entry: Entry) -> Named | None:
     if (minor["known"] if minor else entry.type) not in _TENANT_TYPES:
         return None
     try:
-        return _NAMED.decode(entry.data)
+        named = _NAMED.decode(entry.data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    named.restated = entry.type.startswith("tenant_restated.")
+    return named
 
 
 def read_envelope(entry_id: bytes, words: Sequence[bytes]) -> Entry | Foreign:

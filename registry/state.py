@@ -136,9 +136,7 @@ def follow(before: Known, event: TenantEvent, position: Position) -> datetime | 
             f"which is {kind.__name__ if kind else 'unknown'} at that point.",
             entry=position.entry,
         )
-    # What a log had lost is said again as of its last version: others may be missing before it.
-    late = isinstance(event, TenantRestated) and event.version > version + 1
-    if event.version != version + 1 and not late:
+    if not may_follow(event.version, version, restated=isinstance(event, TenantRestated)):
         raise UnexpectedEvent(
             f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {version + 1} comes next.",
             entry=position.entry,
@@ -146,6 +144,14 @@ def follow(before: Known, event: TenantEvent, position: Position) -> datetime | 
     if is_removal(event):
         return None
     return (event.born if isinstance(event, TenantRestated) else born) or event.time
+
+
+def may_follow(version: int, before: int, *, restated: bool) -> bool:
+    """Whether an event of `version` may come after `before`, the tenant's last version or 0.
+
+    What a log had lost is said again as of its last version: others may be missing before it.
+    """
+    return version == before + 1 or (restated and version > before)
 
 
 def stated(event: TenantEvent, position: Position, born: datetime | None) -> Live | Removed:

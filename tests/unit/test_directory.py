@@ -152,6 +152,19 @@ def test_a_body_that_cannot_be_read_takes_its_tenant_out_and_the_rest_goes_on(
     assert isinstance(directory.tenant("acme"), Live)
 
 
+def test_a_tenant_said_again_that_cannot_be_read_is_taken_out_also_when_others_are_missing_before_it(
+    directory: Directory, registered: Callable[[int], TenantRegistered]
+) -> None:
+    """A replica of an older version meets it in a rolling upgrade, and is not to halt for one tenant."""
+    body = b'{"tenant":"acme","version":7}'
+
+    directory.apply(msgspec.structs.replace(entry_of(3, registered(2)), type="tenant_restated.v1.1", data=body))
+
+    acme = directory.tenant("acme")
+    assert isinstance(acme, Quarantined)
+    assert (acme.version, directory.position.seq) == (7, 3)
+
+
 def test_a_log_that_begins_with_a_body_that_cannot_be_read_is_corrupt(
     registered: Callable[[int], TenantRegistered],
 ) -> None:

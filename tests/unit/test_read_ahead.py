@@ -61,6 +61,17 @@ async def test_who_goes_on_from_elsewhere_gets_what_follows_there(log: Watched) 
     assert second.follows(first.position)
 
 
+async def test_who_comes_back_after_looking_elsewhere_gets_what_follows_there(log: Watched) -> None:
+    async with read_ahead(log, 2) as pages:
+        *_, last = await pages.after(START)
+        assert isinstance(last, Entry)
+        assert not await pages.after(Position(5, "5-0"))
+        (entry, *_) = await pages.after(last.position)
+
+    assert isinstance(entry, Entry)
+    assert entry.follows(last.position)
+
+
 async def test_a_failure_of_what_was_read_ahead_is_told_to_who_fetches_it(log: Watched) -> None:
     async with read_ahead(log, 2) as pages:
         *_, last = await pages.after(START)

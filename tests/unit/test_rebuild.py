@@ -295,7 +295,16 @@ async def test_a_head_that_cannot_be_read_is_got_over_by_replay_and_by_nothing_e
     assert facts_of((await by_cut(world).rebuild()).directory) == facts_of(world.directory)
 
     world.take_out(2)
-    with pytest.raises(CorruptEntry, match="heads of z cannot be read"):
+    with pytest.raises(CorruptEntry, match="heads of z cannot be read or are ahead"):
+        await by_cut(world).rebuild()
+
+
+async def test_a_head_ahead_of_a_log_with_a_hole_is_not_believed(world: World) -> None:
+    head = world.log._heads["b"]
+    world.log._heads["b"] = msgspec.structs.replace(head, position=Position(999, head.position.entry))
+    world.take_out(2)
+
+    with pytest.raises(CorruptEntry, match="heads of b cannot be read or are ahead"):
         await by_cut(world).rebuild()
 
 
