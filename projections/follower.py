@@ -44,6 +44,7 @@ _PUT_BACK: Final = (
     "Put it back from a backup, or let replicas that hold it say it again (mcp-postgres log restore); if it may be "
     "forgotten, empty what is left below the prefix."
 )
+_MISFIT: Final = "The heads that this replica started from do not fit what came after; it replays the log instead."
 _KEEP: Final = "Restore Redis, and do not restart the replicas before: they hold what the log has lost."
 
 
@@ -143,15 +144,17 @@ class Follower(View):
 
     async def _begin(self) -> Position:
         """Read the log for the first time, making it if there is none and there never was; return where it ends."""
-        if not self._restores and await self._log.end() is None:
+        end = await self._log.end()
+        if end is None and not self._restores:
             trace = await self._restorer.trace()
             if trace:
                 raise LogDiverged(f"There is no log, and {trace} says that there was one: none is begun. {_PUT_BACK}")
             if self._on_loss is OnLoss.LOOK_ON:
                 return START
-        end = await self._restorer.begin()
+        end = end or await self._restorer.begin()
         if end is None:
-            await self._resynchronise(Finding.LOG_GONE)
+            reason = _told(Finding.LOG_GONE, self.position, None, restores=self._restores)
+            await self._resynchronise(Finding.LOG_GONE, reason)
             return self.position
         if end.seq == 1 and not self._tries:
             self._logger.warning(
@@ -169,16 +172,15 @@ class Follower(View):
     async def _look(self) -> Position:
         """See what has become of the log; return where it ends once this replica can go on."""
         finding, end = await diagnose(self._log, self._directory)
-        if self._doubts and not finding.is_loss:
-            finding, self._doubts = Finding.RESYNCHRONISED, False
-        if finding is Finding.CAUGHT_UP and end is not None:
+        doubts, self._doubts = self._doubts and not finding.is_loss, self._doubts and finding.is_loss
+        if finding is Finding.CAUGHT_UP and end is not None and not doubts:
             return end
-        await self._resynchronise(finding, end)
+        reason = _MISFIT if doubts else _told(finding, self.position, end, restores=self._restores)
+        await self._resynchronise(Finding.RESYNCHRONISED if doubts else finding, reason)
         return self.position
 
-    async def _resynchronise(self, finding: Finding, end: Position | None = None) -> None:
+    async def _resynchronise(self, finding: Finding, reason: str) -> None:
         """Change over to what the log says now, and before that say again what it has lost."""
-        reason = _told(finding, self.position, end, restores=self._restores)
         self._standing.finds(finding, reason, position=self.position)
         if finding.is_loss:
             if not self._restores:

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from projections.inspection import Inspected
-from projections.tenant_keys import TenantKeys, written_for
+from projections.tenant_keys import TenantKeys, differs
 from registry.errors import CorruptEntry
 from registry.log import UNKNOWN, AsOf, Epoch, TenantLog
 from registry.state import Live, Removed
@@ -81,7 +81,7 @@ class Mender:
         if not dry_run:
             return await self._keys.repair(page, as_of)
         found = await self._keys.documents([tenant.tenant for tenant in page])
-        return [each.tenant for each, text in zip(page, found, strict=True) if (text or b"") != written_for(each)]
+        return [each.tenant for each, text in zip(page, found, strict=True) if differs(each, text)]
 
 
 def _unnoted(inspected: Inspected) -> Epoch | None:

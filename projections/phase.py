@@ -27,7 +27,7 @@ class OnLoss(enum.StrEnum):
     HALT = "halt"
     """It waits until an operator has put the log back, or lets it restore."""
     LOOK_ON = "look_on"
-    """It only looks, and changes nothing whatever anybody says: where there is no log, there are no tenants."""
+    """It begins and restores nothing whatever anybody says: where there is no log, there are no tenants."""
 
 
 STUCK: Final = frozenset({Phase.DIVERGED, Phase.HALTED})

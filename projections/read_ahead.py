@@ -27,7 +27,7 @@ class Pages:
     async def close(self) -> None:
         """Give up what was asked for and not fetched."""
         if self._ahead:
-            task = self._ahead[1]
+            (_, task), self._ahead = self._ahead, None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -38,10 +38,10 @@ class Pages:
         if self._ahead is None or self._ahead[0] != position:
             await self.close()
             return await self._log.read(position, self._limit)
-        task = self._ahead[1]
-        page = await task
-        self._ahead = None
-        return page
+        try:
+            return await self._ahead[1]
+        finally:
+            self._ahead = None
 
 
 @asynccontextmanager

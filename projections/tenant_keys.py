@@ -62,10 +62,7 @@ class TenantKeys:
             await asyncio.sleep(pause)
             page = known[start : start + _PAGE]
             found = await self.documents([tenant.tenant for tenant in page])
-            # A removed tenant's key is not there: that it is empty is not the same.
-            differing = [
-                tenant for tenant, text in zip(page, found, strict=True) if text != (written_for(tenant) or None)
-            ]
+            differing = [tenant for tenant, text in zip(page, found, strict=True) if differs(tenant, text)]
             written = await self._write(differing, as_of)
             mended += written
             if len(written) < len(differing):
@@ -117,6 +114,11 @@ class TenantKeys:
         life = int(FENCE_AFTER_REMOVAL.total_seconds() * 1000)
         words: list[Word] = [as_of.epoch.opened, tenant.position.seq, written_for(tenant), life]
         return [self._names.tenant(tenant.tenant), self._names.fence(tenant.tenant)], words
+
+
+def differs(tenant: Tenant, text: bytes | None) -> bool:
+    """Whether something else is under the tenant's key: of a removed one, that it is empty and not gone."""
+    return text != (written_for(tenant) or None)
 
 
 def written_for(tenant: Tenant) -> bytes:

@@ -127,8 +127,9 @@ class Audit:
         if self.position != end:
             what = f"the log says it ends at {end}, and {self.position} is the last entry there is"
             self._finds("link", "the end", what, _RESTORE)
+        compacted = self.compacted
         for gap in self.gaps:
-            if gap not in self.compacted:
+            if gap not in compacted:
                 self._finds("gap", f"entry {gap.before}", f"{gap} before it are missing", _RESTORE, gap.before.seq)
 
     def beyond(self, head: Head, tenant: Tenant | None) -> bool:

@@ -73,7 +73,7 @@ async def open_replica(
         settings: Checked settings.
         redis_url: Where the log is.
         master: What opens and wraps the tenants' data keys.
-        serving: Also adopt and mend keys, and be seen by the other replicas; one who only looks changes nothing.
+        serving: Also adopt and mend keys, and be seen by the others; one who only looks begins and mends nothing.
         writing: Without serving, begin a log all the same where there is none and there never was.
 
     Raises `StartError` if the signing key cannot be used.

@@ -138,8 +138,8 @@ MUTANTS: Final = (
     Mutant(
         "an empty key counts as none",
         "projections/tenant_keys.py",
-        "if text != (written_for(tenant) or None)",
-        'if (text or b"") != written_for(tenant)',
+        "return text != (written_for(tenant) or None)",
+        'return (text or b"") != written_for(tenant)',
     ),
     Mutant(
         "heads are mended only where the last entry is",
@@ -305,8 +305,8 @@ MUTANTS: Final = (
     Mutant(
         "the last command of a compacted log is forgotten",
         "registry/service.py",
-        "return await self._last_repeated(tenant, as_of, caller.command_id, registration)",
-        "return None",
+        "last = await self._last_repeated(tenant, as_of, caller.command_id, registration)",
+        "last = None",
     ),
     Mutant(
         "a removal leaves the data key",
