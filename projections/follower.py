@@ -45,7 +45,10 @@ _PUT_BACK: Final = (
     "forgotten, empty what is left below the prefix."
 )
 _MISFIT: Final = "The heads that this replica started from do not fit what came after; it replays the log instead."
-_KEEP: Final = "Restore Redis, and do not restart the replicas before: they hold what the log has lost."
+_KEEP: Final = (
+    "Restore Redis, and do not restart the replicas before: they hold what the log has lost. Without a backup, let "
+    "them say it again: mcp-postgres log restore."
+)
 
 
 class Follower(View):
@@ -204,7 +207,12 @@ class Follower(View):
             live, removed = await self._restorer.restore(held, rebuilt.directory, self._directory, finding)
             epoch = rebuilt.directory.epoch
             self._logger.info(
-                "log restored", finding=finding, live=live, removed=removed, epoch=epoch.name if epoch else None
+                "log restored",
+                finding=finding,
+                tenants=len(rebuilt.directory),
+                restated=live,
+                restated_removed=removed,
+                epoch=epoch.name if epoch else None,
             )
 
     async def _become(self, directory: Directory) -> None:

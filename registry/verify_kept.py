@@ -164,7 +164,7 @@ def _fence(tenant: Tenant, kept: Kept, epoch: Epoch | None, end: Position) -> Fi
 
 def _data_key(tenant: Tenant, kept: Kept, master: MasterKeys | None) -> Finding | None:
     name, wrapped = tenant.tenant, kept.data_key
-    again = "register the tenant again, or put the field back from a backup"
+    again = "put the field back from a backup, or register the tenant again; replicas that run may hold it: keep them"
     if isinstance(tenant, Removed):
         still = "the tenant is removed, and its data key is not destroyed"
         return _of("data_key", "data key", name, still, "take the field away (HDEL)") if wrapped is not None else None

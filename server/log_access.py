@@ -16,6 +16,7 @@ from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.signing import Signer
 from server.backing import backing_of, master_of, signer_of
+from server.redis_check import RedisCheck
 from server.settings import Settings
 
 _TIMEOUT: Final = 30.0
@@ -29,6 +30,7 @@ class LogAccess(msgspec.Struct, frozen=True, kw_only=True):
         log, archive, redis, names: Where it is.
         signer: Checks signatures; without keys where none is named.
         master: Opens data keys; None where no key file is named, which most of the work does not need.
+        check: Refuses a Redis that would lose a log; for who is about to write one.
     """
 
     log: TenantLog
@@ -37,6 +39,7 @@ class LogAccess(msgspec.Struct, frozen=True, kw_only=True):
     names: Names
     signer: Signer
     master: MasterKeys | None
+    check: RedisCheck
 
     @property
     def keys(self) -> TenantKeys:
@@ -70,6 +73,7 @@ async def open_log(settings: Settings) -> AsyncIterator[LogAccess]:
                 names=names,
                 signer=signer,
                 master=master,
+                check=RedisCheck(redis, allow_unsafe=settings.allow_unsafe_redis),
             )
         finally:
             await tail.close()

@@ -97,6 +97,7 @@ async def _import(access: LogAccess, options: argparse.Namespace) -> None:
 
     read = read_file(lines(), access.signer, _since(options))
     _check_file(read, force=options.force)
+    await access.check()
     importer = Importer(access.archive, access.keys, uuid.uuid4().hex)
     await importer.require_empty()
     told = f"{read.header.entries} entries up to {read.end}, {len(read.tenants)} tenants"

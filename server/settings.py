@@ -93,7 +93,7 @@ SETTINGS: Final = (
         "allow_unsafe_redis",
         "MCP_POSTGRES_ALLOW_UNSAFE_REDIS",
         "1: go on with a Redis that may lose the log, and warn",
-        ("serve", "tenants"),
+        ("serve", "tenants", "log"),
     ),
     Setting(
         "key_file",

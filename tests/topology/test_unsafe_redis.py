@@ -53,6 +53,21 @@ def test_at_start_it_is_refused_in_one_line_that_names_what_to_change(
     assert server.run("DBSIZE") == 0
 
 
+def test_no_log_is_imported_into_it(server: Server, env: dict[str, str], redis_url: str, tmp_path: Path) -> None:
+    source, file = {**env, "REDIS_URL": redis_url}, str(tmp_path / "log.jsonl")
+    login = ("--host", "db", "--database", "app", "--user", "reader", "--no-verify")
+    assert run_command("tenants", "register", "acme", *login, env=source).returncode == 0
+    assert run_command("log", "export", "--out", file, env=source).returncode == 0
+    server.start()
+
+    told = run_command("log", "import", file, env=env)
+
+    assert told.returncode == 1
+    assert "CONFIG SET maxmemory-policy noeviction" in told.stderr
+    assert server.run("DBSIZE") == 0
+    assert run_command("log", "import", file, "--allow-unsafe-redis", env=env).returncode == 0
+
+
 def test_whoever_says_so_goes_on(server: Server, env: dict[str, str]) -> None:
     server.start()
 
