@@ -67,9 +67,9 @@ class Directory:
 
     def become(self, other: "Directory") -> list[Tenant]:
         """Take over what `other` holds, all at once; return the tenants that are not as they were."""
-        after = {tenant.tenant: tenant for tenant in other.all()}
-        changed = [tenant for name, tenant in after.items() if self.tenant(name) != tenant]
-        self._tenants = dict(after)
+        after = other.all()
+        changed = [tenant for tenant in after if self.tenant(tenant.tenant) != tenant]
+        self._tenants = {tenant.tenant: tenant for tenant in after}
         self._live, self._aside = len(other), {tenant.tenant: tenant for tenant in other.quarantined()}
         self.position, self.epoch = other.position, other.epoch
         return changed
@@ -172,7 +172,7 @@ class Directory:
         if named is None or self.position == START:
             raise error
         before = self.tenant(named.tenant)
-        if not may_follow(named.version, before.version if before else 0, restated=named.restated):
+        if not may_follow(named.version, before.version if before else 0, restated=codec.restates(entry)):
             raise error
         aside = Quarantined(
             tenant=named.tenant,

@@ -16,6 +16,7 @@ from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
 from projections.freshness import Freshness
 from projections.phase import OnLoss, Phase
+from projections.reasons import KEEP, MISFIT, PUT_BACK, reason_of
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.view import View
@@ -39,16 +40,6 @@ _SHOWN: Final = 20
 
 OnChange: TypeAlias = Callable[[Sequence[Tenant]], Awaitable[None]]
 OnCaughtUp: TypeAlias = Callable[[], Awaitable[None]]
-
-_PUT_BACK: Final = (
-    "Put it back from a backup, or let replicas that hold it say it again (mcp-postgres log restore); if it may be "
-    "forgotten, empty what is left below the prefix."
-)
-_MISFIT: Final = "The heads that this replica started from do not fit what came after; it replays the log instead."
-_KEEP: Final = (
-    "Restore Redis, and do not restart the replicas before: they hold what the log has lost. Without a backup, let "
-    "them say it again: mcp-postgres log restore."
-)
 
 
 class Follower(View):
@@ -151,12 +142,12 @@ class Follower(View):
         if end is None and not self._restores:
             trace = await self._restorer.trace()
             if trace:
-                raise LogDiverged(f"There is no log, and {trace} says that there was one: none is begun. {_PUT_BACK}")
+                raise LogDiverged(f"There is no log, and {trace} says that there was one: none is begun. {PUT_BACK}")
             if self._on_loss is OnLoss.LOOK_ON:
                 return START
         end = end or await self._restorer.begin()
         if end is None:
-            reason = _told(Finding.LOG_GONE, self.position, None, restores=self._restores)
+            reason = reason_of(Finding.LOG_GONE, self.position, None, restores=self._restores)
             await self._resynchronise(Finding.LOG_GONE, reason)
             return self.position
         if end.seq == 1 and not self._tries:
@@ -178,7 +169,7 @@ class Follower(View):
         doubts, self._doubts = self._doubts and not finding.is_loss, self._doubts and finding.is_loss
         if finding is Finding.CAUGHT_UP and end is not None and not doubts:
             return end
-        reason = _MISFIT if doubts else _told(finding, self.position, end, restores=self._restores)
+        reason = MISFIT if doubts else reason_of(finding, self.position, end, restores=self._restores)
         await self._resynchronise(Finding.RESYNCHRONISED if doubts else finding, reason)
         return self.position
 
@@ -201,7 +192,7 @@ class Follower(View):
         missing = self._restorer.missing(held, rebuilt.directory)
         if missing and not self._restores:
             names = ", ".join(sorted(tenant.tenant for tenant in missing)[:_SHOWN])
-            raise LogDiverged(f"The log does not say what is known of {len(missing)} tenants ({names}). {_KEEP}")
+            raise LogDiverged(f"The log does not say what is known of {len(missing)} tenants ({names}). {KEEP}")
         if missing:
             self._enter(Phase.RESTORING, f"The log does not say what is known of {len(missing)} tenants.")
             live, removed = await self._restorer.restore(held, rebuilt.directory, self._directory, finding)
@@ -294,18 +285,3 @@ class Follower(View):
             self._untold = {name: tenant for name, tenant in self._untold.items() if told.get(name) is not tenant}
         self._announced = self.position
         self._wake()
-
-
-def _told(finding: Finding, position: Position, end: Position | None, *, restores: bool) -> str:
-    """Say what was found, and what comes of it."""
-    held = "nothing" if position == START else f"what it read up to {position}"
-    then = "It restores the log from what it holds." if restores else _KEEP
-    match finding:
-        case Finding.LOG_GONE:
-            return f"The log is gone; this replica still serves {held}. {then}"
-        case Finding.LOG_REPLACED:
-            return f"The log is another one, which ends at {end}; this replica still serves {held}. {then}"
-        case Finding.LOG_SHORTENED:
-            return f"The log ends at {end} and has lost entries; this replica still serves {held}. {then}"
-        case Finding.RESYNCHRONISED | Finding.CAUGHT_UP:
-            return f"Entries after {position} are in the log no more; heads and keys tell what they said."

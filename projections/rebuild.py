@@ -17,7 +17,7 @@ from projections.read_ahead import read_ahead
 from registry import codec
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import LogCompacted, LogCreated, LogRestored
-from registry.log import START, UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog, entry_order
+from registry.log import UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog
 from registry.state import Live, Quarantined, Removed, Tenant, stated
 from registry.stored import tenant_of
 from registry.verify import Audit
@@ -102,7 +102,7 @@ class Rebuilder:
             directory = await self._replay(cut.end)
         except LogDiverged as hole:
             return await self._around(hole, cut, cut.end, held)
-        return Rebuilt(directory, await self._by_name(_orphans(cut, directory.epoch)))
+        return Rebuilt(directory, await self._by_name(_orphans(cut, directory.as_of.epoch)))
 
     async def _around(self, hole: LogDiverged, cut: Cut, end: Position, held: Directory | None) -> Rebuilt:
         compacted = await self._compacted(end)
@@ -202,9 +202,8 @@ def _ahead(cut: Cut, end: Position, epoch: Epoch) -> list[str]:
     return [tenant for tenant, head in cut.heads.items() if head.position.seq > end.seq and not epoch.is_orphan(head)]
 
 
-def _orphans(cut: Cut, epoch: Epoch | None) -> dict[str, Head]:
-    begun = entry_order(epoch.begun if epoch else START.entry)
-    return {tenant: head for tenant, head in cut.heads.items() if entry_order(head.position.entry) < begun}
+def _orphans(cut: Cut, epoch: Epoch) -> dict[str, Head]:
+    return {tenant: head for tenant, head in cut.heads.items() if epoch.is_orphan(head)}
 
 
 def _recalled(held: Tenant | None, head: Head) -> Live | Removed | None:

@@ -166,7 +166,7 @@ class Restorer:
             live=live,
             removed=len(missing) - live,
         )
-        begun = directory.epoch.begun if directory.epoch else START.entry
+        begun = directory.as_of.epoch.begun
         words = (codec.type_of(note), codec.encode(self._signer.sign(note)))
         added = await self._log.note(directory.position, *words, opens=Epoch(note.epoch, "", begun))
         if added:
@@ -242,5 +242,5 @@ def _is_behind(head: Head, directory: Directory, end: Position) -> bool:
 
     An orphan's number means nothing here, and one beyond the log's end, looked up later, tells of none.
     """
-    orphan = directory.epoch is not None and directory.epoch.is_orphan(head)
-    return not orphan and directory.position.seq < head.position.seq <= end.seq
+    as_of = directory.as_of
+    return not as_of.epoch.is_orphan(head) and as_of.position.seq < head.position.seq <= end.seq

@@ -134,8 +134,7 @@ class View:
         return self._announced.seq >= position.seq
 
     async def _reached_head(self, head: Head) -> bool:
-        epoch = self._directory.epoch
-        if epoch and epoch.is_orphan(head):
+        if self._directory.as_of.epoch.is_orphan(head):
             return False  # what another log has left of the tenant is still to be said again in this one
         return await self.reached(head.position)
 

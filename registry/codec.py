@@ -32,13 +32,12 @@ _DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
 
 
 class Named(msgspec.Struct):
-    """As much of a tenant's event as says whom it concerns; `restated` is what its type says."""
+    """As much of a tenant's event as says whom it concerns."""
 
     tenant: str
     version: int
     event_id: str = ""
     mac: str = ""
-    restated: bool = False
 
 
 _NAMED: Final = msgspec.json.Decoder(Named)
@@ -116,11 +115,14 @@ def unreadable(entry: Entry) -> Named | None:
     if (minor["known"] if minor else entry.type) not in _TENANT_TYPES:
         return None
     try:
-        named = _NAMED.decode(entry.data)
+        return _NAMED.decode(entry.data)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    named.restated = entry.type.startswith("tenant_restated.")
-    return named
+
+
+def restates(entry: Entry) -> bool:
+    """Whether the entry says again what was lost, also where this version cannot read it."""
+    return entry.type.startswith("tenant_restated.")
 
 
 def read_envelope(entry_id: bytes, words: Sequence[bytes]) -> Entry | Foreign:

@@ -141,9 +141,7 @@ def follow(before: Known, event: TenantEvent, position: Position) -> datetime | 
             f"Entry {position.entry} is version {event.version} of tenant {event.tenant!r}; {version + 1} comes next.",
             entry=position.entry,
         )
-    if is_removal(event):
-        return None
-    return (event.born if isinstance(event, TenantRestated) else born) or event.time
+    return since(event, born)
 
 
 def may_follow(version: int, before: int, *, restated: bool) -> bool:
@@ -152,6 +150,13 @@ def may_follow(version: int, before: int, *, restated: bool) -> bool:
     What a log had lost is said again as of its last version: others may be missing before it.
     """
     return version == before + 1 or (restated and version > before)
+
+
+def since(event: TenantEvent, born: datetime | None) -> datetime | None:
+    """Return since when the tenant lives after `event`, if it does; `born` is since when it did before, if it did."""
+    if is_removal(event):
+        return None
+    return (event.born if isinstance(event, TenantRestated) else born) or event.time
 
 
 def stated(event: TenantEvent, position: Position, born: datetime | None) -> Live | Removed:

@@ -24,7 +24,7 @@ from registry.events import (
 )
 from registry.log import START, Entry, Epoch, Foreign, Head, Position, entry_order
 from registry.signing import Signer, mac_of
-from registry.state import Live, Quarantined, Removed, Tenant, evolve, stated
+from registry.state import Live, Quarantined, Removed, Tenant, evolve, since, stated
 
 _KEPT: Final = 1000
 """Findings that are kept; of more, only the number."""
@@ -226,10 +226,7 @@ class Audit:
         return any(gap.after.seq >= known and gap.had(previous) for gap in self.gaps)
 
     def _put(self, event: TenantEvent, position: Position, before: Tenant | None) -> None:
-        born = before.born if isinstance(before, Live) else None
-        if isinstance(event, TenantRestated):
-            born = event.born
-        after = stated(event, position, born)
+        after = stated(event, position, since(event, before.born if isinstance(before, Live) else None))
         if isinstance(after, Removed) or isinstance(event, TenantRestated) or isinstance(before, Removed):
             self.unborn.discard(event.tenant)
         self.tenants[event.tenant] = after

@@ -102,16 +102,11 @@ def check_epoch(audit: Audit, epoch: Epoch | None) -> Finding | None:
     return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
 
 
-def is_orphan(head: Head, epoch: Epoch | None) -> bool:
-    """Whether a log that was there before this one has left the head."""
-    return epoch is not None and epoch.is_orphan(head)
-
-
 def _unknown(name: str, kept: Kept, epoch: Epoch | None) -> list[Finding]:
     found = []
     if kept.head is not None:
         what, advice = "the log does not tell of this tenant", "take the field away (HDEL) if nobody misses the tenant"
-        if isinstance(kept.head, Head) and is_orphan(kept.head, epoch):
+        if isinstance(kept.head, Head) and epoch is not None and epoch.is_orphan(kept.head):
             what = "an earlier log has left it, and this one does not tell of the tenant"
             advice = "start a replica, which says again what was lost, or take the field away (HDEL)"
         found.append(_of("head", "head", name, what, advice))

@@ -175,8 +175,8 @@ MUTANTS: Final = (
     Mutant(
         "what an earlier log has left is forgotten",
         "projections/rebuild.py",
-        "if entry_order(head.position.entry) < begun}",
-        "if entry_order(head.position.entry) < (0, 0)}",
+        "if epoch.is_orphan(head)}",
+        "if False}",
     ),
     Mutant(
         "an edited document is believed",
