@@ -10,12 +10,13 @@ import uvloop
 from server.backing import backing_of
 from server.connect import forget_libpq_environment
 from server.demo import run_demo
+from server.given import load
 from server.log_command import run_log
 from server.logs import configure
 from server.master_keys import make_key_file
 from server.replica import open_replica
 from server.serving import serve_http, serve_stdio
-from server.settings import OF_REDIS, Command, Settings, load
+from server.settings import OF_REDIS, Command, Settings
 from server.tenants_command import run_tenants
 
 

@@ -10,7 +10,9 @@ import pytest
 from registry import redis_url
 from registry.redis_node import NodeMaker
 from server import cli
-from server.settings import BOUNDS, OF_REDIS, SETTINGS, Setting, Settings, SettingsError, is_loopback, load
+from server.given import load
+from server.setting_rules import BOUNDS, is_loopback
+from server.settings import OF_REDIS, SETTINGS, Setting, Settings, SettingsError
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
 OTHERS: Final[dict[str, tuple[str, object]]] = {

@@ -1,0 +1,120 @@
+"""What the settings may be, each alone and together; every problem says what to set."""
+
+import math
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from registry import redis_url
+from server.settings import Settings, variable_of
+
+_DAY: Final = 86_400
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "port": (0, 65_535),
+    "max_body_bytes": (1024, 64 << 20),
+    "body_timeout": (0.1, 3600),
+    "statement_timeout": (0.001, _DAY),
+    "lock_timeout": (0.001, _DAY),
+    "max_rows": (1, 1_000_000),
+    "max_result_bytes": (1024, 256 << 20),
+    "connect_timeout": (0.1, _DAY),
+    "drain_seconds": (0, _DAY),
+    "repair_seconds": (1, _DAY),
+    "max_staleness": (0, math.inf),
+    "removal_wait": (0, 60),
+    "max_pools": (1, 100_000),
+    "max_connections": (1, 100_000),
+}
+"""The least and the most that each number may be. An answer is held in memory, and so is a request."""
+_TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_ONE_OF: Final = {
+    "on_log_loss": ("restore", "halt"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("auto", "json", "console"),
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`. Of names, `localhost` alone is believed."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
+    """Return what is wrong, a sentence for each; `needs_key` where the command opens or seals passwords."""
+    problems = [
+        f"{variable_of(field)} must be at least {low} and at most {high}, not {getattr(settings, field)}."
+        for field, (low, high) in BOUNDS.items()
+        if not low <= getattr(settings, field) <= high  # what is no number is neither above nor below anything
+    ]
+    problems += [
+        f"{variable_of(field)} must be one of {', '.join(words)}, not {getattr(settings, field)!r}."
+        for field, words in _ONE_OF.items()
+        if getattr(settings, field) not in words
+    ]
+    if not settings.path.startswith("/") or settings.path in _TAKEN:
+        problems.append(
+            f"{variable_of('path')} must begin with '/' and not be /livez, /readyz or /metrics, not {settings.path!r}."
+        )
+    if not settings.prefix or set("{}*?[] \n") & set(settings.prefix):
+        problems.append(
+            f"{variable_of('prefix')} must be a word without braces, globs or spaces, not {settings.prefix!r}."
+        )
+    if settings.replica_name is not None and not _REPLICA_NAME.match(settings.replica_name):
+        problems.append(
+            f"{variable_of('replica_name')} must be 1 to 100 ASCII letters, digits, '.', '_' or '-', beginning with a "
+            f"letter or a digit, not {settings.replica_name[:120]!r}."
+        )
+    if settings.signing_key_file is not None:
+        problems += _key_file_rules("signing_key_file", settings.signing_key_file)
+    return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)
+
+
+def _redis_rules(settings: Settings, *, needs_key: bool) -> list[str]:
+    if settings.redis_url is None:
+        return []
+    problems = [f"{variable_of('redis_url')} {problem}." for problem in redis_url.problems_of(settings.redis_url)]
+    if settings.key_file is None and not needs_key:
+        return problems
+    if settings.key_file is None:
+        problems.append(
+            "MCP_POSTGRES_KEY_FILE is not set: with a Redis of your own, passwords are sealed with a key of your own. "
+            "Make one with: mcp-postgres keys new --out FILE"
+        )
+        return problems
+    return problems + _key_file_rules("key_file", settings.key_file)
+
+
+def _key_file_rules(field: str, path: Path) -> list[str]:
+    name = variable_of(field)
+    try:
+        if path.is_dir():
+            return [f"{name} names {path}, which is a folder; name the file in it."]
+        if path.is_file():
+            return []
+    except OSError as error:
+        return [f"{name} names {path}, which cannot be looked at ({error.strerror})."]
+    return [f"{name} names {path}, where no file is; make one with: mcp-postgres keys new --out {path}"]
+
+
+def _listening_rules(settings: Settings) -> list[str]:
+    if is_loopback(settings.host):
+        return []
+    problems = []
+    if not settings.insecure:
+        problems.append(
+            f"{variable_of('host')} is {settings.host}, beyond loopback, and there is no authentication: whoever "
+            "reaches the port may register tenants and query them. Listen on 127.0.0.1 behind a proxy that "
+            "authenticates, or say --insecure (MCP_POSTGRES_INSECURE=1) if the network is closed."
+        )
+    if not settings.allowed_hosts:
+        problems.append(
+            "MCP_POSTGRES_ALLOWED_HOSTS is not set: name the Host headers that clients use (mcp.example.com,"
+            "mcp.example.com:8001), or * for any."
+        )
+    return problems
