@@ -117,6 +117,14 @@ class View:
             raise RegistryUnavailable("This replica is behind the log; try again.", position=str(self.position))
         return self._directory.tenant(tenant_id)
 
+    async def ask(self, tenant_id: str) -> None:
+        """Ask the log for a tenant and forget the answer: the way of `refresh` where the log never heard of it.
+
+        Raises `RegistryUnavailable` and `LogDiverged` as that does. May be cancelled.
+        """
+        self._standing.require_following()
+        await self._log.heads([tenant_id])
+
     async def reached(self, position: Position) -> bool:
         """Wait up to five seconds until the fold includes `position` and everybody was told; return whether it does.
 

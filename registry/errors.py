@@ -31,6 +31,12 @@ class InvalidInput(TenancyError):
     code = "invalid_input"
 
 
+class Forbidden(TenancyError):
+    """The caller lacks a permission for this, wherever it is tried again."""
+
+    code = "forbidden"
+
+
 class UnknownTenant(TenancyError):
     """No tenant of that id was ever registered."""
 

@@ -9,10 +9,10 @@ from msgspec import Meta
 from projections.follower import Follower
 from registry.decide import require_live
 from registry.errors import ConnectionLost
-from registry.names import check_tenant_id
 from server import catalogue
 from server.pools import Pools
 from server.reads import ReadLimits, Rows, read
+from server.sight import Sight
 from server.tenant_messages import TenantId
 from server.toolbox import Call, Hints, tool
 
@@ -56,40 +56,43 @@ class DatabaseTools:
     """Look at schemas and tables, and read.
 
     Args:
-        follower: Knows the tenants.
+        follower: Knows whether it may serve.
+        sight: What tenants a caller sees.
         pools: Has their connections.
         limits: Bounds of every read.
     """
 
-    def __init__(self, *, follower: Follower, pools: Pools, limits: ReadLimits) -> None:
+    def __init__(self, *, follower: Follower, sight: Sight, pools: Pools, limits: ReadLimits) -> None:
         self._follower = follower
+        self._sight = sight
         self._pools = pools
         self._limits = limits
 
-    @tool("List schemas", Hints(read_only=True))
-    async def list_schemas(self, args: ListSchemas, _call: Call) -> catalogue.Schemas:
+    @tool("List schemas", Hints(read_only=True), "query:read")
+    async def list_schemas(self, args: ListSchemas, call: Call) -> catalogue.Schemas:
         """List the schemas of a tenant's database, with how many tables each has."""
         return await self._with_connection(
-            args.tenant_id, lambda connection: catalogue.list_schemas(connection, limits=self._limits)
+            args.tenant_id, call, lambda connection: catalogue.list_schemas(connection, limits=self._limits)
         )
 
-    @tool("List tables", Hints(read_only=True))
-    async def list_tables(self, args: ListTables, _call: Call) -> catalogue.Tables:
+    @tool("List tables", Hints(read_only=True), "query:read")
+    async def list_tables(self, args: ListTables, call: Call) -> catalogue.Tables:
         """List tables and views of a tenant's database, with estimated rows, sizes and comments."""
         return await self._with_connection(
-            args.tenant_id, lambda connection: catalogue.list_tables(connection, args.schema, limits=self._limits)
+            args.tenant_id, call, lambda connection: catalogue.list_tables(connection, args.schema, limits=self._limits)
         )
 
-    @tool("Describe a table", Hints(read_only=True))
-    async def describe_table(self, args: DescribeTable, _call: Call) -> catalogue.TableDescription:
+    @tool("Describe a table", Hints(read_only=True), "query:read")
+    async def describe_table(self, args: DescribeTable, call: Call) -> catalogue.TableDescription:
         """Show a table's or view's columns, keys, references, indexes, checks and comments."""
         return await self._with_connection(
             args.tenant_id,
+            call,
             lambda connection: catalogue.describe_table(connection, args.table, args.schema, limits=self._limits),
         )
 
-    @tool("Run a query", Hints(read_only=True))
-    async def execute_query(self, args: ExecuteQuery, _call: Call) -> Rows:
+    @tool("Run a query", Hints(read_only=True), "query:read")
+    async def execute_query(self, args: ExecuteQuery, call: Call) -> Rows:
         """Run one SQL statement that reads, in a read-only transaction. Rows come as lists in the columns' order.
 
         If `truncated`, ask for less: fewer columns, a WHERE, an aggregate, or LIMIT and OFFSET.
@@ -97,15 +100,15 @@ class DatabaseTools:
         rows = min(args.limit or self._limits.max_rows, self._limits.max_rows)
         limits = msgspec.structs.replace(self._limits, max_rows=rows)
         return await self._with_connection(
-            args.tenant_id, lambda connection: read(connection, args.query, args.params, limits=limits)
+            args.tenant_id, call, lambda connection: read(connection, args.query, args.params, limits=limits)
         )
 
-    async def _with_connection(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:
+    async def _with_connection(self, tenant_id: str, call: Call, work: Callable[["Connection"], Awaitable[T]]) -> T:
         """Run `work` on one of the tenant's connections; once more on another one when that breaks under it.
 
         Only reads come here, so running one twice does no harm.
         """
-        require_live(tenant_id, await self._follower.tenant(check_tenant_id(tenant_id)))
+        require_live(tenant_id, await self._sight.tenant(tenant_id, call.principal))
         try:
             return await self._leased(tenant_id, work)
         except ConnectionLost:

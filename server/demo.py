@@ -14,6 +14,7 @@ from server.embedded.sample import SampleLogin, ensure_sample
 from server.embedded.valkey import EmbeddedValkey
 from server.errors import StartError
 from server.first_read import first_read
+from server.principal import Principal
 from server.replica import Replica, open_replica
 from server.serving import serve_http
 from server.settings import Settings
@@ -59,7 +60,7 @@ async def _register(replica: Replica, sample: SampleLogin) -> None:
         "ssl": "disable",
         "reason": "the sample of mcp-postgres run",
     }
-    answer = await replica.toolbox.call("register_tenant", arguments, Call(actor="mcp-postgres run"))
+    answer = await replica.toolbox.call("register_tenant", arguments, Call(principal=Principal("mcp-postgres run")))
     if answer.is_error:
         raise StartError(f"The sample tenant cannot be registered: {json.loads(answer.payload)['error']['message']}")
 

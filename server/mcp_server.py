@@ -7,9 +7,9 @@ where the SDK decides by itself).
 
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import mcp_types
 import msgspec
@@ -22,12 +22,15 @@ from starlette.types import Receive, Scope, Send
 
 from server import __version__
 from server.departure import ClientLeft, Departure, again, read_ahead
+from server.principal import Principal
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
 
 INSTRUCTIONS: Final = (
     "Postgres databases of many tenants. list_tenants shows them; every database tool takes a tenant_id. "
     "Look at list_tables and describe_table before writing SQL; execute_query reads only."
 )
+PrincipalOf: TypeAlias = Callable[[Scope | None], Principal]
+"""Tells the caller from a request's scope; None over stdio."""
 _HANDSHAKE_REVISIONS: Final = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
 
 
@@ -51,16 +54,18 @@ _INTEGER_DIGITS: Final = 1000
 """Beyond that Python refuses to convert, for the time it would take."""
 
 
-def build_server(toolbox: Toolbox) -> "Server[Any]":
-    """Return the SDK's server over the toolbox."""
-    listed = mcp_types.ListToolsResult(tools=[_described(tool) for tool in toolbox.tools.values()])
+def build_server(toolbox: Toolbox, principal_of: PrincipalOf) -> "Server[Any]":
+    """Return the SDK's server over the toolbox; `principal_of` tells who sent a request."""
+    described = {name: _described(tool) for name, tool in toolbox.tools.items()}
 
-    async def list_tools(_context: object, _params: object) -> mcp_types.ListToolsResult:
-        return listed
+    async def list_tools(context: Any, _params: object) -> mcp_types.ListToolsResult:  # noqa: ANN401 - as below
+        principal = principal_of(_scope_of(context))
+        return mcp_types.ListToolsResult(tools=[described[tool.name] for tool in toolbox.open_to(principal)])
 
     async def call_tool(context: Any, params: mcp_types.CallToolRequestParams) -> Any:  # noqa: ANN401 - as below
-        departure = Departure.of(context.request.scope if context.request else None)
-        work = toolbox.call(params.name, params.arguments or {}, Call())
+        scope = _scope_of(context)
+        departure = Departure.of(scope)
+        work = toolbox.call(params.name, params.arguments or {}, Call(principal=principal_of(scope)))
         try:
             return _result(await (departure.unless_left(work) if departure else work))
         except UnknownTool as error:
@@ -137,6 +142,11 @@ class StreamableHttp:
         departure = Departure(told, receive)
         async with departure.watched(scope) as watched:
             await manager.handle_request(watched, departure.receive, send)
+
+
+def _scope_of(context: Any) -> Scope | None:  # noqa: ANN401 - the SDK leaves the type of its request open
+    scope: Scope | None = context.request.scope if context.request else None
+    return scope
 
 
 def _described(tool: Tool) -> mcp_types.Tool:

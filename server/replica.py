@@ -40,6 +40,7 @@ from server.pools import Lookup, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
 from server.settings import Settings
+from server.sight import Sight
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.tool_tally import ToolTally
@@ -181,11 +182,11 @@ async def _assembled(
     registry = TenantRegistry(
         log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, tally=tally, signer=signer
     )
+    sight = Sight(follower, directory)
     toolbox = Toolbox.of(
         TenantTools(
             registry=registry,
-            follower=follower,
-            directory=directory,
+            sight=sight,
             log=log,
             pools=pools,
             connect_timeout=settings.connect_timeout,
@@ -193,7 +194,7 @@ async def _assembled(
             removal_wait=settings.removal_wait,
         ),
         StatusTools(follower=follower, directory=directory, presence=presence),
-        DatabaseTools(follower=follower, pools=pools, limits=_limits(settings)),
+        DatabaseTools(follower=follower, sight=sight, pools=pools, limits=_limits(settings)),
         observe=tools.note,
     )
     instruments = Instruments(

@@ -12,10 +12,12 @@ from typing import Any, Final
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import Scope
 
 from server.errors import StartError
 from server.first_read import first_read
 from server.http_protocol import impatient
+from server.principal import Principal
 from server.replica import Replica
 from server.settings import Settings
 from server.toolbox import Answer, Call, Toolbox
@@ -53,7 +55,8 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{listener.getsockname()[1]}"
     hosts = settings.allowed_hosts or ("127.0.0.1", "127.0.0.1:*", "localhost", "localhost:*", "[::1]", "[::1]:*")
-    endpoint = mcp_server.StreamableHttp(mcp_server.build_server(replica.toolbox), hosts, settings.max_body_bytes)
+    mcp = mcp_server.build_server(replica.toolbox, _anybody)
+    endpoint = mcp_server.StreamableHttp(mcp, hosts, settings.max_body_bytes)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -88,7 +91,11 @@ async def serve_stdio(replica: Replica) -> None:
     """
     from server import mcp_server  # noqa: PLC0415 - as above
 
-    await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica)))
+    await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica), _anybody))
+
+
+def _anybody(_scope: Scope | None) -> Principal:
+    return Principal("anonymous")
 
 
 class _PatientToolbox(Toolbox):

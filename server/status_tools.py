@@ -11,6 +11,7 @@ from projections.follower import Follower
 from projections.replicas import ReplicaState
 from registry.errors import RegistryUnavailable
 from registry.state import Quarantined
+from server.principal import Principal
 from server.toolbox import Call, Hints, tool
 
 _SHOWN: Final = 20
@@ -79,12 +80,14 @@ class StatusTools:
         self._directory = directory
         self._presence = presence
 
-    @tool("Show the registry's status", Hints(read_only=True))
-    async def registry_status(self, args: RegistryStatus, _call: Call) -> StatusTold:  # noqa: ARG002 - there are none
+    @tool("Show the registry's status", Hints(read_only=True), "tenants:read")
+    async def registry_status(self, args: RegistryStatus, call: Call) -> StatusTold:  # noqa: ARG002 - it has no arguments
         """Tell whether this replica is up to date, which tenants are quarantined, and where other replicas are."""
         status = self._follower.status
         quarantined = sorted(
-            (known.tenant, known.reason) for known in self._directory.all() if isinstance(known, Quarantined)
+            (known.tenant, known.reason)
+            for known in self._directory.all()
+            if isinstance(known, Quarantined) and call.principal.touches(known.tenant)
         )
         replicas, unknown = await self._others()
         return StatusTold(
@@ -93,7 +96,7 @@ class StatusTools:
             ready=status.ready,
             position=status.position,
             epoch=status.epoch,
-            tenants=status.tenants,
+            tenants=self._count(call.principal),
             found=status.found,
             reason=status.reason,
             quarantined=[QuarantinedLine(tenant_id=tenant, reason=why) for tenant, why in quarantined[:_SHOWN]],
@@ -101,6 +104,11 @@ class StatusTools:
             replicas=replicas,
             replicas_unknown=unknown,
         )
+
+    def _count(self, principal: Principal) -> int:
+        if principal.touches_all:
+            return len(self._directory)
+        return sum(principal.touches(tenant.tenant) for tenant in self._directory.live())
 
     async def _others(self) -> tuple[list[ReplicaLine], str | None]:
         try:

@@ -4,11 +4,9 @@ from typing import Protocol
 
 import msgspec
 
-from projections.directory import Directory
-from projections.follower import Follower
 from projections.history import history_of, is_cut
 from projections.replicas import Confirmation
-from registry.decide import require_live
+from registry.decide import require_live, require_present
 from registry.errors import InvalidInput, UnknownTenant
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
@@ -19,6 +17,7 @@ from registry.state import Live
 from server.changes import change_of
 from server.connect import Login, try_login
 from server.pools import Pools
+from server.sight import Sight
 from server.tenant_messages import (
     GetTenant,
     History,
@@ -50,7 +49,8 @@ class TenantTools:
 
     Args:
         registry: The write side.
-        follower, directory, log: The read side.
+        sight: The tenants as each caller sees them.
+        log: For their histories.
         pools: For the state of logins.
         connect_timeout: Seconds for a test login.
         confirmer: For whether a removal is in force everywhere.
@@ -61,8 +61,7 @@ class TenantTools:
         self,
         *,
         registry: TenantRegistry,
-        follower: Follower,
-        directory: Directory,
+        sight: Sight,
         log: TenantLog,
         pools: Pools,
         connect_timeout: float,
@@ -70,21 +69,21 @@ class TenantTools:
         removal_wait: float,
     ) -> None:
         self._registry = registry
-        self._follower = follower
-        self._directory = directory
+        self._sight = sight
         self._log = log
         self._pools = pools
         self._connect_timeout = connect_timeout
         self._confirmer = confirmer
         self._removal_wait = removal_wait
 
-    @tool("Register a tenant", Hints(read_only=False, destructive=True, open_world=True))
+    @tool("Register a tenant", Hints(read_only=False, destructive=True, open_world=True), "tenants:write")
     async def register_tenant(self, args: RegisterTenant, call: Call) -> Registered:
         """Add a tenant's Postgres database, or replace how it is reached; give a dsn or the fields.
 
         Logs in first and reports what it found. The same registration again changes nothing.
         """
         check_tenant_id(args.tenant_id)
+        call.principal.require_touch(args.tenant_id)
         if args.command_id is not None:
             check_command_id(args.command_id)
         registration = registration_of(args)
@@ -99,19 +98,24 @@ class TenantTools:
         )
         return _registered(args.tenant_id, result, login)
 
-    @tool("Remove a tenant", Hints(read_only=False, destructive=True))
+    @tool("Remove a tenant", Hints(read_only=False, destructive=True), "tenants:write")
     async def remove_tenant(self, args: RemoveTenant, call: Call) -> Removal:
         """End a tenant: its queries are drained, its password destroyed; its history stays. Waits for all replicas."""
+        check_tenant_id(args.tenant_id)
+        if args.command_id is not None:
+            check_command_id(args.command_id)
+        if not call.principal.touches(args.tenant_id):
+            await self._sight.pass_by(args.tenant_id)
+            require_present(args.tenant_id, None)
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
         result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
         wait = self._removal_wait if args.wait_seconds is None else args.wait_seconds
         return _removal(args.tenant_id, result, await self._confirmer.confirm(result.position, wait))
 
-    @tool("List tenants", Hints(read_only=True))
-    async def list_tenants(self, args: ListTenants, _call: Call) -> Tenants:
+    @tool("List tenants", Hints(read_only=True), "tenants:read")
+    async def list_tenants(self, args: ListTenants, call: Call) -> Tenants:
         """List the registered tenants."""
-        self._follower.require_ready()
-        live = self._directory.live()
+        live = self._sight.live(call.principal)
         left = [tenant for tenant in live if args.after is None or tenant.tenant > args.after]
         page = left[: args.limit]
         return Tenants(
@@ -120,10 +124,10 @@ class TenantTools:
             next=page[-1].tenant if len(left) > len(page) else None,
         )
 
-    @tool("Show a tenant", Hints(read_only=True))
-    async def get_tenant(self, args: GetTenant, _call: Call) -> TenantDetails:
+    @tool("Show a tenant", Hints(read_only=True), "tenants:read")
+    async def get_tenant(self, args: GetTenant, call: Call) -> TenantDetails:
         """Show how a tenant is registered; never its password."""
-        tenant = require_live(args.tenant_id, await self._follower.tenant(check_tenant_id(args.tenant_id)))
+        tenant = require_live(args.tenant_id, await self._sight.tenant(args.tenant_id, call.principal))
         return TenantDetails(
             tenant_id=tenant.tenant,
             version=tenant.version,
@@ -135,10 +139,10 @@ class TenantTools:
             **msgspec.structs.asdict(tenant.config),
         )
 
-    @tool("Show a tenant's history", Hints(read_only=True))
-    async def tenant_history(self, args: TenantHistory, _call: Call) -> History:
+    @tool("Show a tenant's history", Hints(read_only=True), "audit:read")
+    async def tenant_history(self, args: TenantHistory, call: Call) -> History:
         """Tell who changed a tenant, when, why and what, newest first; removed tenants too."""
-        tenant = await self._follower.tenant(check_tenant_id(args.tenant_id))
+        tenant = await self._sight.tenant(args.tenant_id, call.principal)
         if tenant is None:
             raise UnknownTenant(
                 f"No tenant {args.tenant_id!r} was ever registered; list_tenants shows those there are."

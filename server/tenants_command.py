@@ -11,6 +11,7 @@ from typing import Any, Final
 from server.backing import backing_of
 from server.errors import StartError
 from server.first_read import first_read
+from server.principal import Principal
 from server.replica import Replica, open_replica
 from server.settings import Settings
 from server.toolbox import Call
@@ -61,7 +62,7 @@ def user() -> str:
 
 
 async def _call(replica: Replica, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    answer = await replica.toolbox.call(tool, arguments, Call(actor=f"cli:{user()}"))
+    answer = await replica.toolbox.call(tool, arguments, Call(principal=Principal(f"cli:{user()}")))
     told: dict[str, Any] = json.loads(answer.payload)
     if answer.is_error:
         raise StartError(told["error"]["message"])

@@ -14,6 +14,7 @@ import structlog
 
 from registry.errors import InvalidInput, TenancyError
 from registry.secrets import Secret
+from server.principal import Permission, Principal
 
 _MARK: Final = "_tool_spec"
 _ENCODER: Final = msgspec.json.Encoder()
@@ -26,9 +27,14 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls, as the audit history will tell it."""
+    """One call: who makes it."""
 
-    actor: str = "anonymous"
+    principal: Principal
+
+    @property
+    def actor(self) -> str:
+        """The caller's name, as the audit history will tell it."""
+        return self.principal.subject
 
 
 class Hints(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +53,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     description: str
     hints: Hints
+    needs: Permission
     input: type[msgspec.Struct]
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
@@ -64,11 +71,11 @@ class UnknownTool(Exception):
     """No tool has that name; the message lists those there are."""
 
 
-def tool(title: str, hints: Hints) -> Callable[[H], H]:
-    """Mark a method as a tool: its name, docstring and annotations are what clients see."""
+def tool(title: str, hints: Hints, needs: Permission) -> Callable[[H], H]:
+    """Mark a method as a tool: its name, docstring and annotations are what clients see; `needs` is who they are."""
 
     def mark(function: H) -> H:
-        setattr(function, _MARK, (title, hints))
+        setattr(function, _MARK, (title, hints, needs))
         return function
 
     return mark
@@ -91,6 +98,10 @@ class Toolbox:
             if hasattr(function, _MARK)
         )
         return cls(tools, observe)
+
+    def open_to(self, principal: Principal) -> list[Tool]:
+        """Return the tools that the caller may use: the others are not shown."""
+        return [each for each in self.tools.values() if principal.may(each.needs)]
 
     async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
         """Check the arguments, run the tool, return its answer. Raises `UnknownTool` alone; may be cancelled."""
@@ -121,6 +132,7 @@ def failure(error: TenancyError) -> Answer:
 
 async def _run(known: Tool, arguments: Mapping[str, Any], call: Call) -> tuple[Answer, str]:
     try:
+        call.principal.require(known.needs)
         args = _checked(known, arguments)
         return Answer(_ENCODER.encode(await known.run(args, call)), is_error=False), "ok"
     except TenancyError as error:
@@ -144,13 +156,14 @@ def _usage(known: Tool) -> str:
     return ", ".join(name if name in required else f"{name}?" for name in known.input_schema.get("properties", {}))
 
 
-def _tool(run: Handler, title: str, hints: Hints) -> Tool:
+def _tool(run: Handler, title: str, hints: Hints, needs: Permission) -> Tool:
     annotations = get_type_hints(run)
     return Tool(
         name=run.__name__,
         title=title,
         description=" ".join((inspect.getdoc(run) or "").split()),
         hints=hints,
+        needs=needs,
         input=annotations["args"],
         input_schema=_schema(annotations["args"]),
         output_schema=_schema(annotations["return"]),

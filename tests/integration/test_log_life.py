@@ -30,6 +30,7 @@ from server.first_read import first_read
 from server.log_access import LogAccess, open_log
 from server.log_files import writing
 from server.log_tail import Tail, Told
+from server.principal import Principal
 from server.replica import Replica, open_replica
 from server.settings import Settings
 from server.toolbox import Call
@@ -93,7 +94,7 @@ async def running(redis_url: str, files: Files, **settings: Any) -> AsyncIterato
 
 
 async def call(replica: Replica, tool: str, **arguments: Any) -> Any:  # noqa: ANN401 - the tool's answer
-    answer = await replica.toolbox.call(tool, arguments, Call(actor="ann"))
+    answer = await replica.toolbox.call(tool, arguments, Call(principal=Principal("ann")))
     return json.loads(answer.payload)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 import asyncpg
 import pytest
 
+from projections.directory import Directory
 from registry.decide import require_live
 from registry.errors import (
     LoginRefused,
@@ -34,10 +35,13 @@ from server.connect import forget_libpq_environment
 from server.database_tools import DatabaseTools
 from server.embedded.postgres import EmbeddedPostgres
 from server.pools import Pools
+from server.principal import Principal
 from server.reads import ReadLimits, prepare_connection, read, reset_connection
+from server.sight import Sight
 from server.toolbox import Call, Toolbox
 
 PASSWORD: Final = "canary-s3cr3t"
+ANYBODY: Final = Call(principal=Principal("anonymous"))
 LIMITS: Final = ReadLimits(max_rows=100, max_bytes=1 << 20, statement_timeout=60, lock_timeout=5)
 LONG: Final = "SELECT pg_sleep(50)"
 WITHIN: Final = 15.0
@@ -71,7 +75,11 @@ class Town:
             reset=reset_connection,
             **settings,
         )
-        self.toolbox = Toolbox.of(DatabaseTools(follower=cast("Any", self), pools=self.pools, limits=LIMITS))
+        self.toolbox = Toolbox.of(
+            DatabaseTools(
+                follower=cast("Any", self), sight=Sight(cast("Any", self), Directory()), pools=self.pools, limits=LIMITS
+            )
+        )
 
     async def tenant(self, tenant: str) -> Tenant | None:
         """Know a tenant, as the follower does."""
@@ -139,7 +147,7 @@ class Town:
 
     async def call(self, query: str = "SELECT 1", tenant: str = "acme") -> dict[str, Any]:
         """Call the tool `execute_query`; return its answer, or the error it told."""
-        answer = await self.toolbox.call("execute_query", {"tenant_id": tenant, "query": query}, Call())
+        answer = await self.toolbox.call("execute_query", {"tenant_id": tenant, "query": query}, ANYBODY)
         told = json.loads(answer.payload)
         error_or_rows: dict[str, Any] = told["error"] if answer.is_error else told
         return error_or_rows

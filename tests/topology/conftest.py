@@ -14,6 +14,7 @@ from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.secrets import MasterKeys, new_master_key
 from server.embedded.binaries import find_valkey
+from server.principal import Principal
 from server.replica import Replica, open_replica
 from server.settings import Settings
 from server.toolbox import Call
@@ -116,7 +117,8 @@ async def register(replica: Replica, tenant: str, *, host: str = "db", **more: s
 
 
 async def call(replica: Replica, tool: str, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as the tool takes them
-    told: dict[str, Any] = json.loads((await replica.toolbox.call(tool, arguments, Call(actor="ann"))).payload)
+    answer = await replica.toolbox.call(tool, arguments, Call(principal=Principal("ann")))
+    told: dict[str, Any] = json.loads(answer.payload)
     return told
 
 

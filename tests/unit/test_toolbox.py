@@ -13,6 +13,7 @@ from registry import errors
 from registry.errors import TenancyError, VersionConflict
 from registry.secrets import Secret
 from server.database_tools import DatabaseTools
+from server.principal import Principal
 from server.reads import ReadLimits
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
@@ -32,11 +33,11 @@ REQUIRED: Final = {
     "describe_table": ["tenant_id", "table"],
     "execute_query": ["tenant_id", "query"],
 }
+ANYBODY: Final = Call(principal=Principal("anonymous"))
 TOOLBOX: Final = Toolbox.of(
     TenantTools(
         registry=NOBODY,
-        follower=NOBODY,
-        directory=NOBODY,
+        sight=NOBODY,
         log=NOBODY,
         pools=NOBODY,
         connect_timeout=1,
@@ -46,6 +47,7 @@ TOOLBOX: Final = Toolbox.of(
     StatusTools(follower=NOBODY, directory=NOBODY, presence=NOBODY),
     DatabaseTools(
         follower=NOBODY,
+        sight=NOBODY,
         pools=NOBODY,
         limits=ReadLimits(max_rows=1, max_bytes=1, statement_timeout=1, lock_timeout=1),
     ),
@@ -70,7 +72,7 @@ class Desk:
         self._error = error
         self._text = text
 
-    @tool("Ask", Hints(read_only=True))
+    @tool("Ask", Hints(read_only=True), "tenants:read")
     async def ask(self, args: Ask, call: Call) -> Told:
         """Ask for something.
 
@@ -89,7 +91,7 @@ def said() -> Iterator[list[Any]]:
 
 
 async def told_by(desk: Desk, **arguments: object) -> tuple[bool, Any]:
-    return read(await Toolbox.of(desk).call("ask", arguments, Call(actor="ann")))
+    return read(await Toolbox.of(desk).call("ask", arguments, Call(principal=Principal("ann"))))
 
 
 def read(answer: Answer) -> tuple[bool, Any]:
@@ -212,7 +214,7 @@ async def test_an_answer_that_is_no_json_is_the_servers_fault_and_told_without_i
     ids=["list", "object", "key", "number", "fraction", "boolean", "deep"],
 )
 async def test_a_secret_of_the_wrong_type_is_named_and_not_repeated(field: str, wrong: object, said: list[Any]) -> None:
-    answer = await TOOLBOX.call("register_tenant", {"tenant_id": "a", field: wrong}, Call())
+    answer = await TOOLBOX.call("register_tenant", {"tenant_id": "a", field: wrong}, ANYBODY)
     failed, error = read(answer)
     assert failed
     assert error["code"] == "invalid_input"
@@ -223,7 +225,7 @@ async def test_a_secret_of_the_wrong_type_is_named_and_not_repeated(field: str, 
 
 @pytest.mark.parametrize("wrong", [[CANARY], {"password": CANARY}, 5])
 async def test_a_tenant_id_that_is_no_text_is_refused_and_not_logged(wrong: object, said: list[Any]) -> None:
-    answer = await TOOLBOX.call("get_tenant", {"tenant_id": wrong, "password": CANARY}, Call())
+    answer = await TOOLBOX.call("get_tenant", {"tenant_id": wrong, "password": CANARY}, ANYBODY)
     failed, error = read(answer)
     assert failed
     assert error["code"] == "invalid_input"
@@ -269,4 +271,4 @@ async def test_a_call_is_one_log_line_with_tool_tenant_and_outcome_and_no_argume
 
 async def test_a_tool_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(UnknownTool, match=r"no tool 'dance'; there are register_tenant, .*, execute_query"):
-        await TOOLBOX.call("dance", {}, Call())
+        await TOOLBOX.call("dance", {}, ANYBODY)
