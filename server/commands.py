@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 
 import structlog
 import uvloop
@@ -12,7 +12,7 @@ from server.connect import forget_libpq_environment
 from server.demo import run_demo
 from server.given import load
 from server.log_command import run_log
-from server.logs import configure
+from server.logs import configure, watch_crashes, watch_loop
 from server.master_keys import make_key_file
 from server.replica import open_replica
 from server.serving import serve_http, serve_stdio
@@ -34,7 +34,7 @@ def serve(options: argparse.Namespace) -> None:
             else:
                 await serve_http(replica, settings, _announce)
 
-    uvloop.run(run_replica())
+    _run(run_replica())
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,18 +45,18 @@ def run(options: argparse.Namespace) -> None:
         structlog.get_logger("run").warning(
             "run keeps its tenants in an embedded Valkey under a key of its own; not used", variables=unused
         )
-    uvloop.run(run_demo(settings))
+    _run(run_demo(settings))
 
 
 def tenants(options: argparse.Namespace) -> None:
     """Run one of the `tenants` commands. A tenant's host or port is not this process's, and what fails is one line."""
-    uvloop.run(run_tenants(_settings(vars(options), "tenants", "error"), options))
+    _run(run_tenants(_settings(vars(options), "tenants", "error"), options))
 
 
 def log(options: argparse.Namespace) -> None:
     """Run one of the `log` commands. To stop following a log is not to cut it short."""
     try:
-        uvloop.run(run_log(_settings(vars(options), "log", "info"), options))
+        _run(run_log(_settings(vars(options), "log", "info"), options))
     except KeyboardInterrupt:
         if not getattr(options, "follow", False):
             raise
@@ -70,6 +70,14 @@ def new_key(options: argparse.Namespace) -> None:
     )
 
 
+def _run(work: Coroutine[None, None, None]) -> None:
+    async def watched() -> None:
+        watch_loop()
+        await work
+
+    uvloop.run(watched())
+
+
 async def _announce(base: str) -> None:
     structlog.get_logger("server").info("listening", url=base)
 
@@ -78,5 +86,6 @@ def _settings(arguments: Mapping[str, object], command: Command, log_level: str 
     """Check the settings and set up what the process shares: the log, an environment without libpq's words."""
     settings = load(arguments, os.environ, command)
     configure(log_level or settings.log_level, settings.log_format)
+    watch_crashes()
     forget_libpq_environment()
     return settings

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from registry import redis_url
+from server.redaction import shown
 from server.setting_rules import problems_of
 from server.settings import NAMED, SETTINGS, Command, Settings, SettingsError, variable_of
 
@@ -44,7 +45,9 @@ def _convert(values: dict[str, object], problems: list[str]) -> Settings:
         try:
             good[field.name] = msgspec.convert(values[field.name], field.type, strict=False, dec_hook=_path)
         except (msgspec.ValidationError, ValueError):
-            problems.append(f"{variable_of(field.name)} is {values[field.name]!r}, which is no {_kind(field.type)}.")
+            problems.append(
+                f"{variable_of(field.name)} is {shown(values[field.name])}, which is no {_kind(field.type)}."
+            )
     return Settings(**good)  # type: ignore[arg-type]  # each value was converted to its field's type
 
 

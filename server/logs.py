@@ -1,20 +1,21 @@
 """Logging: one JSON object a line, or a readable rendering on a terminal; always on standard error.
 
-Invariant: no secret reaches a line. Fields that may hold one are blanked by name, and the password part of anything
-that looks like a URL is blanked, in our own lines and in those of libraries alike.
+Invariant: no secret reaches a line. Exceptions are told without their texts (`server/tracebacks.py`), fields and texts
+that may hold a secret are blanked (`server/redaction.py`), in our own lines and in those of libraries alike.
 """
 
+import asyncio
 import logging
-import re
 import sys
-from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_SECRET_FIELDS: Final = frozenset({"password", "dsn", "secret", "token", "authorization", "redis_url", "data", "key"})
-_URL_PASSWORD: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*):\S+@", re.IGNORECASE)
+from server import redaction
+from server.tracebacks import kind_of, tell_crashes, told_of
+
+_QUIET: Final = ("uvicorn", "mcp", "asyncio", "asyncpg", "redis")
 
 
 def configure(level: str, style: str) -> None:
@@ -26,7 +27,7 @@ def configure(level: str, style: str) -> None:
     """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     render: Processor = (
-        # Its own tracebacks show local variables, and those may hold a password.
+        # Its own tracebacks show local variables; ours come ready-made.
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer()
@@ -36,7 +37,7 @@ def configure(level: str, style: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(told_of),
         without_secrets,
     ]
     structlog.configure(
@@ -45,7 +46,7 @@ def configure(level: str, style: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -55,27 +56,33 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in ("uvicorn", "mcp", "asyncio", "asyncpg"):
+    for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def watch_crashes() -> None:
+    """Log what would otherwise end a thread, or the process, with a text of Python's own on standard error."""
+    tell_crashes(lambda what, error: structlog.get_logger("process").error(what, exc_info=error))
+
+
+def watch_loop() -> None:
+    """Log what nobody awaits in the running event loop; its own line holds the exception's text and the arguments."""
+
+    def tell(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        logger = structlog.get_logger("loop")
+        logger.error(str(context.get("message", "unhandled")), exc_info=context.get("exception"))
+
+    asyncio.get_running_loop().set_exception_handler(tell)
+
+
 def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank the fields that may hold a secret, and passwords in URLs, however deep. A structlog processor."""
-    # What begins with an underscore is structlog's own, and goes before the line is written.
-    return {name: value if name.startswith("_") else _blanked(value, name) for name, value in event.items()}
+    """Blank what may be a secret, however deep. A structlog processor."""
+    return redaction.without_secrets(event)
 
 
-def _blanked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever a line was given
-    if name.lower() in _SECRET_FIELDS:
-        return "***"
-    match value:
-        case str():
-            return _URL_PASSWORD.sub(r"\g<scheme>:***@", value)
-        case bool() | int() | float() | None:
-            return value
-        case Mapping():
-            return {str(key): _blanked(each, str(key)) for key, each in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [_blanked(each) for each in value]
-        case _:
-            return _blanked(repr(value))
+class _Handler(logging.StreamHandler[Any]):
+    """Says that a line could not be written, where the library's would print its arguments."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        why = kind_of(sys.exc_info()[1] or ValueError())
+        sys.stderr.write(f"mcp-postgres: a log line of {record.name} could not be written: {why}\n")

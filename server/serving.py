@@ -18,6 +18,7 @@ from server.errors import StartError
 from server.first_read import first_read
 from server.http_protocol import impatient
 from server.principal import Principal
+from server.redaction import shown
 from server.replica import Replica
 from server.settings import Settings
 from server.toolbox import Answer, Call, Toolbox
@@ -152,4 +153,4 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _cannot_listen(settings: Settings, reason: str, advice: str) -> StartError:
-    return StartError(f"Cannot listen on {settings.host}, port {settings.port} ({reason}); {advice}.")
+    return StartError(f"Cannot listen on {shown(settings.host)}, port {settings.port} ({reason}); {advice}.")
