@@ -85,6 +85,9 @@ class RedisUrl(msgspec.Struct, frozen=True, kw_only=True):
     sentinel_password: str | None = None
     tls: Mapping[str, str | bool] | None = None
 
+    def __repr__(self) -> str:
+        return f"RedisUrl({self.kind}, {self.addresses})"
+
 
 class _Parts(msgspec.Struct, frozen=True):
     """A URL in its raw pieces."""
@@ -94,6 +97,9 @@ class _Parts(msgspec.Struct, frozen=True):
     hosts: str
     path: str
     query: str
+
+    def __repr__(self) -> str:
+        return f"_Parts({self.scheme})"
 
 
 def read(text: str) -> RedisUrl:

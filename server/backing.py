@@ -22,6 +22,9 @@ class Backing(msgspec.Struct, frozen=True):
     redis_url: str
     master: MasterKeys
 
+    def __repr__(self) -> str:
+        return "Backing(***)"
+
 
 @asynccontextmanager
 async def backing_of(settings: Settings, *, join: bool = False) -> AsyncIterator[Backing]:

@@ -11,6 +11,7 @@ from registry.errors import TenancyError
 from server import __version__
 from server.errors import StartError
 from server.settings import SETTINGS, Command, Settings, SettingsError
+from server.tracebacks import tell_crashes, told
 
 _DESCRIPTION: Final = "A Postgres MCP server for many tenants, whose registry is an event log on Redis Streams."
 _EPILOG: Final = """\
@@ -31,7 +32,13 @@ _INTERRUPTED: Final = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what fails is told in one line on standard error."""
-    options = _parser().parse_args(arguments)
+    tell_crashes(lambda what, error: _tell(f"{what}; please report this\n{told(error)}"))
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # Not the words themselves: `--password` is not an option, and what follows it is one.
+        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        parser.error(f"unknown: {', '.join(named) or 'a word too many'}; --help lists what there is")
     try:
         from server import commands  # noqa: PLC0415 - --help and a wrong word answer without a second of imports
 

@@ -20,6 +20,7 @@ from projections.phase import Status
 from server.departure import again, read_ahead
 
 ALIAS: Final = "/mcp"
+_NOT_FOUND: Final = 404
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -128,7 +129,9 @@ class RequestLog:
             finally:
                 log = self._logger.debug if status < 400 else self._logger.info  # noqa: PLR2004 - client errors begin
                 spent = round((time.perf_counter() - begun) * 1000, 2)
-                log("request", method=scope["method"], path=scope["path"], status=status, ms=spent)
+                # What is no place of ours may be anything, a URL with a password in it, too.
+                path = None if status == _NOT_FOUND else scope["path"]
+                log("request", method=scope["method"], path=path, status=status, ms=spent)
 
 
 def _request_id(scope: Scope) -> bytes:

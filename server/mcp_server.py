@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from server import __version__
 from server.departure import ClientLeft, Departure, again, read_ahead
 from server.principal import Principal
+from server.refusals import without_quotes
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
 
 INSTRUCTIONS: Final = (
@@ -128,6 +129,7 @@ class StreamableHttp:
             # Stateless: there is no stream to GET and no session to DELETE. The SDK would hold a GET open for ever.
             await _refuse_method(send)
             return
+        send = without_quotes(send)
         headers = dict(scope["headers"])
         accept = headers.get(b"accept", b"").lower()
         if not accept.strip():

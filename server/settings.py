@@ -60,6 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     log_format: str = "auto"
 
+    def __repr__(self) -> str:
+        told = {**msgspec.structs.asdict(self), "redis_url": self.redis_url and "***"}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
 
 class Setting(msgspec.Struct, frozen=True):
     """One thing that can be set: its field, its environment variable, what it means, which commands honour it."""

@@ -88,19 +88,20 @@ def _secrets(options: argparse.Namespace) -> dict[str, str]:
     """Read what must not stand on a command line, where every user of the machine can read it."""
     secrets: dict[str, str] = {}
     if options.dsn_file is not None:
-        secrets["dsn"] = _first_line(options.dsn_file)
+        secrets["dsn"] = _first_line("--dsn-file", options.dsn_file)
     if options.password_file is not None:
-        secrets["password"] = _first_line(options.password_file)
+        secrets["password"] = _first_line("--password-file", options.password_file)
     elif options.dsn_file is None and sys.stdin.isatty():
         secrets["password"] = getpass.getpass("Password (empty for none): ")
     return secrets
 
 
-def _first_line(path: str) -> str:
+def _first_line(option: str, path: str) -> str:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"{path} cannot be read ({type(error).__name__}).") from None
+        # Not what was given: it may be the password itself.
+        raise StartError(f"The file that {option} names cannot be read ({type(error).__name__}).") from None
     return text.removesuffix("\n")
 
 

@@ -12,12 +12,14 @@ from typing import Any, Final, TypeVar, get_type_hints
 import msgspec
 import structlog
 
-from registry.errors import InvalidInput, TenancyError
+from registry.errors import InvalidInput, TenancyError, UnknownTenant
 from registry.secrets import Secret
 from server.principal import Permission, Principal
 
 _MARK: Final = "_tool_spec"
 _ENCODER: Final = msgspec.json.Encoder()
+_OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code})
+"""Outcomes after which `tenant_id` names nothing that is known, and may be a password in the wrong place."""
 _logger = structlog.get_logger("tools")
 
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
@@ -110,13 +112,12 @@ class Toolbox:
             raise UnknownTool(f"There is no tool {name[:80]!r}; there are {', '.join(self.tools)}.")
         begun = time.perf_counter()
         answer, outcome = await _run(known, arguments, call)
-        tenant = arguments.get("tenant_id")
         spent = time.perf_counter() - begun
         self._observe(name, outcome, spent)
         _logger.info(
             "tool call",
             tool=name,
-            tenant=tenant[:80] if isinstance(tenant, str) else None,
+            tenant=None if outcome in _OF_NO_TENANT else arguments.get("tenant_id"),
             outcome=outcome,
             ms=round(spent * 1000, 2),
             bytes=len(answer.payload),
