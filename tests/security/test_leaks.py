@@ -57,7 +57,8 @@ def test_every_secret_was_used_and_none_is_anywhere(scene: Scene) -> None:
     }
     size = sum(len(data) for _, data in scene.harvest)
     print(f"{len(scene.planted)} secrets looked for in {len(scene.harvest)} things of {size} bytes")  # noqa: T201
-    assert (sorted(unused), sorted(leaks)) == ([], [])
+    assert not unused, unused
+    assert not leaks, "\n".join(sorted(leaks))
 
 
 def test_the_run_left_what_is_searched(scene: Scene) -> None:
