@@ -50,8 +50,17 @@ lock: $(UV) ## resolve the exact versions anew (names, versions and hashes; no a
 	$(COMPILE) -o requirements/serve.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --group build -o requirements/build.lock
+	echo uv | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 - -o requirements/tool.lock
 	$(COMPILE) --extra embedded -o requirements/run.lock
 	$(COMPILE) --extra embedded --group dev -o requirements/dev.lock
+
+audit: $(VENV)/.dev ## look the locked packages up in a database of vulnerabilities (ARGS='--service osv'); 3: it could not
+	@$(BIN)/python requirements/audit.py $(ARGS) $(wildcard requirements/*.lock)
+
+sbom: $(VENV)/.dev ## write dist/sbom.cdx.json, the CycloneDX list of what the image holds (LOCK=requirements/run.lock: of `run`)
+	@$(BIN)/python requirements/sbom.py $(or $(LOCK),requirements/serve.lock) $(or $(OUT),dist/sbom.cdx.json)
+	@echo "wrote $(or $(OUT),dist/sbom.cdx.json)"
 
 clean: ## remove what make made (the data in .mcp-postgres stays)
 	rm -rf $(VENV) .uv .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
@@ -61,7 +70,7 @@ clean: ## remove what make made (the data in .mcp-postgres stays)
 		echo "This needs Python 3.11 or newer; $(PYTHON) is older. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@echo "setting up (once) …"
 	@$(PYTHON) -m venv .uv
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tool.lock
 
 $(BIN)/python: | $(UV)
 	@$(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
@@ -75,4 +84,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit chaos mutants check figures fix lock clean
+.PHONY: help run setup test unit chaos mutants check figures fix lock audit sbom clean
