@@ -63,6 +63,37 @@ def test_there_are_two_replicas_that_are_set_up_alike(compose: dict[str, Any]) -
     assert set(services["replica-1"]["environment"]) <= known
 
 
+def test_every_service_is_confined(compose: dict[str, Any]) -> None:
+    """A service that is broken into holds no capability but what it starts with, and cannot eat the machine."""
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["pids_limit"] > 0, name
+        assert service["mem_limit"], name
+        reaching = {"privileged", "network_mode", "pid", "ipc", "userns_mode", "devices", "volumes_from"} & set(service)
+        assert not reaching, name
+        assert not any("docker.sock" in volume for volume in service.get("volumes", ())), name
+    published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert published == {"balancer": ["127.0.0.1:8001:8001"]}
+
+
+def test_what_runs_our_image_writes_nowhere_and_gets_no_capability(compose: dict[str, Any]) -> None:
+    ours = {name: each for name, each in compose["services"].items() if each["image"] == "mcp-postgres"}
+    assert set(ours) == {"replica-1", "replica-2", "key", "demo"}
+    for name, service in ours.items():
+        assert service["read_only"] is True, name
+        assert not {"cap_add", "tmpfs", "user"} & set(service), name
+    writable = [name for name, service in ours.items() for volume in service["volumes"] if not volume.endswith(":ro")]
+    assert writable == ["key"]
+
+
+def test_the_image_runs_as_a_user_with_a_number_and_nothing_after_that_is_rooted() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users == ["10001"]
+    assert not [line for line in lines[lines.index("USER 10001") :] if line.startswith(("RUN ", "COPY ", "ADD "))]
+
+
 def test_every_file_that_is_mounted_or_copied_is_there(compose: dict[str, Any]) -> None:
     mounted = [
         volume.split(":")[0]
