@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
@@ -114,11 +115,16 @@ def _play(scene: Scene) -> None:
     ways.names_that_are_none(scene, first)
     ways.statements(scene, first)
     ways.requests(scene, second)
-    command_lines.looking(scene)
-    command_lines.registering(scene)
-    command_lines.starts_that_fail(scene)
-    command_lines.redis_that_tells_on(scene)
-    command_lines.over_stdio(scene)
+    with ThreadPoolExecutor(2) as pool:
+        # They mostly wait: a command is patient with a Redis that does not let it in.
+        patient = [
+            pool.submit(each, scene) for each in (command_lines.starts_that_fail, command_lines.redis_that_tells_on)
+        ]
+        command_lines.looking(scene)
+        command_lines.registering(scene)
+        command_lines.over_stdio(scene)
+        for each in patient:
+            each.result()
     for replica in (first, second):
         ways.pages(scene, replica)
 
