@@ -1,13 +1,13 @@
 """Where settings come from: the command line, then the environment, then the defaults; checked all at once at start."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
 from registry import redis_url
-from server.redaction import shown
+from server.redaction import redacted
 from server.setting_rules import problems_of
 from server.settings import NAMED, SETTINGS, Command, Settings, SettingsError, variable_of
 
@@ -32,8 +32,17 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str], comman
     checked = _convert(values, problems)
     problems.extend(problems_of(checked, needs_key=command != "log"))
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError([_without_secrets(problem, values.values()) for problem in problems])
     return checked
+
+
+def _without_secrets(problem: str, values: Iterable[object]) -> str:
+    """Return the problem with what was given blanked where it looks like a secret: a URL, or a key for its file."""
+    for given in map(str, values):
+        told = redacted(given)
+        if told != given:  # a path is shown without the second of two slashes
+            problem = problem.replace(given, told).replace(str(Path(given)), told)
+    return problem
 
 
 def _convert(values: dict[str, object], problems: list[str]) -> Settings:
@@ -45,9 +54,7 @@ def _convert(values: dict[str, object], problems: list[str]) -> Settings:
         try:
             good[field.name] = msgspec.convert(values[field.name], field.type, strict=False, dec_hook=_path)
         except (msgspec.ValidationError, ValueError):
-            problems.append(
-                f"{variable_of(field.name)} is {shown(values[field.name])}, which is no {_kind(field.type)}."
-            )
+            problems.append(f"{variable_of(field.name)} is {values[field.name]!r}, which is no {_kind(field.type)}.")
     return Settings(**good)  # type: ignore[arg-type]  # each value was converted to its field's type
 
 

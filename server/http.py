@@ -20,7 +20,6 @@ from projections.phase import Status
 from server.departure import again, read_ahead
 
 ALIAS: Final = "/mcp"
-_NOT_FOUND: Final = 404
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -63,7 +62,7 @@ def build_app(
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: elsewhere})
     # A redirect would repeat the Host header of a request that nobody has checked yet.
     app.router.redirect_slashes = False
-    return RequestLog(BodyDeadline(app, arrival))
+    return RequestLog(BodyDeadline(app, arrival), frozenset(route.path for route in routes))
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,10 +101,16 @@ class BodyDeadline:
 
 
 class RequestLog:
-    """Gives each request an id, which its log lines and its answer carry; a caller may bring one in `X-Request-Id`."""
+    """Gives each request an id, which its log lines and its answer carry; a caller may bring one in `X-Request-Id`.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: What answers.
+        places: The paths that lines tell.
+    """
+
+    def __init__(self, app: ASGIApp, places: frozenset[str]) -> None:
         self._app = app
+        self._places = places
         self._logger = structlog.get_logger("http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,8 +134,8 @@ class RequestLog:
             finally:
                 log = self._logger.debug if status < 400 else self._logger.info  # noqa: PLR2004 - client errors begin
                 spent = round((time.perf_counter() - begun) * 1000, 2)
-                # What is no place of ours may be anything, a URL with a password in it, too.
-                path = None if status == _NOT_FOUND else scope["path"]
+                # What is no place of ours may be anything, a password, too.
+                path = scope["path"] if scope["path"] in self._places else None
                 log("request", method=scope["method"], path=path, status=status, ms=spent)
 
 

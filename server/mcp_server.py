@@ -23,8 +23,8 @@ from starlette.types import Receive, Scope, Send
 from server import __version__
 from server.departure import ClientLeft, Departure, again, read_ahead
 from server.principal import Principal
-from server.refusals import without_quotes
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
+from server.unquoted import without_quotes
 
 INSTRUCTIONS: Final = (
     "Postgres databases of many tenants. list_tenants shows them; every database tool takes a tenant_id. "

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from registry import redis_url
-from server.redaction import shown
 from server.settings import Settings, variable_of
 
 _DAY: Final = 86_400
@@ -54,23 +53,22 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
         if not low <= getattr(settings, field) <= high  # what is no number is neither above nor below anything
     ]
     problems += [
-        f"{variable_of(field)} must be one of {', '.join(words)}, not {shown(getattr(settings, field))}."
+        f"{variable_of(field)} must be one of {', '.join(words)}, not {getattr(settings, field)!r}."
         for field, words in _ONE_OF.items()
         if getattr(settings, field) not in words
     ]
     if not settings.path.startswith("/") or settings.path in _TAKEN:
         problems.append(
-            f"{variable_of('path')} must begin with '/' and not be /livez, /readyz or /metrics, not "
-            f"{shown(settings.path)}."
+            f"{variable_of('path')} must begin with '/' and not be /livez, /readyz or /metrics, not {settings.path!r}."
         )
     if not settings.prefix or set("{}*?[] \n") & set(settings.prefix):
         problems.append(
-            f"{variable_of('prefix')} must be a word without braces, globs or spaces, not {shown(settings.prefix)}."
+            f"{variable_of('prefix')} must be a word without braces, globs or spaces, not {settings.prefix!r}."
         )
     if settings.replica_name is not None and not _REPLICA_NAME.match(settings.replica_name):
         problems.append(
             f"{variable_of('replica_name')} must be 1 to 100 ASCII letters, digits, '.', '_' or '-', beginning with a "
-            f"letter or a digit, not {shown(settings.replica_name)}."
+            f"letter or a digit, not {settings.replica_name[:120]!r}."
         )
     if settings.signing_key_file is not None:
         problems += _key_file_rules("signing_key_file", settings.signing_key_file)
@@ -96,12 +94,12 @@ def _key_file_rules(field: str, path: Path) -> list[str]:
     name = variable_of(field)
     try:
         if path.is_dir():
-            return [f"{name} names {shown(path)}, which is a folder; name the file in it."]
+            return [f"{name} names {path}, which is a folder; name the file in it."]
         if path.is_file():
             return []
     except OSError as error:
-        return [f"{name} names {shown(path)}, which cannot be looked at ({error.strerror})."]
-    return [f"{name} names {shown(path)}, where no file is; make one with: mcp-postgres keys new --out FILE"]
+        return [f"{name} names {path}, which cannot be looked at ({error.strerror})."]
+    return [f"{name} names {path}, where no file is; make one with: mcp-postgres keys new --out {path}"]
 
 
 def _listening_rules(settings: Settings) -> list[str]:
@@ -110,8 +108,8 @@ def _listening_rules(settings: Settings) -> list[str]:
     problems = []
     if not settings.insecure:
         problems.append(
-            f"{variable_of('host')} is {shown(settings.host)}, beyond loopback, and there is no authentication: "
-            "whoever reaches the port may register tenants and query them. Listen on 127.0.0.1 behind a proxy that "
+            f"{variable_of('host')} is {settings.host}, beyond loopback, and there is no authentication: whoever "
+            "reaches the port may register tenants and query them. Listen on 127.0.0.1 behind a proxy that "
             "authenticates, or say --insecure (MCP_POSTGRES_INSECURE=1) if the network is closed."
         )
     if not settings.allowed_hosts:
