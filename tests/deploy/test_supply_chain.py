@@ -45,6 +45,13 @@ def test_what_installs_checks_hashes_or_takes_no_package_from_elsewhere(name: st
     assert unchecked == []
 
 
+@pytest.mark.parametrize("lock", ["serve", "run"])
+def test_nothing_that_could_send_traces_is_installed(lock: str) -> None:
+    """The SDK makes spans, with the names of tools in them, for whoever exports them: nobody here does."""
+    locked = entries(ROOT / "requirements" / f"{lock}.lock")
+    assert [name for name in locked if name.startswith("opentelemetry-")] == ["opentelemetry-api"]
+
+
 @pytest.fixture(scope="module")
 def sbom(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(made(tmp_path_factory.mktemp("sbom") / "a" / "sbom.json"))
