@@ -68,7 +68,7 @@ async def connect(
         async with asyncio.timeout(within):
             return await _connect(config, password)
     except DRIVER_ERRORS as error:
-        raise login_error(tenant_id, config, error, password) from None
+        raise login_error(tenant_id, config, _unsaid(error, password)) from None
 
 
 async def try_login(tenant_id: str, config: TenantConfig, password: Secret | None, *, within: float) -> Login:
@@ -80,25 +80,28 @@ async def try_login(tenant_id: str, config: TenantConfig, password: Secret | Non
             login = await _look_around(connection)
         return msgspec.structs.replace(login, milliseconds=round((time.monotonic() - begun) * 1000, 1))
     except DRIVER_ERRORS as error:
-        raise login_error(tenant_id, config, error, password) from None
+        raise login_error(tenant_id, config, _unsaid(error, password)) from None
     finally:
         connection.terminate()
 
 
-def login_error(  # noqa: C901, PLR0911 - one return a cause: this is the one place that tells them apart
-    tenant_id: str, config: TenantConfig, error: Exception, password: Secret | None = None
-) -> TenancyError:
-    """Say why a login failed and what to do; what the database may get over by itself is worth another try.
+def _unsaid(error: Exception, password: Secret | None) -> Exception:
+    """Return the error without its words if the password is among them: a server may say what it asked for in clear."""
+    if password and password.reveal() in str(error):
+        error.args = ()
+    return error
 
-    A server's words are not repeated if `password` is among them: it was sent there, if the server asked for it so.
-    """
-    why = "no reason given" if password and password.reveal() in str(error) else reason_of(error)
+
+def login_error(  # noqa: C901, PLR0911 - one return a cause: this is the one place that tells them apart
+    tenant_id: str, config: TenantConfig, error: Exception
+) -> TenancyError:
+    """Say why a login failed and what to do; what the database may get over by itself is worth another try."""
     where = f"{config.host}:{config.port}"
     whose = f"tenant {tenant_id!r}"
     match error:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
             return LoginRefused(
-                f"{where} refuses the login of {whose} as user {config.user!r}: {why}. "
+                f"{where} refuses the login of {whose} as user {config.user!r}: {reason_of(error)}. "
                 "Check user, password and the server's pg_hba.conf.",
                 sqlstate=sqlstate_of(error),
             )
@@ -108,18 +111,20 @@ def login_error(  # noqa: C901, PLR0911 - one return a cause: this is the one pl
             )
         case asyncpg.InsufficientPrivilegeError():
             return LoginRefused(
-                f"User {config.user!r} may not connect to {config.database!r} at {where}: {why}.",
+                f"User {config.user!r} may not connect to {config.database!r} at {where}: {reason_of(error)}.",
                 sqlstate=sqlstate_of(error),
             )
         case asyncpg.PostgresError():
-            return TenantUnreachable(f"{where} does not let {whose} in now: {why}.", sqlstate=sqlstate_of(error))
+            return TenantUnreachable(
+                f"{where} does not let {whose} in now: {reason_of(error)}.", sqlstate=sqlstate_of(error)
+            )
         case TimeoutError():
             return TenantUnreachable(f"{where} of {whose} did not answer in time; check host, port and firewalls.")
         case socket.gaierror():
             return TenantUnreachable(f"The host name {config.host!r} of {whose} is not known; check its spelling.")
         case ssl.SSLError():
-            told = error.reason or "handshake"
-            return LoginRefused(f"TLS with {where} of {whose} failed ({told}); check ssl={config.ssl}.")
+            why = error.reason or "handshake"
+            return LoginRefused(f"TLS with {where} of {whose} failed ({why}); check ssl={config.ssl}.")
         case ConnectionRefusedError():
             return TenantUnreachable(f"Nothing listens on {where} of {whose}; check host and port, or start it.")
         case NotPostgres():
@@ -129,8 +134,8 @@ def login_error(  # noqa: C901, PLR0911 - one return a cause: this is the one pl
         case Unencrypted():
             return LoginRefused(f"{where} of {whose} offers no TLS, and ssl={config.ssl} asks for it.")
         case _:
-            kind = type(error).__name__
-            return TenantUnreachable(f"{where} of {whose} cannot be reached ({kind}); try again later.")
+            why = type(error).__name__
+            return TenantUnreachable(f"{where} of {whose} cannot be reached ({why}); try again later.")
 
 
 async def tls_context(mode: SslMode) -> ssl.SSLContext:
