@@ -10,7 +10,8 @@ Answers are kept, so that a statement that comes again costs no round trip.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS: Final = 60.0
 """How long an answer is believed: so soon a function that was made or changed is seen as what it is."""
-_KEPT: Final = 2048
+_KEPT: Final = 256
+_TENANTS_KEPT: Final = 200
 
 # Operators are written out because a tenant's search path may come before pg_catalog.
 _FUNCTIONS: Final = """
@@ -135,6 +137,21 @@ class Known:
                 question = (row["kind"], row["schema"], row["name"])
                 answers[question] = _worse(answers[question], _answer(question, row))
         return {question: answers[question] for question in questions}
+
+
+class KnownByTenant:
+    """What is known of each tenant's functions, of the tenants that were asked last."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Hashable, Known] = OrderedDict()
+
+    def of(self, fingerprint: Hashable) -> Known:
+        """Return what is known of a database as of one registration, to be asked and added to."""
+        known = self._known.setdefault(fingerprint, Known())
+        self._known.move_to_end(fingerprint)
+        if len(self._known) > _TENANTS_KEPT:
+            self._known.popitem(last=False)
+        return known
 
 
 def _questions(verdict: Verdict, *, strict: bool) -> frozenset[_Question]:

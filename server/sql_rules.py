@@ -18,8 +18,8 @@ _IN_READS: Final = """
     SelectStmt ResTarget ColumnRef A_Star A_Const String Integer Float Boolean BitString ParamRef A_Expr BoolExpr
     NullTest BooleanTest FuncCall NamedArgExpr A_Indices A_Indirection A_ArrayExpr TypeCast TypeName CollateClause
     SubLink CaseExpr CaseWhen RowExpr CoalesceExpr MinMaxExpr SQLValueFunction XmlExpr XmlSerialize GroupingFunc
-    GroupingSet SortBy WindowDef RangeVar RangeSubselect RangeFunction RangeTableSample RangeTableFunc RangeTableFuncCol JoinExpr Alias
-    WithClause CommonTableExpr CTESearchClause CTECycleClause List ColumnDef SetToDefault
+    GroupingSet SortBy WindowDef RangeVar RangeSubselect RangeFunction RangeTableSample RangeTableFunc
+    RangeTableFuncCol JoinExpr Alias WithClause CommonTableExpr CTESearchClause CTECycleClause List ColumnDef SetToDefault
     JsonFuncExpr JsonValueExpr JsonFormat JsonReturning JsonOutput JsonArgument JsonTable JsonTableColumn
     JsonTablePathSpec JsonBehavior JsonObjectConstructor JsonArrayConstructor JsonArrayQueryConstructor
     JsonAggConstructor JsonObjectAgg JsonArrayAgg JsonKeyValue JsonIsPredicate JsonParseExpr JsonScalarExpr

@@ -16,7 +16,8 @@ from tests.security.builtin_functions import Builtins, builtins_of, merged
 
 DEBIAN_15: Final = Path("/usr/lib/postgresql/15/bin/postgres")
 
-_FILE: Final = '''"""The functions that Postgres itself brings, in versions 15 and 18, by name: made by `make builtins`, not by hand."""
+_FILE: Final = '''\
+"""The functions that Postgres itself brings, in versions 15 and 18, by name: made by `make builtins`, not by hand."""
 
 from typing import Final
 
