@@ -19,7 +19,8 @@ _IN_READS: Final = """
     NullTest BooleanTest FuncCall NamedArgExpr A_Indices A_Indirection A_ArrayExpr TypeCast TypeName CollateClause
     SubLink CaseExpr CaseWhen RowExpr CoalesceExpr MinMaxExpr SQLValueFunction XmlExpr XmlSerialize GroupingFunc
     GroupingSet SortBy WindowDef RangeVar RangeSubselect RangeFunction RangeTableSample RangeTableFunc
-    RangeTableFuncCol JoinExpr Alias WithClause CommonTableExpr CTESearchClause CTECycleClause List ColumnDef SetToDefault
+    RangeTableFuncCol JoinExpr Alias WithClause CommonTableExpr CTESearchClause CTECycleClause List ColumnDef
+    SetToDefault
     JsonFuncExpr JsonValueExpr JsonFormat JsonReturning JsonOutput JsonArgument JsonTable JsonTableColumn
     JsonTablePathSpec JsonBehavior JsonObjectConstructor JsonArrayConstructor JsonArrayQueryConstructor
     JsonAggConstructor JsonObjectAgg JsonArrayAgg JsonKeyValue JsonIsPredicate JsonParseExpr JsonScalarExpr
