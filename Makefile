@@ -39,6 +39,9 @@ check: $(VENV)/.dev ## lint, format, types, import contract: what CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+builtins: $(VENV)/.dev ## ask real servers anew which functions Postgres brings, for the guard of reads (server/sql_builtins.py)
+	@PYTHONPATH=. $(BIN)/python tests/security/write_builtins.py
+
 figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
 
@@ -84,4 +87,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit chaos mutants check figures fix lock audit sbom clean
+.PHONY: help run setup test unit chaos mutants check builtins figures fix lock audit sbom clean

@@ -13,6 +13,8 @@ from server import catalogue
 from server.pools import Pools
 from server.reads import ReadLimits, Rows, read
 from server.sight import Sight
+from server.sql_catalogue import KnownByTenant
+from server.sql_guard import Guard
 from server.tenant_messages import TenantId
 from server.toolbox import Call, Hints, tool
 
@@ -60,13 +62,16 @@ class DatabaseTools:
         sight: What tenants a caller sees.
         pools: Has their connections.
         limits: Bounds of every read.
+        guard: Looks at what callers want to run.
     """
 
-    def __init__(self, *, follower: Follower, sight: Sight, pools: Pools, limits: ReadLimits) -> None:
+    def __init__(self, *, follower: Follower, sight: Sight, pools: Pools, limits: ReadLimits, guard: Guard) -> None:
         self._follower = follower
         self._sight = sight
         self._pools = pools
         self._limits = limits
+        self._guard = guard
+        self._known = KnownByTenant()
 
     @tool("List schemas", Hints(read_only=True), "query:read")
     async def list_schemas(self, args: ListSchemas, call: Call) -> catalogue.Schemas:
@@ -99,16 +104,22 @@ class DatabaseTools:
         """
         rows = min(args.limit or self._limits.max_rows, self._limits.max_rows)
         limits = msgspec.structs.replace(self._limits, max_rows=rows)
-        return await self._with_connection(
-            args.tenant_id, call, lambda connection: read(connection, args.query, args.params, limits=limits)
+        tenant = require_live(args.tenant_id, await self._sight.tenant(args.tenant_id, call.principal))
+        statement, known = self._guard.vet(args.query), self._known.of(tenant.fingerprint)
+        return await self._leased_twice(
+            args.tenant_id, lambda connection: read(connection, statement, args.params, limits=limits, known=known)
         )
 
     async def _with_connection(self, tenant_id: str, call: Call, work: Callable[["Connection"], Awaitable[T]]) -> T:
+        """Run `work` on one of the tenant's connections, if the caller may see the tenant."""
+        require_live(tenant_id, await self._sight.tenant(tenant_id, call.principal))
+        return await self._leased_twice(tenant_id, work)
+
+    async def _leased_twice(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:
         """Run `work` on one of the tenant's connections; once more on another one when that breaks under it.
 
         Only reads come here, so running one twice does no harm.
         """
-        require_live(tenant_id, await self._sight.tenant(tenant_id, call.principal))
         try:
             return await self._leased(tenant_id, work)
         except ConnectionLost:

@@ -1,16 +1,18 @@
 """One guarded read: one statement, in a transaction that cannot write, with limits on time, rows and bytes.
 
-Four layers, none of which relies on another:
+Five layers, none of which relies on another:
 
-1. The statement's first word must be that of a read (`server/statement.py`); nothing that ends a transaction or
-   outlives one gets past it.
+1. The statement is looked at: its first word, the tree that Postgres's grammar makes of it, and what the tenant's
+   catalogue says of functions that Postgres does not bring (`server/sql_guard.py`).
 2. It is prepared in the extended protocol, which takes one statement.
 3. It runs in a READ ONLY transaction with timeouts, and is fetched in steps, never further than the limits.
 4. The transaction ends in ROLLBACK and the session is reset in the same round trip: with COMMIT, a setting made by the
-   statement would reach the next caller. A connection that cannot be reset is closed.
+   statement would reach the next caller. A connection that cannot be reset is closed (`server/read_session.py`).
+5. What comes from the server passes the meter (`server/meter.py`).
 
 Round trips of a small result: BEGIN with its settings, prepare, bind and first step, ROLLBACK with the reset: four. A
-result beyond the first step costs one or two more; a type that the connection has not seen before two or three, once.
+result beyond the first step costs one or two more; a type that the connection has not seen before two or three, once; a
+function that Postgres does not bring two, once a minute and tenant.
 """
 
 import asyncio
@@ -22,11 +24,14 @@ import asyncpg
 import msgspec
 from asyncpg.exceptions import InternalClientError
 
+from registry.errors import QueryRefused
 from server.binding import bind, misfit
 from server.codecs import UnknownElement
 from server.meter import Meter, meter_of
+from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, reset_connection
+from server.sql_catalogue import Known
+from server.sql_guard import Guard, Statement
 from server.sqlstates import DRIVER_ERRORS, MALFORMED, lost, not_postgres, read_error, timed_out, too_large
-from server.statement import require_read
 from server.values import LESSONS, Row, forget_records, learn, prepare_connection, row_reader
 
 if TYPE_CHECKING:
@@ -52,32 +57,7 @@ some six times as much in Postgres's form. The rows after them are left out befo
 _QUIET_BYTES: Final = 16 << 20
 """What may come besides: answers without rows, the rest of a fetch that was cancelled, notices."""
 _LESSONS_AT_MOST: Final = 16
-_GRACE_SECONDS: Final = 1.0
-"""How much later than Postgres this side gives up: Postgres counts each step anew."""
-_CLEAN_SECONDS: Final = 5.0
-_RESET: Final = """
-    ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *;
-    SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES
-"""
-"""DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's."""
-
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one read may take.
-
-    Attributes:
-        max_rows: Most rows of a result.
-        max_bytes: Most bytes of its rows as JSON.
-        statement_timeout: Seconds for the statement, from its first to its last row.
-        lock_timeout: Seconds for each wait for a lock.
-    """
-
-    max_rows: int
-    max_bytes: int
-    statement_timeout: float
-    lock_timeout: float
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -91,7 +71,8 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A result, column by column: names may repeat. Cells are JSON values as `server.values` tells.
 
     `truncated` says that there are more rows; `truncated_by` which limit was met. A row that alone is larger than the
-    limit of bytes leaves no row at all.
+    limit of bytes leaves no row at all. `guard` is `unparsed` when the statement was not understood (a newer grammar,
+    or too long) and ran under the strictest rules: names that do harm may not stand in it at all.
     """
 
     columns: list[Column]
@@ -99,40 +80,46 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     row_count: int
     truncated: bool
     truncated_by: Literal["rows", "bytes"] | None = None
+    guard: Literal["unparsed"] | None = None
 
 
 async def read(
     connection: "Connection",
-    query: str,
+    query: str | Statement,
     params: Sequence[object] = (),
     *,
     limits: ReadLimits,
     search_path: str | None = None,
+    known: Known | None = None,
 ) -> Rows:
     """Run one read on a leased connection, and leave that as clean as a new one, or closed.
 
     Args:
         connection: Leased and prepared (`prepare_connection`).
-        query: One statement that reads.
+        query: One statement that reads: a caller's text, or one that was vetted (`Guard.vet`) or is trusted.
         params: JSON values for `$1 … $n`.
         limits: How much it may take.
         search_path: Schemas to look names up in, instead of the login's own; written into SQL as it stands, so never a
             caller's.
+        known: What the tenant's catalogue said before, and will say.
 
     Raises `QueryRefused`, `InvalidInput`, `QueryFailed`, `QueryTimeout` or `ConnectionLost`. May be cancelled at any
     time: the statement is then cancelled in Postgres, too, and the cancellation goes on when the connection is clean,
     at most five seconds later.
     """
-    require_read(query)
-    if _is_gone(connection):
+    statement = Guard().vet(query) if isinstance(query, str) else query
+    if is_gone(connection):
         raise lost()
     meter, begun = meter_of(connection), time.monotonic()
     meter.allow(_QUIET_BYTES)
-    scope = asyncio.timeout(limits.statement_timeout + _GRACE_SECONDS)
+    lasting = False
+    scope = asyncio.timeout(limits.statement_timeout + GRACE_SECONDS)
     try:
         async with scope:
-            await connection.execute(_opening(limits, search_path))
-            return await _run(connection, query, params, _Budget(limits, meter))
+            await connection.execute(opening(limits, search_path))
+            lasting = await _require_harmless(connection, statement, known or Known())
+            rows = await _run(connection, statement.text, params, _Budget(limits, meter))
+            return rows if statement.guard != "unparsed" else msgspec.structs.replace(rows, guard="unparsed")
     except MALFORMED:
         raise not_postgres() from None
     except DRIVER_ERRORS as error:
@@ -140,33 +127,22 @@ async def read(
             raise (too_large() if meter.fault == "size" else not_postgres()) from None
         if scope.expired():
             raise timed_out(limits.statement_timeout) from None
-        if isinstance(error, InternalClientError) and _is_gone(connection):  # its answer came before it was asked
+        if isinstance(error, InternalClientError) and is_gone(connection):  # its answer came before it was asked
             raise lost() from None
         raise read_error(error, limits.statement_timeout, time.monotonic() - begun) from None
     finally:
         meter.allow(_QUIET_BYTES)
-        await _leave(connection)
+        await leave(connection)
+        if lasting and not is_gone(connection):
+            connection.terminate()
 
 
-async def reset_connection(_connection: "Connection") -> None:
-    """Do nothing more when a connection comes back: the `reset` hook of a pool whose connections only `read` uses.
-
-    `read` has reset it already, in the round trip of its ROLLBACK; the driver's own reset would be another.
-    """
-
-
-def _opening(limits: ReadLimits, search_path: str | None) -> str:
-    statement, lock = _milliseconds(limits.statement_timeout), _milliseconds(limits.lock_timeout)
-    idle = _milliseconds(limits.statement_timeout + _GRACE_SECONDS + _CLEAN_SECONDS)
-    path = "" if search_path is None else f"; SET LOCAL search_path = {search_path}"
-    return (
-        f"BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; "
-        f"SET LOCAL idle_in_transaction_session_timeout = {idle}{path}"
-    )
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))  # 0 would mean no limit
+async def _require_harmless(connection: "Connection", statement: Statement, known: Known) -> bool:
+    """Ask the tenant's catalogue; return whether the statement may leave what no reset reaches."""
+    refusal, lasting = await known.refusal(connection, statement.verdict, strict=statement.strict)
+    if refusal is not None:
+        raise QueryRefused(f"{refusal}.")
+    return lasting
 
 
 async def _run(connection: "Connection", query: str, params: Sequence[object], budget: "_Budget") -> Rows:
@@ -180,7 +156,7 @@ async def _run(connection: "Connection", query: str, params: Sequence[object], b
                 if len(lessons) > _LESSONS_AT_MOST or not await learn(connection, lesson):
                     raise
     finally:
-        if any(isinstance(lesson, UnknownElement) for lesson in lessons) and not _is_gone(connection):
+        if any(isinstance(lesson, UnknownElement) for lesson in lessons) and not is_gone(connection):
             forget_records(connection)
 
 
@@ -259,36 +235,3 @@ class _Result:
             self.rows.append(row)
         if self._meter.dropped:
             self.truncated_by = "bytes"
-
-
-async def _leave(connection: "Connection") -> None:
-    """Clean up in a task of its own, and wait for it however often the caller is cancelled meanwhile."""
-    cleaning = asyncio.create_task(_clean(connection))
-    cancelled: asyncio.CancelledError | None = None
-    while not cleaning.done():
-        try:
-            await asyncio.shield(cleaning)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-
-
-async def _clean(connection: "Connection") -> None:
-    clean = False
-    try:
-        async with asyncio.timeout(_CLEAN_SECONDS):
-            await connection.execute(_RESET)
-        clean = True
-    except DRIVER_ERRORS:
-        return  # the connection is closed below; the read's own result or error is what counts
-    finally:
-        if not clean and not _is_gone(connection):
-            connection.terminate()
-
-
-def _is_gone(connection: "Connection") -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool took it out of the lease when it broke
-        return True

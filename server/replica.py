@@ -41,6 +41,7 @@ from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
 from server.settings import Settings
 from server.sight import Sight
+from server.sql_guard import Guard
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.tool_tally import ToolTally
@@ -194,7 +195,13 @@ async def _assembled(
             removal_wait=settings.removal_wait,
         ),
         StatusTools(follower=follower, directory=directory, presence=presence),
-        DatabaseTools(follower=follower, sight=sight, pools=pools, limits=_limits(settings)),
+        DatabaseTools(
+            follower=follower,
+            sight=sight,
+            pools=pools,
+            limits=_limits(settings),
+            guard=Guard(strict=settings.strict_reads),
+        ),
         observe=tools.note,
     )
     instruments = Instruments(

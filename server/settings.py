@@ -47,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout: float = 5.0
     max_rows: int = 1000
     max_result_bytes: int = 1 << 20
+    strict_reads: bool = False
     connect_timeout: float = 5.0
     drain_seconds: float = 10.0
     repair_seconds: float = 30.0
@@ -112,6 +113,11 @@ SETTINGS: Final = (
     Setting("lock_timeout", "MCP_POSTGRES_LOCK_TIMEOUT", "longest wait of a statement for a lock, in seconds"),
     Setting("max_rows", "MCP_POSTGRES_MAX_ROWS", "most rows of one answer"),
     Setting("max_result_bytes", "MCP_POSTGRES_MAX_RESULT_BYTES", "most bytes of the rows of one answer"),
+    Setting(
+        "strict_reads",
+        "MCP_POSTGRES_STRICT_READS",
+        "1: reads call no volatile function of a tenant's own, and nothing that cannot be parsed runs",
+    ),
     Setting(
         "connect_timeout",
         "MCP_POSTGRES_CONNECT_TIMEOUT",

@@ -38,6 +38,7 @@ from server.pools import Pools
 from server.principal import Principal
 from server.reads import ReadLimits, prepare_connection, read, reset_connection
 from server.sight import Sight
+from server.sql_guard import Guard
 from server.toolbox import Call, Toolbox
 
 PASSWORD: Final = "canary-s3cr3t"
@@ -77,7 +78,11 @@ class Town:
         )
         self.toolbox = Toolbox.of(
             DatabaseTools(
-                follower=cast("Any", self), sight=Sight(cast("Any", self), Directory()), pools=self.pools, limits=LIMITS
+                follower=cast("Any", self),
+                sight=Sight(cast("Any", self), Directory()),
+                pools=self.pools,
+                limits=LIMITS,
+                guard=Guard(),
             )
         )
 

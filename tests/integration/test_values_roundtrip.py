@@ -13,6 +13,7 @@ import pytest
 from registry.errors import QueryFailed
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, prepare_connection, read
+from server.sql_guard import trusted
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 EXTENSIONS = ("hstore", "ltree", "cube", "citext", "vector")
@@ -256,7 +257,7 @@ async def test_every_system_table_can_be_read_whole(connection: asyncpg.Connecti
     query = "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v') AND relname !~ 'numa'"
     names = told(await read(connection, query, limits=LIMITS))
     for (name,) in names:
-        await read(connection, f"TABLE {name}", limits=msgspec.structs.replace(LIMITS, max_rows=20))
+        await read(connection, trusted(f"TABLE {name}"), limits=msgspec.structs.replace(LIMITS, max_rows=20))
 
 
 async def test_a_type_that_changes_under_an_open_connection_is_read_anew(dsn: str) -> None:

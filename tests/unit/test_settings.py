@@ -31,6 +31,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "lock_timeout": ("0.5", 0.5),
     "max_rows": ("7", 7),
     "max_result_bytes": ("4096", 4096),
+    "strict_reads": ("1", True),
     "connect_timeout": ("1", 1.0),
     "drain_seconds": ("0", 0.0),
     "repair_seconds": ("2", 2.0),

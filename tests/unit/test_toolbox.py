@@ -15,6 +15,7 @@ from registry.secrets import Secret
 from server.database_tools import DatabaseTools
 from server.principal import Principal
 from server.reads import ReadLimits
+from server.sql_guard import Guard
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.toolbox import Answer, Call, Hints, Tool, Toolbox, UnknownTool, failure, tool
@@ -50,6 +51,7 @@ TOOLBOX: Final = Toolbox.of(
         sight=NOBODY,
         pools=NOBODY,
         limits=ReadLimits(max_rows=1, max_bytes=1, statement_timeout=1, lock_timeout=1),
+        guard=Guard(),
     ),
 )
 """The real tools, over nothing: good for looking at, and for arguments that are refused before anything is asked."""

@@ -1,0 +1,93 @@
+"""Postgres servers that the corpora are run against: the embedded one, and Debian's 15 where it is installed."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import asyncpg
+import pytest
+
+from server.embedded.binaries import POSTGRES_VARIABLE
+from server.embedded.postgres import EmbeddedPostgres
+from server.reads import prepare_connection, reset_connection
+from server.sql_guard import Guard
+from tests.security.sql_cases import CORPUS, Stage
+from tests.security.write_builtins import DEBIAN_15
+
+_Result = TypeVar("_Result")
+SERVERS: Final = ("embedded", "debian 15") if DEBIAN_15.exists() else ("embedded",)
+DATABASE: Final = "corpus"
+LOGINS: Final = {"superuser": None, "ordinary": ("mcp_ro", "ropw")}
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """A server with the corpus's schema in a database of its own."""
+    if request.param == "embedded":
+        _apart(_make(postgres))
+        yield postgres
+        return
+    with tempfile.TemporaryDirectory() as data, pytest.MonkeyPatch.context() as environment:
+        environment.setenv(POSTGRES_VARIABLE, str(DEBIAN_15))
+        debian = EmbeddedPostgres(Path(data), durable=False)
+        _apart(debian.start())
+        environment.undo()
+        try:
+            _apart(_make(debian))
+            yield debian
+        finally:
+            _apart(debian.stop())
+
+
+@pytest.fixture
+async def admin(server: EmbeddedPostgres) -> AsyncIterator[asyncpg.Connection]:
+    """A superuser who looks at what was done."""
+    connection = await asyncpg.connect(server.dsn(DATABASE))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """A folder that a server may write to which runs as somebody else."""
+    tmp_path.chmod(0o777)
+    return tmp_path
+
+
+@pytest.fixture(params=LOGINS)
+async def stage(
+    request: pytest.FixtureRequest, server: EmbeddedPostgres, admin: asyncpg.Connection, scratch: Path
+) -> AsyncIterator[Stage]:
+    """The guard before one connection, as a superuser and as an ordinary role; and a session that must not be hurt."""
+    login = LOGINS[request.param]
+    decoy = await asyncpg.connect(server.dsn(DATABASE), server_settings={"application_name": "decoy"})
+    async with asyncpg.create_pool(
+        server.dsn(DATABASE, *(login or ())),
+        min_size=1,
+        max_size=1,
+        statement_cache_size=0,
+        init=prepare_connection,
+        reset=reset_connection,
+        server_settings={"application_name": "under test"},
+    ) as pool:
+        yield Stage(pool=pool, admin=admin, scratch=scratch, superuser=login is None, guard=Guard())
+    await decoy.close()
+
+
+async def _make(server: EmbeddedPostgres) -> None:
+    admin = await asyncpg.connect(server.dsn("postgres"))
+    await admin.execute(f"CREATE DATABASE {DATABASE}")
+    await admin.close()
+    connection = await asyncpg.connect(server.dsn(DATABASE))
+    for file in sorted(CORPUS.glob("*.sql")):
+        await connection.execute(file.read_text())
+    await connection.close()
+
+
+def _apart(work: Coroutine[object, object, _Result]) -> _Result:
+    """Run it in a thread with a loop of its own: what lasts a session must not touch the loop of its first test."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
