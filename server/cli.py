@@ -162,6 +162,9 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-file", metavar="FILE", help="file with the password; - for stdin; asked for on a terminal"
     )
+    parser.add_argument(
+        "--password-ref", metavar="REF", help="file:NAME or env:NAME, where the servers have the password, instead"
+    )
     parser.add_argument("--ssl", help="a libpq sslmode [prefer]")
     for name in ("min-pool-size", "max-pool-size", "max-concurrent-requests"):
         parser.add_argument(f"--{name}", type=int)

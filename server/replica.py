@@ -26,7 +26,7 @@ from registry.decide import require_live
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
-from registry.secrets import MasterKeys
+from registry.secrets import MasterKeys, Secret
 from registry.service import TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
@@ -36,9 +36,10 @@ from server.adopting import adopt_once
 from server.backing import signer_of
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
-from server.pools import Lookup, Pools
+from server.pools import Lookup, Password, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
+from server.secret_files import SecretFiles
 from server.settings import Settings
 from server.sight import Sight
 from server.status_tools import StatusTools
@@ -124,7 +125,13 @@ async def _assembled(
         follower.require_ready()
         return require_live(tenant_id, directory.tenant(tenant_id))
 
-    pools = _pools(settings, lookup, keyring)
+    secret_files = SecretFiles(settings.secrets_dir, settings.secrets_env_prefix)
+
+    async def password(tenant: Live) -> Secret | None:
+        ref = tenant.config.password_ref
+        return await secret_files.password(tenant.tenant, ref) if ref else await keyring.password(tenant)
+
+    pools = _pools(settings, lookup, password)
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
@@ -189,6 +196,7 @@ async def _assembled(
             sight=sight,
             log=log,
             pools=pools,
+            secret_files=secret_files,
             connect_timeout=settings.connect_timeout,
             confirmer=presence,
             removal_wait=settings.removal_wait,
@@ -256,10 +264,10 @@ def _check_keys(keyring: Keyring) -> None:
         logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
 
 
-def _pools(settings: Settings, lookup: Lookup, keyring: Keyring) -> Pools:
+def _pools(settings: Settings, lookup: Lookup, password: Password) -> Pools:
     return Pools(
         lookup=lookup,
-        password=keyring.password,
+        password=password,
         prepare=prepare_connection,
         reset=reset_connection,
         connect_timeout=settings.connect_timeout,

@@ -77,7 +77,7 @@ class SecretFiles:
         return None if value is None else os.fsencode(value)
 
     def _file(self, tenant_id: str, ref: PasswordRef) -> bytes | None:
-        """Read the file; None if there is none that may be read. Secrets that are mounted are links within the folder."""
+        """Read the file; None if none may be read. Secrets that are mounted are links within the folder."""
         assert self._folder is not None  # noqa: S101 - or it was refused
         try:
             folder = Path(str(self._folder).replace(TENANT, tenant_id)).resolve(strict=True)
@@ -90,7 +90,7 @@ class SecretFiles:
 def _read(path: Path) -> bytes | None:
     # Nothing that is no file, and no waiting for one who writes into a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         return file.read(_MAX_BYTES + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 

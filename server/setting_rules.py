@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from registry import redis_url
+from server.secret_files import TENANT
 from server.settings import Settings, variable_of
 
 _DAY: Final = 86_400
@@ -30,6 +31,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 """The least and the most that each number may be. An answer is held in memory, and so is a request."""
 _TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
 _ONE_OF: Final = {
     "on_log_loss": ("restore", "halt"),
     "log_level": ("debug", "info", "warning", "error"),
@@ -72,7 +74,21 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
         )
     if settings.signing_key_file is not None:
         problems += _key_file_rules("signing_key_file", settings.signing_key_file)
+    problems += _secrets_rules(settings)
     return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)
+
+
+def _secrets_rules(settings: Settings) -> list[str]:
+    problems = []
+    folder, prefix = settings.secrets_dir, settings.secrets_env_prefix
+    if folder is not None and TENANT not in str(folder) and not folder.is_dir():
+        problems.append(f"{variable_of('secrets_dir')} names {folder}, where no folder is; make it first.")
+    if prefix is not None and (not _VARIABLE.match(prefix.replace(TENANT, "a")) or prefix.startswith(TENANT)):
+        problems.append(
+            f"{variable_of('secrets_env_prefix')} must begin as a variable's name does, as TENANT_ or "
+            f"PASSWORD_{TENANT}, not {prefix!r}."
+        )
+    return problems
 
 
 def _redis_rules(settings: Settings, *, needs_key: bool) -> list[str]:

@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_unsafe_redis: bool = False
     key_file: Path | None = None
     signing_key_file: Path | None = None
+    secrets_dir: Path | None = None
+    secrets_env_prefix: str | None = None
     prefix: str = "mcp:postgres"
     data_dir: Path = Path(".mcp-postgres")
     max_body_bytes: int = 1 << 20
@@ -99,6 +101,18 @@ SETTINGS: Final = (
         "MCP_POSTGRES_SIGNING_KEY_FILE",
         "keys that sign events, so that tampering with the log is told (mcp-postgres keys new)",
         NAMED,
+    ),
+    Setting(
+        "secrets_dir",
+        "MCP_POSTGRES_SECRETS_DIR",
+        "folder whose files a password_ref=file: may name; {tenant} in it stands for the tenant's id",
+        _OF_TENANTS,
+    ),
+    Setting(
+        "secrets_env_prefix",
+        "MCP_POSTGRES_SECRETS_ENV_PREFIX",
+        "what variables begin with that a password_ref=env: may name; with {tenant}, the whole name",
+        _OF_TENANTS,
     ),
     Setting("prefix", "MCP_POSTGRES_PREFIX", "what all key names in Redis begin with", _ALL),
     Setting("data_dir", "MCP_POSTGRES_DATA_DIR", "where the embedded servers keep their data", _ALL),

@@ -17,6 +17,7 @@ from registry.state import Live
 from server.changes import change_of
 from server.connect import Login, try_login
 from server.pools import Pools
+from server.secret_files import SecretFiles
 from server.sight import Sight
 from server.tenant_messages import (
     GetTenant,
@@ -52,6 +53,7 @@ class TenantTools:
         sight: The tenants as each caller sees them.
         log: For their histories.
         pools: For the state of logins.
+        secret_files: For what a `password_ref` names.
         connect_timeout: Seconds for a test login.
         confirmer: For whether a removal is in force everywhere.
         removal_wait: Seconds to wait for that, unless a call says otherwise.
@@ -64,6 +66,7 @@ class TenantTools:
         sight: Sight,
         log: TenantLog,
         pools: Pools,
+        secret_files: SecretFiles,
         connect_timeout: float,
         confirmer: Confirmer,
         removal_wait: float,
@@ -72,6 +75,7 @@ class TenantTools:
         self._sight = sight
         self._log = log
         self._pools = pools
+        self._secret_files = secret_files
         self._connect_timeout = connect_timeout
         self._confirmer = confirmer
         self._removal_wait = removal_wait
@@ -87,11 +91,9 @@ class TenantTools:
         if args.command_id is not None:
             check_command_id(args.command_id)
         registration = registration_of(args)
-        login = None
-        if args.verify:
-            login = await try_login(
-                args.tenant_id, registration.config, registration.password, within=self._connect_timeout
-            )
+        if registration.config.password_ref:
+            self._secret_files.check(args.tenant_id, registration.config.password_ref)
+        login = await self._try_login(args.tenant_id, registration) if args.verify else None
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
         result = await self._registry.register(
             args.tenant_id, registration, caller, expected_version=args.expected_version
@@ -132,11 +134,11 @@ class TenantTools:
             tenant_id=tenant.tenant,
             version=tenant.version,
             position=str(tenant.position),
-            has_password=tenant.secret is not None,
+            has_password=tenant.secret is not None or bool(tenant.config.password_ref),
             changed_at=tenant.changed_at,
             changed_by=tenant.changed_by,
             error=self._pools.error_of(tenant.tenant),
-            **msgspec.structs.asdict(tenant.config),
+            **msgspec.to_builtins(tenant.config),
         )
 
     @tool("Show a tenant's history", Hints(read_only=True), "audit:read")
@@ -153,6 +155,12 @@ class TenantTools:
         changes = [change_of(recorded, before) for recorded, before in zip(told, befores, strict=True)]
         complete = not is_cut(told, args.limit + 1)
         return History(tenant_id=args.tenant_id, changes=changes[: args.limit], complete=complete)
+
+    async def _try_login(self, tenant_id: str, registration: Registration) -> Login:
+        config, password = registration.config, registration.password
+        if config.password_ref:
+            password = await self._secret_files.password(tenant_id, config.password_ref)
+        return await try_login(tenant_id, config, password, within=self._connect_timeout)
 
     def _line(self, tenant: Live) -> TenantLine:
         config = tenant.config
@@ -175,11 +183,11 @@ def registration_of(args: RegisterTenant) -> Registration:
     )
     if args.dsn is None:
         fields = {field: getattr(args, field) for field in _FIELDS}
-        return from_fields(**fields, ssl=args.ssl, limits=limits)
+        return from_fields(**fields, ssl=args.ssl, password_ref=args.password_ref, limits=limits)
     both = [field for field in _FIELDS if getattr(args, field) is not None]
     if both:
         raise InvalidInput(f"Both dsn and {', '.join(both)} are given; give one dsn, or the fields.", field="dsn")
-    return from_dsn(args.dsn, ssl=args.ssl, limits=limits)
+    return from_dsn(args.dsn, ssl=args.ssl, password_ref=args.password_ref, limits=limits)
 
 
 def _registered(tenant_id: str, result: Result, login: Login | None) -> Registered:

@@ -23,6 +23,8 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "insecure": ("1", True),
     "redis_url": ("rediss://:p%40ss@redis.example:6380/3", "rediss://:p%40ss@redis.example:6380/3"),
     "allow_unsafe_redis": ("1", True),
+    "secrets_dir": ("/run/secrets/{tenant}", Path("/run/secrets/{tenant}")),
+    "secrets_env_prefix": ("TENANT_", "TENANT_"),
     "prefix": ("eu:pg", "eu:pg"),
     "data_dir": ("/var/lib/x", Path("/var/lib/x")),
     "max_body_bytes": ("2048", 2048),

@@ -15,6 +15,7 @@ from registry.secrets import Secret
 from server.database_tools import DatabaseTools
 from server.principal import Principal
 from server.reads import ReadLimits
+from server.secret_files import SecretFiles
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.toolbox import Answer, Call, Hints, Tool, Toolbox, UnknownTool, failure, tool
@@ -40,6 +41,7 @@ TOOLBOX: Final = Toolbox.of(
         sight=NOBODY,
         log=NOBODY,
         pools=NOBODY,
+        secret_files=SecretFiles(None, None),
         connect_timeout=1,
         confirmer=NOBODY,
         removal_wait=1,
