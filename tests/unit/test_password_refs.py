@@ -1,5 +1,7 @@
 """References to passwords: which can be one, and what a registration with one is."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -49,7 +51,7 @@ def test_whatever_is_accepted_has_no_part_that_begins_with_a_dot_and_none_that_i
 
 
 def test_a_password_and_a_reference_together_are_refused() -> None:
-    where = {"host": "db", "database": "d", "user": "u"}
+    where: dict[str, Any] = {"host": "db", "database": "d", "user": "u"}
     with pytest.raises(InvalidInput, match="Both password and password_ref"):
         from_fields(**where, password=Secret("x"), password_ref="file:acme")
     with pytest.raises(InvalidInput, match="Both password and password_ref"):
