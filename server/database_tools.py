@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Meta
 
 from projections.follower import Follower
-from registry.decide import require_live
 from registry.errors import ConnectionLost
 from server import catalogue
 from server.pools import Pools
@@ -108,7 +107,7 @@ class DatabaseTools:
 
         Only reads come here, so running one twice does no harm.
         """
-        require_live(tenant_id, await self._sight.tenant(tenant_id, call.principal))
+        await self._sight.live_tenant(tenant_id, call.principal)
         try:
             return await self._leased(tenant_id, work)
         except ConnectionLost:

@@ -6,7 +6,7 @@ import msgspec
 
 from projections.history import history_of, is_cut
 from projections.replicas import Confirmation
-from registry.decide import require_live, require_present
+from registry.decide import require_present
 from registry.errors import InvalidInput, UnknownTenant
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
@@ -17,6 +17,7 @@ from registry.state import Live
 from server.changes import change_of
 from server.connect import Login, try_login
 from server.pools import Pools
+from server.principal import Principal
 from server.secret_files import SecretFiles
 from server.sight import Sight
 from server.tenant_messages import (
@@ -95,9 +96,12 @@ class TenantTools:
             self._secret_files.check(args.tenant_id, registration.config.password_ref)
         login = await self._try_login(args.tenant_id, registration) if args.verify else None
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
-        result = await self._registry.register(
-            args.tenant_id, registration, caller, expected_version=args.expected_version
-        )
+        try:
+            result = await self._registry.register(
+                args.tenant_id, registration, caller, expected_version=args.expected_version
+            )
+        except InvalidInput as error:
+            raise _without_what_is_hidden(error, call.principal) from None
         return _registered(args.tenant_id, result, login)
 
     @tool("Remove a tenant", Hints(read_only=False, destructive=True), "tenants:write")
@@ -129,7 +133,7 @@ class TenantTools:
     @tool("Show a tenant", Hints(read_only=True), "tenants:read")
     async def get_tenant(self, args: GetTenant, call: Call) -> TenantDetails:
         """Show how a tenant is registered; never its password."""
-        tenant = require_live(args.tenant_id, await self._sight.tenant(args.tenant_id, call.principal))
+        tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
         return TenantDetails(
             tenant_id=tenant.tenant,
             version=tenant.version,
@@ -188,6 +192,16 @@ def registration_of(args: RegisterTenant) -> Registration:
     if both:
         raise InvalidInput(f"Both dsn and {', '.join(both)} are given; give one dsn, or the fields.", field="dsn")
     return from_dsn(args.dsn, ssl=args.ssl, password_ref=args.password_ref, limits=limits)
+
+
+def _without_what_is_hidden(error: InvalidInput, principal: Principal) -> InvalidInput:
+    """Return the error without the name of a twin that is not the caller's."""
+    twin = error.facts.get("twin")
+    if twin is None or principal.touches(str(twin)):
+        return error
+    return InvalidInput(
+        "An id that differs from this tenant_id only in case is taken; choose another.", field="tenant_id"
+    )
 
 
 def _registered(tenant_id: str, result: Result, login: Login | None) -> Registered:

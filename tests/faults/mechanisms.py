@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 MACHINE: Final = "tests/faults/test_registry_machine.py"
 KEYS: Final = "tests/integration/test_tenant_keys.py"
 REPAIRS: Final = "tests/contract/test_log_repairs.py"
+CONTRACT: Final = "tests/contract/test_log_contract.py"
 UNIT: Final = "tests/unit/"
 REGISTRY: Final = "tests/integration/test_registry.py::"
 
@@ -462,5 +463,12 @@ MUTANTS: Final = (
         "mended = await self._keys.repair(tenants, as_of, _PACE)",
         "mended = await self._keys.repair(tenants, self._directory.as_of, _PACE)",
         KEYS,
+    ),
+    Mutant(
+        "two ids that differ in case alone are both registered when two replicas are as fast",
+        "registry/append.lua",
+        "if twin and twin ~= tenant then",
+        "if false then",
+        CONTRACT,
     ),
 )
