@@ -57,6 +57,7 @@ class Role:
         self.name = f"secrets_{uuid.uuid4().hex[:12]}"
         self._postgres = postgres
         self._admin = admin
+        self._databases: list[str] = []
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -69,6 +70,23 @@ class Role:
         turned = base64.b64encode(os.urandom(18), b"-_").decode()
         await self._admin.execute(f"ALTER ROLE {self.name} LOGIN PASSWORD '{turned[::-1]}'")
         return turned
+
+    async def take_password(self, password: str) -> None:
+        """Give the role this password."""
+        quoted = await self._admin.fetchval("SELECT quote_literal($1)", password)
+        await self._admin.execute(f"ALTER ROLE {self.name} LOGIN PASSWORD {quoted}")
+
+    async def have_database(self, name: str) -> None:
+        """Make a database that goes with the role."""
+        await self._admin.execute(f'CREATE DATABASE "{name}"')
+        self._databases.append(name)
+
+    async def leave(self) -> None:
+        """Take the role away, its connections and its databases."""
+        await self.disconnect_all()
+        for name in self._databases:
+            await self._admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await self._admin.execute(f"DROP ROLE {self.name}")
 
     async def disconnect_all(self) -> None:
         """End the role's connections from the server's side."""
@@ -85,8 +103,9 @@ async def role(postgres: EmbeddedPostgres) -> AsyncIterator[Role]:
     try:
         made = Role(postgres, admin)
         await admin.execute(f"CREATE ROLE {made.name}")
-        yield made
-        await made.disconnect_all()
-        await admin.execute(f"DROP ROLE {made.name}")
+        try:
+            yield made
+        finally:
+            await made.leave()
     finally:
         await admin.close()
