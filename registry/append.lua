@@ -92,7 +92,12 @@ local function append(at)
 
   local change = ARGV[at + 10]
   if change == 'set' then
-    redis.call('HSET', keys, tenant, ARGV[at + 11])
+    -- Who says again what was lost may hold the same key under a master key that was rotated away since.
+    local id = string.match(ARGV[at + 11], '^v1|([^|]*)|')
+    local held = ARGV[at + 8] == '' and string.match(redis.call('HGET', keys, tenant) or '', '^v1|([^|]*)|')
+    if not held or held ~= id then
+      redis.call('HSET', keys, tenant, ARGV[at + 11])
+    end
   elseif change == 'destroy' then
     redis.call('HDEL', keys, '')  -- nobody's: whether it is let, before the event says that the key is destroyed
   end

@@ -76,6 +76,11 @@ class Names(msgspec.Struct, frozen=True):
         return f"{{{self.stream}}}:keys"
 
     @property
+    def rotation(self) -> str:
+        """Hash: what says when data keys were last wrapped anew."""
+        return f"{{{self.stream}}}:rotation"
+
+    @property
     def epoch(self) -> str:
         """Which log this is: name and opening entry of its epoch, and its first entry."""
         return f"{{{self.stream}}}:epoch"

@@ -61,19 +61,19 @@ class Planner:
         if isinstance(tenant, Live) and decide.is_unchanged(tenant, registration.config, same_secret=kept is not None):
             return decide.Unchanged(tenant)
         secret = kept.secret if kept else _seal(tenant_id, decide.next_version(tenant), registration, key)
-        origin = self._origin(caller, command_id, _content(tenant_id, registration))
+        origin = await self._origin(caller, command_id, _content(tenant_id, registration))
         event = decide.register(tenant_id, tenant, registration.config, secret, origin)
         return Plan(event=event, status="replaced" if isinstance(tenant, Live) else "registered", key=change)
 
-    def removal(self, tenant_id: str, tenant: Tenant | None, caller: Caller, command_id: str) -> Plan:
-        """Plan to end the tenant. Raises `UnknownTenant` and `RemovedTenant`."""
-        origin = self._origin(caller, command_id, _content(tenant_id, None))
+    async def removal(self, tenant_id: str, tenant: Tenant | None, caller: Caller, command_id: str) -> Plan:
+        """Plan to end the tenant. Raises `UnknownTenant`, `RemovedTenant` and `RegistryUnavailable`."""
+        origin = await self._origin(caller, command_id, _content(tenant_id, None))
         event = decide.remove(tenant_id, tenant, origin)
         return Plan(event=event, status="removed", key=DestroyKey())
 
-    def led_to(self, said: TenantEvent | Live | Removed, registration: Registration | None) -> bool:
+    async def led_to(self, said: TenantEvent | Live | Removed, registration: Registration | None) -> bool:
         """Whether this command (None: a removal) led to what is said; yes, too, if that can no longer be known."""
-        return self._master.is_digest_of(said.digest, _content(said.tenant, registration)) is not False
+        return await self._master.is_digest_of(said.digest, _content(said.tenant, registration)) is not False
 
     async def _data_key(
         self, tenant_id: str, tenant: Tenant | None, registration: Registration
@@ -87,18 +87,18 @@ class Planner:
         if isinstance(tenant, Live):
             (wrapped,) = await self._log.data_keys([tenant_id])
             if wrapped is not None:
-                return self._master.unwrap(tenant_id, wrapped), KeepKey()
-        key, wrapped = self._master.new_data_key(tenant_id)
+                return await self._master.unwrap(tenant_id, wrapped), KeepKey()
+        key, wrapped = await self._master.new_data_key(tenant_id)
         return key, SetKey(wrapped)
 
-    def _origin(self, caller: Caller, command_id: str, content: bytes) -> decide.Origin:
+    async def _origin(self, caller: Caller, command_id: str, content: bytes) -> decide.Origin:
         return decide.Origin(
             actor=caller.actor,
             reason=caller.reason,
             time=self._now(),
             event_id=self._new_id(),
             command_id=command_id,
-            digest=self._master.digest(content),
+            digest=await self._master.digest(content),
         )
 
 

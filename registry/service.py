@@ -184,7 +184,7 @@ class TenantRegistry:
                 await self._materialise(tenant, as_of)
             decide.require_present(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
-            plan = self._planner.removal(tenant_id, tenant, caller, command_id)
+            plan = await self._planner.removal(tenant_id, tenant, caller, command_id)
             result = await self._carry_out(tenant, as_of, plan)
             if result:
                 return result
@@ -207,7 +207,7 @@ class TenantRegistry:
         found = await self._appender.find(caller.command_id, tenant.position, 0)
         if found is None:
             return None
-        if not self._planner.led_to(found.event, registration):
+        if not await self._planner.led_to(found.event, registration):
             raise _reused(caller.command_id)
         await self._materialise(tenant, as_of)
         status = await self._status_of(found.event)
@@ -219,7 +219,7 @@ class TenantRegistry:
         """Return the first answer to the tenant's last command: the tenant tells of it, also when its entry is gone."""
         if isinstance(tenant, Quarantined) or tenant.command_id != command_id:
             return None
-        if not self._planner.led_to(tenant, registration):
+        if not await self._planner.led_to(tenant, registration):
             raise _reused(command_id)
         await self._materialise(tenant, as_of)
         return Result(status=_status_as(tenant), version=tenant.version, position=tenant.position)

@@ -20,13 +20,15 @@ from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
 from projections.replicas import LEASE, Whereabouts
 from projections.restoration import Restorer
+from projections.rotation import follow_rotations
 from projections.tenant_keys import TenantKeys
 from projections.traces import trace_of_a_log
+from registry.data_keys import DataKeys
 from registry.decide import require_live
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
-from registry.secrets import MasterKeys, Secret
+from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
@@ -39,7 +41,7 @@ from server.instruments import Instruments
 from server.pools import Lookup, Password, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
-from server.secret_files import SecretFiles
+from server.secret_files import SecretFiles, passwords
 from server.settings import Settings
 from server.sight import Sight
 from server.status_tools import StatusTools
@@ -126,12 +128,7 @@ async def _assembled(
         return require_live(tenant_id, directory.tenant(tenant_id))
 
     secret_files = SecretFiles(settings.secrets_dir, settings.secrets_env_prefix)
-
-    async def password(tenant: Live) -> Secret | None:
-        ref = tenant.config.password_ref
-        return await secret_files.password(tenant.tenant, ref) if ref else await keyring.password(tenant)
-
-    pools = _pools(settings, lookup, password)
+    pools = _pools(settings, lookup, passwords(secret_files, keyring.password))
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
@@ -152,7 +149,7 @@ async def _assembled(
     async def on_caught_up() -> None:
         await check()
         if not follower.status.ready:
-            _check_keys(keyring)
+            await _check_keys(keyring)
         reconciler.hurry()
 
     restorer = Restorer(
@@ -215,9 +212,17 @@ async def _assembled(
         tools=tools,
     )
 
-    served = (presence.run(), reconciler.run(), adopt_once(commands, names, follower, registry)) if serving else ()
+    loops = [ticking(freshness.tick), _follow(follower, presence if serving else None)]
+    if serving:
+        adopting = adopt_once(commands, names, follower, registry)
+        loops += [
+            presence.run(),
+            reconciler.run(),
+            adopting,
+            follow_rotations(DataKeys(commands, names), keyring, directory),
+        ]
     try:
-        async with _running(ticking(freshness.tick), *served, _follow(follower, presence if serving else None)):
+        async with _running(*loops):
             yield Replica(toolbox, follower, instruments)
     finally:
         await pools.close()
@@ -256,9 +261,9 @@ def _tell_quarantined(tenants: Sequence[Tenant]) -> int:
     return len(quarantined)
 
 
-def _check_keys(keyring: Keyring) -> None:
+async def _check_keys(keyring: Keyring) -> None:
     """Say whose data keys do not open; raises `SecretUnreadable` if none does."""
-    unreadable = keyring.check()
+    unreadable = await keyring.check()
     if unreadable:
         logger = structlog.get_logger("replica")
         logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])

@@ -8,17 +8,19 @@ server of their choice.
 import asyncio
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from registry.errors import InvalidInput, SecretUnreadable
 from registry.inputs import check_password
 from registry.password_refs import PasswordRef, parse_password_ref
 from registry.secrets import Secret
+from registry.state import Live
 
 TENANT: Final = "{tenant}"
 """Stands for the tenant's id in both settings."""
+Find: TypeAlias = Callable[[Live], Awaitable[Secret | None]]
 _MAX_BYTES: Final = 8192
 """More than any password has bytes; a file that is larger holds something else."""
 _OURS: Final = ("MCP_POSTGRES_", "REDIS_", "PG")
@@ -85,6 +87,16 @@ class SecretFiles:
             return _read(path) if path.is_relative_to(folder) else None
         except (OSError, RuntimeError):  # a loop of links is a RuntimeError until Python 3.12
             return None
+
+
+def passwords(files: SecretFiles, sealed: Find) -> Find:
+    """Return what finds a tenant's password for one login, where its registration says: named, or sealed."""
+
+    async def password(tenant: Live) -> Secret | None:
+        ref = tenant.config.password_ref
+        return await files.password(tenant.tenant, ref) if ref else await sealed(tenant)
+
+    return password
 
 
 def _read(path: Path) -> bytes | None:

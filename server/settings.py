@@ -8,14 +8,16 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-Command: TypeAlias = Literal["serve", "run", "tenants", "log"]
+from registry.secrets import Secret
+
+Command: TypeAlias = Literal["serve", "run", "tenants", "log", "keys"]
 _SERVERS: Final[tuple[Command, ...]] = ("serve", "run")
-NAMED: Final[tuple[Command, ...]] = ("serve", "tenants", "log")
+NAMED: Final[tuple[Command, ...]] = ("serve", "tenants", "log", "keys")
 _OF_TENANTS: Final[tuple[Command, ...]] = ("serve", "run", "tenants")
-_ALL: Final[tuple[Command, ...]] = ("serve", "run", "tenants", "log")
+_ALL: Final[tuple[Command, ...]] = ("serve", "run", "tenants", "log", "keys")
 
 
-OF_REDIS: Final = ("REDIS_URL", "REDIS_HOST", "MCP_POSTGRES_KEY_FILE")
+OF_REDIS: Final = ("REDIS_URL", "REDIS_HOST", "MCP_POSTGRES_KEY_FILE", "MCP_POSTGRES_KEYS")
 """Variables that say where the log is and what opens it. `run` has both of its own."""
 
 
@@ -38,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str | None = None
     allow_unsafe_redis: bool = False
     key_file: Path | None = None
+    keys: Secret | None = None
     signing_key_file: Path | None = None
     secrets_dir: Path | None = None
     secrets_env_prefix: str | None = None
@@ -64,12 +67,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One thing that can be set: its field, its environment variable, what it means, which commands honour it."""
+    """One thing that can be set: its field, its environment variable, what it means, which commands honour it.
+
+    A secret has no flag, which everybody on the machine could read, and is taken out of the environment once read.
+    """
 
     field: str
     variable: str
     meaning: str
     commands: tuple[Command, ...] = _SERVERS
+    secret: bool = False
 
 
 SETTINGS: Final = (
@@ -88,13 +95,20 @@ SETTINGS: Final = (
         "allow_unsafe_redis",
         "MCP_POSTGRES_ALLOW_UNSAFE_REDIS",
         "1: go on with a Redis that may lose the log, and warn",
-        ("serve", "tenants", "log"),
+        NAMED,
     ),
     Setting(
         "key_file",
         "MCP_POSTGRES_KEY_FILE",
         "master keys that seal the tenants' passwords (mcp-postgres keys new)",
         NAMED,
+    ),
+    Setting(
+        "keys",
+        "MCP_POSTGRES_KEYS",
+        "the same keys, name:base64 with commas or line breaks between them, instead of a file",
+        NAMED,
+        secret=True,
     ),
     Setting(
         "signing_key_file",

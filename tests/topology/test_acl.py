@@ -11,11 +11,14 @@ from urllib.parse import quote
 import pytest
 
 from projections.phase import Phase
+from projections.rotation import Rotation
+from registry.data_keys import DataKeys
 from registry.errors import CommandRefused, RegistryUnavailable
 from registry.names import Names
+from registry.secrets import MasterKeys, new_master_key
 from server.embedded.binaries import find_valkey
 from tests.servers import ClusterOfThree, Server
-from tests.topology.conftest import Open, OpenClient, call, eventually, register
+from tests.topology.conftest import ONE, Open, OpenClient, call, eventually, register
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "redis.md").read_text("utf-8")
 NAMES: Final = Names()
@@ -74,6 +77,20 @@ async def test_the_servers_user_adopts_registers_replaces_removes_and_mends(
 
     await eventually(lambda: server.run("EXISTS", NAMES.tenant("old")) == 1)
     assert c.follower.status.phase is Phase.FOLLOWING
+    assert server.run("ACL", "LOG") == []
+
+
+async def test_the_servers_user_looks_at_the_data_keys_and_rotates_them(
+    server: Server, service: str, open_on: Open, open_client: OpenClient
+) -> None:
+    await register(await open_on(service), "acme")
+    both = MasterKeys.parse(f"{new_master_key('new')}\n{ONE}")
+    rotation = Rotation(DataKeys(open_client(service), NAMES), both, lambda: "stamp")
+
+    assert (await rotation.rotate()).rewrapped == 1
+
+    assert server.run("HGET", NAMES.data_keys, "acme").split("|")[2] == "new"
+    assert await DataKeys(open_client(service), NAMES).last_rewrapped() == "stamp"
     assert server.run("ACL", "LOG") == []
 
 
