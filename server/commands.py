@@ -40,8 +40,8 @@ def serve(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run everything on this machine until a signal."""
-    settings = _settings(vars(options), "run")
     unused = [variable for variable in OF_REDIS if os.environ.get(variable)]
+    settings = _settings(vars(options), "run")
     if unused:
         structlog.get_logger("run").warning(
             "run keeps its tenants in an embedded Valkey under a key of its own; not used", variables=unused

@@ -1,6 +1,7 @@
 """Rotation on a real Redis: whatever happens to a tenant meanwhile, its data key is the right one afterwards."""
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -63,9 +64,7 @@ def data_keys(redis: RedisClient) -> Interrupted:
 def key_file(tmp_path: Path) -> Path:
     """A key file that a running replica reads: the old key alone, so far."""
     path = tmp_path / "master.key"
-    path.write_text(OLD)
-    path.chmod(0o600)
-    return path
+    return _file(path, OLD)
 
 
 @pytest.fixture
@@ -159,6 +158,35 @@ async def test_a_tenant_that_is_registered_anew_meanwhile_opens_with_its_new_pas
     assert (await rotation(data_keys).rotate()).status.left == 0
 
     assert (await opened(redis, running, MasterKeys.parse(NEW)))["t2"] == "canary-2"
+
+
+async def test_tenants_come_change_and_go_while_keys_are_rotated_again_and_again(
+    running: Replica, redis: RedisClient, data_keys: DataKeys, key_file: Path
+) -> None:
+    _file(key_file, f"{OLD}\n{NEW}")
+    over = False
+
+    async def come_and_go(tenant: str) -> None:
+        for number in itertools.count():
+            await register(running, tenant, f"{tenant}-{number}")
+            if over:
+                return
+            if number % 3 == 2:
+                await call(running, "remove_tenant", tenant_id=tenant, wait_seconds=0)
+
+    writers = [asyncio.create_task(come_and_go(f"w{each}")) for each in range(6)]
+    for turn in range(100):
+        await rotation(data_keys, MasterKeys.parse(f"{NEW}\n{OLD}" if turn % 2 else f"{OLD}\n{NEW}")).rotate()
+    over = True
+    await asyncio.gather(*writers)
+    await call(running, "remove_tenant", tenant_id="w0")
+    assert (await rotation(data_keys).rotate()).status.ok
+
+    passwords = await opened(redis, running, MasterKeys.parse(NEW))
+
+    assert set(passwords) == {*(f"t{each}" for each in range(5)), *(f"w{each}" for each in range(1, 6))}
+    assert all(password.startswith(f"{tenant}-") for tenant, password in passwords.items() if tenant.startswith("w"))
+    assert set(await data_keys.all()) == set(passwords)
 
 
 @pytest.mark.usefixtures("running")

@@ -292,4 +292,3 @@ async def test_a_copy_of_the_stream_alone_opens_nothing_though_the_master_key_is
 
     assert error["code"] == "secret_unreadable"
     assert "no data key any more" in error["message"]
-

@@ -342,6 +342,20 @@ async def test_the_data_key_of_a_restored_removal_is_destroyed(world: World) -> 
     assert list(await world.log.data_keys(["gone"])) == [None]
 
 
+async def test_a_tenant_whose_password_is_elsewhere_gets_no_data_key_of_before_when_it_is_restored(
+    world: World,
+) -> None:
+    world.log._keys["a"] = now(MASTER.new_data_key("a"))[1]
+    await world.register("a", password_ref="file:a")
+    survivor = Survivor(world, "one")
+    world.lose_everything()
+    world.log._keys["a"] = now(MASTER.new_data_key("a"))[1]
+
+    await survivor.restore()
+
+    assert list(await world.log.data_keys(["a"])) == [None]
+
+
 async def test_with_a_signing_key_what_is_said_again_is_signed_behind_what_the_log_has(world: World) -> None:
     signer = Signer([("one", b"k" * 32)])
     survivor = Survivor(world, "one", signer)
