@@ -47,9 +47,7 @@ def test_keys_are_rotated_under_traffic_and_afterwards_the_new_one_alone_is_enou
     old, new = key_file.read_text(), new_master_key("new") + "\n"
     with traffic(a, b) as answers:
         key_file.write_text(new + old)
-        assert status(env)["left"] == 2
         assert run_command("keys", "rotate", "--dry-run", env=env).stdout.startswith("Would wrap 2 data keys anew.")
-        assert status(env)["left"] == 2
 
         rotated = run_command("keys", "rotate", env=env)
 
