@@ -133,7 +133,10 @@ def require_live(tenant_id: str, tenant: Tenant | None, *, twin: str | None = No
                 version=tenant.version,
             )
         case None:
-            hint = f"; did you mean {twin!r}? Case counts." if twin else ""
-            raise UnknownTenant(
-                f"No tenant {tenant_id!r}{hint or ';'} list_tenants shows those there are, register_tenant adds one."
-            )
+            raise unknown_tenant(tenant_id, twin)
+
+
+def unknown_tenant(tenant_id: str, twin: str | None = None) -> UnknownTenant:
+    """Return the error that says so; `twin` as for `require_live`."""
+    hint = f"; did you mean {twin!r}? Case counts." if twin else ";"
+    return UnknownTenant(f"No tenant {tenant_id!r}{hint} list_tenants shows those there are, register_tenant adds one.")

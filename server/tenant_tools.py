@@ -6,7 +6,7 @@ import msgspec
 
 from projections.history import history_of, is_cut
 from projections.replicas import Confirmation
-from registry.decide import require_present
+from registry.decide import unknown_tenant
 from registry.errors import InvalidInput, UnknownTenant
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
@@ -112,9 +112,12 @@ class TenantTools:
             check_command_id(args.command_id)
         if not call.principal.touches(args.tenant_id):
             await self._sight.pass_by(args.tenant_id)
-            require_present(args.tenant_id, None)
+            raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal))
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
-        result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
+        try:
+            result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
+        except UnknownTenant:
+            raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal)) from None
         wait = self._removal_wait if args.wait_seconds is None else args.wait_seconds
         return _removal(args.tenant_id, result, await self._confirmer.confirm(result.position, wait))
 
@@ -150,9 +153,7 @@ class TenantTools:
         """Tell who changed a tenant, when, why and what, newest first; removed tenants too."""
         tenant = await self._sight.tenant(args.tenant_id, call.principal)
         if tenant is None:
-            raise UnknownTenant(
-                f"No tenant {args.tenant_id!r} was ever registered; list_tenants shows those there are."
-            )
+            raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal))
         # One more than asked for: each registration is told as a difference from the event before it.
         told = await history_of(self._log, tenant, args.limit + 1)
         befores = [*told[1:], None][: len(told)]

@@ -160,7 +160,7 @@ async def test_of_two_replicas_that_register_one_id_at_the_same_moment_one_is_to
 async def test_an_id_in_another_case_is_told_with_the_one_that_was_meant(running: Replica) -> None:
     await call(running, "register_tenant", tenant_id="acme", host="db", verify=False, **CLEAR)
 
-    for tool in ("get_tenant", "list_tables"):
+    for tool in ("get_tenant", "list_tables", "tenant_history", "remove_tenant"):
         error = (await call(running, tool, tenant_id="ACME"))["error"]
         assert error["code"] == "unknown_tenant"
         assert "did you mean 'acme'" in error["message"]
