@@ -2,19 +2,26 @@
 
 import asyncio
 import json
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
+import redis
 
-from registry.secrets import new_master_key
+from registry.names import Names
+from registry.secrets import MasterKeys, new_master_key
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
-from tests.processes import Process, Start, eventually, fields_of, run_command
+from tests.processes import COMMAND, Process, Start, clean, eventually, fields_of, run_command
+from tests.waiting import now
+
+KEYS: Final = Names().data_keys
+ROTATION: Final = Names().rotation
 
 
 @contextmanager
@@ -68,6 +75,34 @@ def test_keys_are_rotated_under_traffic_and_afterwards_the_new_one_alone_is_enou
         started = serve()
         for tenant in ("acme", "quiet", "later"):
             assert "tables" in started.call("list_tables", tenant_id=tenant)
+
+
+def test_a_rotation_that_is_killed_in_the_middle_is_gone_on_with_and_no_data_key_is_lost(
+    env: dict[str, str], key_file: Path, redis_url: str, serve: Start
+) -> None:
+    serve().stop()  # the log is there
+    old = MasterKeys.parse(key_file.read_text())
+    made = {f"t{number}": now(old.new_data_key(f"t{number}")) for number in range(20_000)}
+    new = new_master_key("new")
+    key_file.write_text(f"{new}\n{key_file.read_text()}")
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(KEYS, mapping={tenant: wrapped for tenant, (_, wrapped) in made.items()})
+        with subprocess.Popen([COMMAND, "keys", "rotate"], env=clean(env), stdout=subprocess.DEVNULL) as rotating:
+            eventually(lambda: bool(client.hexists(ROTATION, "last")), "nothing is rotated")
+            rotating.kill()
+        left = sum(
+            b"|new|" not in wrapped for wrapped in client.hvals(KEYS)
+        )  # 0 if the kill came late, on a busy machine
+
+        again = run_command("keys", "rotate", "--json", env=env)
+
+        told = json.loads(again.stdout)
+        assert (told["rewrapped"], told["left"], told["data_keys"]) == (left, 0, len(made))
+        wrapped = client.hgetall(KEYS)
+    master = MasterKeys.parse(new)
+    assert all(
+        now(master.unwrap(each, wrapped[each.encode()].decode())).id == key.id for each, (key, _) in made.items()
+    )
 
 
 def test_a_data_key_that_does_not_open_is_told_and_ends_with_exit_code_one(
