@@ -53,6 +53,7 @@ class Directory:
         self._tenants: dict[str, Tenant | _Told] = {}
         self._live = 0
         self._aside: dict[str, Quarantined] = {}
+        self._capitals: dict[str, list[str]] = {}
         self.position: Position = START
         self.epoch: Epoch | None = None
 
@@ -71,6 +72,9 @@ class Directory:
         changed = [tenant for tenant in after if self.tenant(tenant.tenant) != tenant]
         self._tenants = {tenant.tenant: tenant for tenant in after}
         self._live, self._aside = len(other), {tenant.tenant: tenant for tenant in other.quarantined()}
+        self._capitals = {}
+        for name in self._tenants:
+            self._note_spelling(name)
         self.position, self.epoch = other.position, other.epoch
         return changed
 
@@ -113,6 +117,12 @@ class Directory:
         if isinstance(known, _Told):
             known = self._tenants[tenant_id] = known.tenant
         return known
+
+    def twin_of(self, tenant_id: str) -> str | None:
+        """Return the id of a tenant that there is, readable or not, if it differs from `tenant_id` in case alone."""
+        lower = tenant_id.lower()
+        others = (each for each in (lower, *self._capitals.get(lower, ())) if each != tenant_id)
+        return next((each for each in others if isinstance(self.tenant(each), Live | Quarantined)), None)
 
     def quarantined(self) -> list[Quarantined]:
         """Return the tenants that cannot be read here, in no order."""
@@ -189,6 +199,8 @@ class Directory:
         name, position = event.tenant, entry.position
         before = self._tenants.get(name)
         born = follow(_known(before), event, position)
+        if before is None:
+            self._note_spelling(name)
         self._tenants[name] = _Told(event.version, born, position.seq, position.entry, entry.type, entry.data)
         self._live += (born is not None) - _is_live(before)
         if self._aside:
@@ -196,12 +208,20 @@ class Directory:
 
     def _put(self, after: Tenant) -> None:
         name = after.tenant
+        if name not in self._tenants:
+            self._note_spelling(name)
         self._live += _is_live(after) - _is_live(self._tenants.get(name))
         self._tenants[name] = after
         if isinstance(after, Quarantined):
             self._aside[name] = after
         elif self._aside:
             self._aside.pop(name, None)
+
+    def _note_spelling(self, name: str) -> None:
+        # Few ids have capitals, and one that has none is found by itself.
+        lower = name.lower()
+        if lower != name:
+            self._capitals.setdefault(lower, []).append(name)
 
 
 def _known(tenant: Tenant | _Told | None) -> Known:

@@ -11,8 +11,9 @@ from projections.progress import Progress
 from projections.rebuild import PAGE
 from projections.tenant_keys import TenantKeys
 from registry.archive import Archive, Snapshot
+from registry.errors import SecretUnreadable
 from registry.log import START, Entry, Foreign, TenantLog, entry_order
-from registry.secrets import MasterKeys
+from registry.secrets import DataKey, MasterKeys
 from registry.signing import Signer
 from registry.verify import Audit, Finding
 from registry.verify_kept import Kept, Truth, check_epoch, check_kept
@@ -137,7 +138,7 @@ class _Look:
             documents = await self._keys.documents(page)
             for name, head, document in zip(page, present, documents, strict=True):
                 if head is None:
-                    truth, found = self._check(name, Kept(document=document or b""))
+                    truth, found = await self._check(name, Kept(document=document or b""))
                     self.truths[name] = truth
                     self.findings += found
                 else:
@@ -163,7 +164,7 @@ class _Look:
                 fence=fence,
                 data_key=data_keys.get(name),
             )
-            truth, found = self._check(name, kept)
+            truth, found = await self._check(name, kept)
             if found and not final:
                 wrong.append(name)
                 continue
@@ -171,8 +172,16 @@ class _Look:
             self.findings += found
         return wrong
 
-    def _check(self, name: str, kept: Kept) -> tuple[Truth, list[Finding]]:
-        return check_kept(self._audit, name, kept, self._snapshot.epoch, self._master)
+    async def _check(self, name: str, kept: Kept) -> tuple[Truth, list[Finding]]:
+        return check_kept(self._audit, name, kept, self._snapshot.epoch, await self._opened(name, kept.data_key))
+
+    async def _opened(self, name: str, wrapped: str | None) -> DataKey | SecretUnreadable | None:
+        if self._master is None or wrapped is None:
+            return None
+        try:
+            return await self._master.unwrap(name, wrapped)
+        except SecretUnreadable as error:
+            return error
 
 
 async def entries_up_to(log: TenantLog, snapshot: Snapshot) -> AsyncIterator[Entry | Foreign]:

@@ -4,12 +4,12 @@ What is kept here opens nothing without the master key; passwords are opened one
 kept at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from registry.errors import SecretUnreadable
 from registry.log import TenantLog
-from registry.secrets import DataKey, MasterKeys, Secret, id_of
+from registry.secrets import DataKey, MasterKeys, Secret, id_of, master_of
 from registry.state import Live, Tenant
 
 _PAGE: Final = 1000
@@ -41,34 +41,43 @@ class Keyring:
         secret = tenant.secret
         if secret is None:
             return None
-        key = self._known(tenant)
-        if key is None or key.id != secret.key:
-            await self.refresh([tenant])
-            key = self._known(tenant)
+        key = await self._known(tenant)
         if key is None:
-            raise SecretUnreadable(f"Tenant {tenant.tenant!r} has no data key any more; register it again.")
+            # Another key since, or the same under another master key.
+            await self.refresh([tenant])
+            key = await self._fetched(tenant)
         return key.open(tenant.tenant, secret)
 
-    def check(self) -> list[str]:
+    async def check(self) -> list[str]:
         """Try every data key; return the tenants whose key does not open, by id.
 
-        Raises `SecretUnreadable` if there are keys and none opens: then the master key is another installation's, and
-        what it would seal nobody else could open.
+        Where the master keys are elsewhere, one data key of each is tried, and of others only whether there is their
+        master key. Raises `SecretUnreadable` if there are keys and none opens: then the master key is another
+        installation's, and what it would seal nobody else could open. `RegistryUnavailable` where that is not known.
         """
         unreadable: list[str] = []
         error: SecretUnreadable | None = None
-        for tenant_id, wrapped in self._wrapped.items():
+        for tenant_id, wrapped in self._to_try():
             try:
-                self._master.unwrap(tenant_id, wrapped)
+                await self._master.unwrap(tenant_id, wrapped)
             except SecretUnreadable as cause:
                 error = cause
                 unreadable.append(tenant_id)
+        if error and self._master.remote:
+            lost = {master_of(self._wrapped[each]) for each in unreadable}
+            unreadable = [each for each, wrapped in self._wrapped.items() if master_of(wrapped) in lost]
         if error and len(unreadable) == len(self._wrapped):
             raise SecretUnreadable(
-                f"The key file opens none of the {len(unreadable)} data keys in Redis: it is another one than the "
-                f"tenants were registered with. Name the right one in MCP_POSTGRES_KEY_FILE. ({error.message})"
+                f"The master keys of {self._master.where} open none of the {len(unreadable)} data keys in Redis: the "
+                f"tenants were registered with another key. Name the right one there. ({error.message})"
             )
         return sorted(unreadable)
+
+    def _to_try(self) -> Iterator[tuple[str, str]]:
+        if not self._master.remote:
+            yield from self._wrapped.items()
+            return
+        yield from {master_of(wrapped): (tenant_id, wrapped) for tenant_id, wrapped in self._wrapped.items()}.values()
 
     def _take(self, tenant: Tenant, wrapped: str | None) -> None:
         # Invariant: the key that opens what is held is not given up for none or another one: the log may have lost it.
@@ -82,6 +91,16 @@ class Keyring:
         else:
             self._wrapped[tenant.tenant] = wrapped
 
-    def _known(self, tenant: Live) -> DataKey | None:
+    async def _known(self, tenant: Live) -> DataKey | None:
+        """Return the data key that sealed the tenant's secret, if what is kept opens."""
+        wrapped = self.wrapped(tenant)
+        try:
+            return await self._master.unwrap(tenant.tenant, wrapped) if wrapped else None
+        except SecretUnreadable:
+            return None
+
+    async def _fetched(self, tenant: Live) -> DataKey:
         wrapped = self._wrapped.get(tenant.tenant)
-        return self._master.unwrap(tenant.tenant, wrapped) if wrapped else None
+        if wrapped is None:
+            raise SecretUnreadable(f"Tenant {tenant.tenant!r} has no data key any more; register it again.")
+        return await self._master.unwrap(tenant.tenant, wrapped)

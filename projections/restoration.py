@@ -206,7 +206,7 @@ class Restorer:
         )
 
     def _key(self, tenant: Live | Removed) -> KeyChange:
-        if isinstance(tenant, Removed):
+        if isinstance(tenant, Removed) or tenant.config.password_ref:
             return DestroyKey()
         wrapped = self._keyring.wrapped(tenant)
         return SetKey(wrapped) if wrapped else KeepKey()

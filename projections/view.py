@@ -97,6 +97,10 @@ class View:
         """Whether the fold has the tenant, live or not."""
         return self._directory.tenant(tenant_id) is not None
 
+    def twin_of(self, tenant_id: str) -> str | None:
+        """Return the id of a tenant in the fold that differs from `tenant_id` in case alone, if there is one."""
+        return self._directory.twin_of(tenant_id)
+
     def tells(self, event: TenantEvent) -> bool:
         """Whether the fold's tenant is what `event` made of it, or a later one."""
         known = self._directory.tenant(event.tenant)

@@ -60,7 +60,8 @@ async def adopt(redis: RedisClient, names: Names, view: ReadSide, registry: Tena
         try:
             registration = registration_of(tenant_id, await _read(redis, names.tenant(tenant_id)))
             caller = Caller(actor=ACTOR, reason="adopted from a plain key", command_id=f"adopt:{tenant_id}"[:64])
-            await registry.register(tenant_id, registration, caller)
+            # The earlier system may have had two that differ in case alone: both were in use, and both go on.
+            await registry.register(tenant_id, registration, caller, beside_twin=True)
         except (RegistryUnavailable, LogDiverged):
             raise
         except TenancyError as error:

@@ -7,10 +7,12 @@
 --       3 tenant  4 the tenant's seq that the decision was made on (0: no head, 'unreadable': one that tells none)
 --       5 type  6 data  7 head without its position  8 command id ('' for none)  9 digest of the command
 --       10 what to do with the data key (keep, set, destroy)  11 the wrapped data key
--- Returns of each: {'appended', seq, entry id} | {'repeated' | 'reused' | 'conflict', head} | {'diverged', seq, entry id}
+--       12 the tenant in lower case, if no other one of that name may have come behind 1 ('' if it may)
+-- Returns of each: {'appended', seq, entry id} | {'repeated' | 'reused' | 'conflict', head} | {'twin', tenant}
+--       | {'diverged', seq, entry id}
 
 local stream, heads, keys = KEYS[1], KEYS[2], KEYS[3]
-local words = 11
+local words = 12
 
 local seq, entry, problem = end_of(stream)
 if problem then return problem end
@@ -33,6 +35,27 @@ local function holds(id, number)
     end
   end
   return held[place]
+end
+
+-- Ids that differ in case alone must not both be registered. The writer knows of all up to where it has read; behind it,
+-- often nothing and rarely more than the last second's entries, this looks. By lower case: the last that made one live.
+local since = {}
+
+local function note(names, type, data)
+  local tenant = string.match(data, '"tenant":"([^"]*)"')
+  if tenant and not string.find(type, '^tenant_removed') then names[string.lower(tenant)] = tenant end
+end
+
+local function registered_since(id)
+  if not since[id] then
+    since[id] = {}
+    for _, each in ipairs(redis.call('XRANGE', stream, '(' .. id, '+')) do
+      local fields = {}
+      for i = 1, #each[2], 2 do fields[each[2][i]] = each[2][i + 1] end
+      note(since[id], fields['type'] or '', fields['data'] or '')
+    end
+  end
+  return since[id]
 end
 
 local function append(at)
@@ -60,9 +83,21 @@ local function append(at)
     return {'conflict', head}
   end
 
+  if ARGV[at + 12] ~= '' then
+    local twin = registered_since(ARGV[at + 1])[ARGV[at + 12]]
+    if twin and twin ~= tenant then
+      return {'twin', twin}
+    end
+  end
+
   local change = ARGV[at + 10]
   if change == 'set' then
-    redis.call('HSET', keys, tenant, ARGV[at + 11])
+    -- Who says again what was lost may hold the same key under a master key that was rotated away since.
+    local id = string.match(ARGV[at + 11], '^v1|([^|]*)|')
+    local held = ARGV[at + 8] == '' and string.match(redis.call('HGET', keys, tenant) or '', '^v1|([^|]*)|')
+    if not held or held ~= id then
+      redis.call('HSET', keys, tenant, ARGV[at + 11])
+    end
   elseif change == 'destroy' then
     redis.call('HDEL', keys, '')  -- nobody's: whether it is let, before the event says that the key is destroyed
   end
@@ -76,6 +111,7 @@ local function append(at)
   end
   seq, entry = seq + 1, added
   held[entry .. ' ' .. next_seq] = true
+  for _, names in pairs(since) do note(names, ARGV[at + 5], ARGV[at + 6]) end
   return {'appended', next_seq, added}
 end
 

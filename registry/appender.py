@@ -10,7 +10,19 @@ from typing import Final
 
 from registry.chain import Recorded, events_back
 from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import Appended, Conflict, Diverged, Head, Outcome, Position, Proposal, Repeated, Reused, TenantLog
+from registry.log import (
+    Appended,
+    Conflict,
+    Diverged,
+    Head,
+    Outcome,
+    Position,
+    Proposal,
+    Repeated,
+    Reused,
+    TenantLog,
+    Twin,
+)
 from registry.tally import Tally
 
 REMEMBERED: Final = 32
@@ -112,7 +124,7 @@ class Appender:
                 self._tally.conflicts += 1
             case Diverged():
                 self._tally.diverged += 1
-            case Reused():
+            case Reused() | Twin():
                 pass  # the caller's mistake
 
 

@@ -55,6 +55,7 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
     max_pool_size: int
     ssl: SslMode
     max_concurrent_requests: int
+    password_ref: str | msgspec.UnsetType = msgspec.UNSET
     version: int
     seq: int
     entry: str
@@ -75,6 +76,7 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
             min_pool_size=self.min_pool_size,
             max_pool_size=self.max_pool_size,
             max_concurrent_requests=self.max_concurrent_requests,
+            password_ref=self.password_ref,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from registry.errors import QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
+from registry.errors import InvalidInput, QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
 from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
 from registry.state import Live, Quarantined, Removed, Tenant
 
@@ -42,6 +42,22 @@ def check_version(tenant_id: str, tenant: Tenant | None, expected: int | None) -
             "tenant_history) and decide anew.",
             current_version=current,
         )
+
+
+def check_twin(tenant_id: str, tenant: Tenant | None, twin: str | None) -> None:
+    """Raise `InvalidInput` if the tenant would be a second one of its name but for case; one that is there may stay."""
+    if twin is not None and not isinstance(tenant, Live | Quarantined):
+        raise twin_taken(tenant_id, twin)
+
+
+def twin_taken(tenant_id: str, twin: str) -> InvalidInput:
+    """Return the error that says so."""
+    return InvalidInput(
+        f"There is a tenant {twin!r}, and {tenant_id!r} differs from it only in case: use that one, or choose another "
+        "tenant_id.",
+        field="tenant_id",
+        twin=twin,
+    )
 
 
 def is_unchanged(tenant: Tenant | None, config: TenantConfig, *, same_secret: bool) -> bool:
@@ -96,8 +112,11 @@ def require_present(tenant_id: str, tenant: Tenant | None) -> Live | Quarantined
     return tenant if isinstance(tenant, Quarantined) else require_live(tenant_id, tenant)
 
 
-def require_live(tenant_id: str, tenant: Tenant | None) -> Live:
-    """Return the tenant if it may be used; `UnknownTenant`, `RemovedTenant` or `QuarantinedTenant` otherwise."""
+def require_live(tenant_id: str, tenant: Tenant | None, *, twin: str | None = None) -> Live:
+    """Return the tenant if it may be used; `UnknownTenant`, `RemovedTenant` or `QuarantinedTenant` otherwise.
+
+    `twin`: an id that differs in case alone, for whoever may hear of it.
+    """
     match tenant:
         case Live():
             return tenant
@@ -114,6 +133,10 @@ def require_live(tenant_id: str, tenant: Tenant | None) -> Live:
                 version=tenant.version,
             )
         case None:
-            raise UnknownTenant(
-                f"No tenant {tenant_id!r}; list_tenants shows those there are, register_tenant adds one."
-            )
+            raise unknown_tenant(tenant_id, twin)
+
+
+def unknown_tenant(tenant_id: str, twin: str | None = None) -> UnknownTenant:
+    """Return the error that says so; `twin` as for `require_live`."""
+    hint = f"; did you mean {twin!r}? Case counts." if twin else ";"
+    return UnknownTenant(f"No tenant {tenant_id!r}{hint} list_tenants shows those there are, register_tenant adds one.")

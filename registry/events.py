@@ -26,6 +26,8 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     min_pool_size: int = 0
     max_pool_size: int = 10
     max_concurrent_requests: int = 20
+    password_ref: str | msgspec.UnsetType = msgspec.UNSET
+    """Where each replica finds the password (`registry/password_refs.py`); unset: sealed, or there is none."""
 
     def interned(self) -> "TenantConfig":
         """Return the same, sharing its texts with all that have them: many tenants are on few hosts."""

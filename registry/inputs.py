@@ -14,6 +14,7 @@ import msgspec
 
 from registry.errors import InvalidInput
 from registry.events import SslMode, TenantConfig
+from registry.password_refs import check_password_ref
 from registry.secrets import Secret
 
 MAX_POOL_SIZE: Final = 100
@@ -62,6 +63,7 @@ def from_fields(
     password: Secret | None,
     port: int | None = None,
     ssl: str | bool | None = None,
+    password_ref: str | None = None,
     limits: Limits | None = None,
 ) -> Registration:
     """Check the separate fields; `InvalidInput` names the first wrong one. A password may hold anything but NUL."""
@@ -75,15 +77,22 @@ def from_fields(
         database=_check_name("database", database),
         user=_check_name("user", user),
         ssl=check_ssl("prefer" if ssl is None else ssl),
+        password_ref=_check_ref(password_ref, password),
         **msgspec.structs.asdict(limits),
     )
-    return Registration(config=config, password=_check_password(password))
+    return Registration(config=config, password=check_password(password))
 
 
-def from_dsn(dsn: Secret, *, ssl: str | bool | None = None, limits: Limits | None = None) -> Registration:
+def from_dsn(
+    dsn: Secret,
+    *,
+    ssl: str | bool | None = None,
+    password_ref: str | None = None,
+    limits: Limits | None = None,
+) -> Registration:
     """Check a `postgresql://user:password@host:port/database?sslmode=…`; `InvalidInput` says what it may not hold.
 
-    `ssl` beside the DSN counts where the DSN has no `sslmode`.
+    `ssl` beside the DSN counts where the DSN has no `sslmode`, and `password_ref` where it has no password.
     """
     url = _split(dsn)
     options = _options(url)
@@ -96,6 +105,7 @@ def from_dsn(dsn: Secret, *, ssl: str | bool | None = None, limits: Limits | Non
         user=_decode(url.username or ""),
         password=Secret(_decode(url.password)) if url.password else None,
         ssl=options.get("sslmode", ssl),
+        password_ref=password_ref,
         limits=limits,
     )
 
@@ -146,7 +156,8 @@ def _check_name(field: str, value: str) -> str:
     return value
 
 
-def _check_password(password: Secret | None) -> Secret | None:
+def check_password(password: Secret | None) -> Secret | None:
+    """Return the password if Postgres can be told it, and None for an empty one; `InvalidInput` otherwise."""
     if password is None or not password.reveal():
         return None
     if _UNSENDABLE.search(password.reveal()) or len(password.reveal()) > _MAX_PASSWORD:
@@ -155,6 +166,14 @@ def _check_password(password: Secret | None) -> Secret | None:
             field="password",
         )
     return password
+
+
+def _check_ref(ref: str | None, password: Secret | None) -> str | msgspec.UnsetType:
+    if ref is None:
+        return msgspec.UNSET
+    if password is not None:
+        raise InvalidInput("Both password and password_ref are given; give one of them.", field="password_ref")
+    return check_password_ref(ref)
 
 
 def _check_limits(limits: Limits) -> Limits:

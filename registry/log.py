@@ -193,6 +193,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
         after: The position the writer has read up to: the log must still hold it.
         head: What becomes the tenant's head; the log fills in its position.
         key: What happens to the tenant's data key in the same step.
+        alone: Not if a tenant whose id differs from this one in case alone was registered behind `after`.
         restated: It says again what was lost: the command that led to it is no command now, whatever the head says.
     """
 
@@ -203,6 +204,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     head: Head
     key: KeyChange
+    alone: bool = False
     restated: bool = False
 
 
@@ -230,13 +232,19 @@ class Conflict(msgspec.Struct, frozen=True):
     head: Head | Unreadable | None
 
 
+class Twin(msgspec.Struct, frozen=True):
+    """A tenant of this id, differing in case alone, is new in the log; nothing was appended."""
+
+    tenant: str
+
+
 class Diverged(msgspec.Struct, frozen=True):
     """The log does not hold the position the writer has read; nothing was appended, by this try."""
 
     end: Position | None
 
 
-Outcome: TypeAlias = Appended | Repeated | Reused | Conflict | Diverged
+Outcome: TypeAlias = Appended | Repeated | Reused | Conflict | Twin | Diverged
 
 
 class TenantLog(Protocol):

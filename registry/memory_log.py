@@ -23,9 +23,11 @@ from registry.log import (
     Repeated,
     Reused,
     SetKey,
+    Twin,
     Unreadable,
     entry_order,
 )
+from registry.names import are_twins
 
 
 class MemoryLog:
@@ -154,6 +156,12 @@ class MemoryLog:
             return Diverged(self._end)
         if (head.position.seq if head else 0) != proposal.expected:
             return Conflict(head)
+        return self._twin(proposal) if proposal.alone else None
+
+    def _twin(self, proposal: Proposal) -> Twin | None:
+        for tenant, head in self._heads.items():
+            if head.alive and head.position.seq > proposal.after.seq and are_twins(tenant, proposal.tenant):
+                return Twin(tenant)
         return None
 
     def _holds(self, position: Position) -> bool:

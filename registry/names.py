@@ -40,6 +40,11 @@ def check_tenant_id(text: str) -> str:
     return text
 
 
+def are_twins(one: str, other: str) -> bool:
+    """Whether two ids differ, and in case alone: a person or a model would take them for one tenant."""
+    return one != other and one.lower() == other.lower()
+
+
 def check_command_id(text: str) -> str:
     """Return `text` if it can be a command's id; `InvalidInput` otherwise. Heads are split at what it leaves out."""
     if not _COMMAND_ID.match(text):
@@ -69,6 +74,11 @@ class Names(msgspec.Struct, frozen=True):
     def data_keys(self) -> str:
         """Hash: tenant -> its wrapped data key."""
         return f"{{{self.stream}}}:keys"
+
+    @property
+    def rotation(self) -> str:
+        """Hash: what says when data keys were last wrapped anew."""
+        return f"{{{self.stream}}}:rotation"
 
     @property
     def epoch(self) -> str:

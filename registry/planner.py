@@ -56,42 +56,49 @@ class Planner:
         self, tenant_id: str, tenant: Tenant | None, registration: Registration, caller: Caller, command_id: str
     ) -> Plan | decide.Unchanged:
         """Plan to make the tenant be what `registration` says. Raises `RegistryUnavailable` and `SecretUnreadable`."""
-        key, change = await self._data_key(tenant_id, tenant)
+        key, change = await self._data_key(tenant_id, tenant, registration)
         kept = _same_secret(tenant, registration, key)
         if isinstance(tenant, Live) and decide.is_unchanged(tenant, registration.config, same_secret=kept is not None):
             return decide.Unchanged(tenant)
         secret = kept.secret if kept else _seal(tenant_id, decide.next_version(tenant), registration, key)
-        origin = self._origin(caller, command_id, _content(tenant_id, registration))
+        origin = await self._origin(caller, command_id, _content(tenant_id, registration))
         event = decide.register(tenant_id, tenant, registration.config, secret, origin)
         return Plan(event=event, status="replaced" if isinstance(tenant, Live) else "registered", key=change)
 
-    def removal(self, tenant_id: str, tenant: Tenant | None, caller: Caller, command_id: str) -> Plan:
-        """Plan to end the tenant. Raises `UnknownTenant` and `RemovedTenant`."""
-        origin = self._origin(caller, command_id, _content(tenant_id, None))
+    async def removal(self, tenant_id: str, tenant: Tenant | None, caller: Caller, command_id: str) -> Plan:
+        """Plan to end the tenant. Raises `UnknownTenant`, `RemovedTenant` and `RegistryUnavailable`."""
+        origin = await self._origin(caller, command_id, _content(tenant_id, None))
         event = decide.remove(tenant_id, tenant, origin)
         return Plan(event=event, status="removed", key=DestroyKey())
 
-    def led_to(self, said: TenantEvent | Live | Removed, registration: Registration | None) -> bool:
+    async def led_to(self, said: TenantEvent | Live | Removed, registration: Registration | None) -> bool:
         """Whether this command (None: a removal) led to what is said; yes, too, if that can no longer be known."""
-        return self._master.is_digest_of(said.digest, _content(said.tenant, registration)) is not False
+        return await self._master.is_digest_of(said.digest, _content(said.tenant, registration)) is not False
 
-    async def _data_key(self, tenant_id: str, tenant: Tenant | None) -> tuple[DataKey, KeyChange]:
-        """Return the live tenant's own data key, or a new one: a tenant that comes back never gets its old key."""
+    async def _data_key(
+        self, tenant_id: str, tenant: Tenant | None, registration: Registration
+    ) -> tuple[DataKey | None, KeyChange]:
+        """Return the live tenant's own data key, or a new one: a tenant that comes back never gets its old key.
+
+        None where the password is elsewhere: then what an earlier registration sealed is not to be opened any more.
+        """
+        if registration.config.password_ref:
+            return None, DestroyKey()
         if isinstance(tenant, Live):
             (wrapped,) = await self._log.data_keys([tenant_id])
             if wrapped is not None:
-                return self._master.unwrap(tenant_id, wrapped), KeepKey()
-        key, wrapped = self._master.new_data_key(tenant_id)
+                return await self._master.unwrap(tenant_id, wrapped), KeepKey()
+        key, wrapped = await self._master.new_data_key(tenant_id)
         return key, SetKey(wrapped)
 
-    def _origin(self, caller: Caller, command_id: str, content: bytes) -> decide.Origin:
+    async def _origin(self, caller: Caller, command_id: str, content: bytes) -> decide.Origin:
         return decide.Origin(
             actor=caller.actor,
             reason=caller.reason,
             time=self._now(),
             event_id=self._new_id(),
             command_id=command_id,
-            digest=self._master.digest(content),
+            digest=await self._master.digest(content),
         )
 
 
@@ -101,19 +108,19 @@ class _Kept(msgspec.Struct, frozen=True):
     secret: SealedSecret | None
 
 
-def _same_secret(tenant: Tenant | None, registration: Registration, key: DataKey) -> _Kept | None:
+def _same_secret(tenant: Tenant | None, registration: Registration, key: DataKey | None) -> _Kept | None:
     """Return the tenant's secret if it is what `registration` brings: an unchanged password recycles no connection."""
     if not isinstance(tenant, Live):
         return None
     if tenant.secret is None or registration.password is None:
         return _Kept(None) if tenant.secret is None and registration.password is None else None
-    if tenant.secret.key != key.id:
+    if key is None or tenant.secret.key != key.id:
         return None
     return _Kept(tenant.secret) if key.open(tenant.tenant, tenant.secret) == registration.password else None
 
 
-def _seal(tenant_id: str, version: int, registration: Registration, key: DataKey) -> SealedSecret | None:
-    return key.seal(tenant_id, version, registration.password) if registration.password else None
+def _seal(tenant_id: str, version: int, registration: Registration, key: DataKey | None) -> SealedSecret | None:
+    return key.seal(tenant_id, version, registration.password) if key and registration.password else None
 
 
 def _content(tenant_id: str, registration: Registration | None) -> bytes:

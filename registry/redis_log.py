@@ -22,6 +22,7 @@ from registry.log import (
     Repeated,
     Reused,
     SetKey,
+    Twin,
     Unreadable,
 )
 from registry.names import Names
@@ -167,6 +168,7 @@ def _words(proposal: Proposal) -> tuple[Word, ...]:
         *(proposal.type, proposal.data),
         *(codec.encode_head(head), "" if proposal.restated else head.command_id, head.digest),
         *_key_words(proposal.key),
+        proposal.tenant.lower() if proposal.alone else "",
     )
 
 
@@ -186,6 +188,8 @@ def _outcome(verdict: bytes, rest: list[Any]) -> Outcome:
     if verdict == b"diverged":
         end = _position(*rest)
         return Diverged(end if end.seq else None)
+    if verdict == b"twin":
+        return Twin(rest[0].decode())
     head = None if rest[0] is None else codec.read_head(rest[0])
     if not isinstance(head, Head) or verdict == b"conflict":
         return Conflict(head)

@@ -10,21 +10,21 @@ a registration, a master key once a tenant.
 
 import base64
 import binascii
-import hashlib
 import hmac
 import os
 import re
 from collections.abc import Sequence
 from typing import Any, Final, final
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from registry.errors import InvalidInput, SecretUnreadable
 from registry.events import SealedSecret
+from registry.key_providers import KeyProvider, LocalKeys, WrongKey, seal, unseal
 
 _KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
+_PARTS: Final = 4
+FILE: Final = "the key file"
 _KEY_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31}):([A-Za-z0-9+/=]{40,48})\Z")
 
 
@@ -72,9 +72,7 @@ class DataKey:
 
     def seal(self, tenant: str, version: int, password: Secret) -> SealedSecret:
         """Return `password` sealed for this tenant and version."""
-        nonce = os.urandom(_NONCE_BYTES)
-        bound = _bound("password", tenant, str(version), self.id)
-        text = nonce + self._cipher.encrypt(nonce, password.reveal().encode(), bound)
+        text = seal(self._cipher, password.reveal().encode(), _bound("password", tenant, str(version), self.id))
         return SealedSecret(key=self.id, version=version, sealed=base64.b64encode(text).decode())
 
     def open(self, tenant: str, secret: SealedSecret) -> Secret:
@@ -85,77 +83,109 @@ class DataKey:
                 "now; register the tenant again."
             )
         bound = _bound("password", tenant, str(secret.version), self.id)
-        return Secret(_decrypt(self._cipher, secret.sealed, bound, f"the password of tenant {tenant!r}").decode())
+        try:
+            return Secret(unseal(self._cipher, base64.b64decode(secret.sealed, validate=True), bound).decode())
+        except (WrongKey, binascii.Error, ValueError):
+            raise _unreadable(f"the password of tenant {tenant!r}") from None
 
 
 class MasterKeys:
-    """The keys that wrap data keys. The first one wraps; every one opens, so that keys can be rotated."""
+    """What wraps data keys, over whoever has the master keys.
 
-    def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
-        self._ciphers = {name: AESGCM(key) for name, key in keys}
-        self._digest_keys = {name: hmac.digest(key, b"mcp-postgres command digest", "sha256") for name, key in keys}
-        self._first = keys[0][0]
+    Every method raises `RegistryUnavailable` where those are elsewhere and not to be reached, and may be cancelled.
+    """
+
+    def __init__(self, provider: KeyProvider) -> None:
+        self._provider = provider
 
     @classmethod
-    def parse(cls, text: str) -> "MasterKeys":
-        """Read a key file; see `parse_keys`."""
-        return cls(parse_keys(text))
+    def parse(cls, text: str, where: str = "MCP_POSTGRES_KEY_FILE") -> "MasterKeys":
+        """Return the keys of a text, which stay as they are; see `parse_keys`. `where` is the place that it has."""
+        return cls(LocalKeys(parse_keys(text), where))
 
-    def digest(self, content: bytes) -> str:
+    @property
+    def where(self) -> str:
+        """What an operator calls the place of the keys."""
+        return self._provider.where
+
+    @property
+    def remote(self) -> bool:
+        """Whether to open a data key is a call to somebody else."""
+        return self._provider.remote
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of the master keys there are, the one that wraps first."""
+        return await self._provider.names()
+
+    async def digest(self, content: bytes) -> str:
         """Return a keyed digest of a command: equal for equal commands, and no help in guessing a password in it."""
-        return f"{self._first}:{self._digest(self._first, content)}"
+        first = (await self.names())[0]
+        return f"{first}:{await self._digest(first, content)}"
 
-    def is_digest_of(self, digest: str, content: bytes) -> bool | None:
+    async def is_digest_of(self, digest: str, content: bytes) -> bool | None:
         """Whether `digest` is of `content`; None if the master key that made it is not here any more."""
-        name, _, told = digest.partition(":")
-        return hmac.compare_digest(told, self._digest(name, content)) if name in self._digest_keys else None
+        name, _, told = digest.rpartition(":")
+        made = await self._digest(name, content)
+        return None if made is None else hmac.compare_digest(told, made)
 
-    def _digest(self, name: str, content: bytes) -> str:
-        return hmac.new(self._digest_keys[name], content, hashlib.sha256).hexdigest()[:32]
+    async def _digest(self, name: str, content: bytes) -> str | None:
+        code = await self._provider.mac(name, content)
+        return None if code is None else code.hex()[:32]
 
-    def new_data_key(self, tenant: str) -> tuple[DataKey, str]:
+    async def new_data_key(self, tenant: str) -> tuple[DataKey, str]:
         """Return a fresh data key for the tenant, and the same wrapped for storage."""
         key, key_id = os.urandom(_KEY_BYTES), os.urandom(4).hex()
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self._first].encrypt(nonce, key, _bound("data-key", tenant, key_id, self._first))
-        wrapped = f"v1|{key_id}|{self._first}|{base64.b64encode(nonce + sealed).decode()}"
-        return DataKey(key_id, key), wrapped
+        return DataKey(key_id, key), await self._wrap(tenant, key_id, key)
 
-    def unwrap(self, tenant: str, wrapped: str) -> DataKey:
+    async def unwrap(self, tenant: str, wrapped: str) -> DataKey:
         """Return the tenant's data key; `SecretUnreadable` if its master key is missing or it was changed."""
-        try:
-            form, key_id, master, sealed = wrapped.split("|")
-        except ValueError:
-            form, key_id, master, sealed = "", "", "", ""
-        if form != "v1":
+        key_id, key = await self._unwrap(tenant, wrapped)
+        return DataKey(key_id, key)
+
+    async def rewrap(self, tenant: str, wrapped: str) -> str:
+        """Return the same data key wrapped by the first master key. Raises what `unwrap` raises."""
+        return await self._wrap(tenant, *await self._unwrap(tenant, wrapped))
+
+    async def _wrap(self, tenant: str, key_id: str, key: bytes) -> str:
+        first = (await self.names())[0]
+        text = await self._provider.wrap(first, key, _bound("data-key", tenant, key_id, first))
+        return f"v1|{key_id}|{first}|{base64.b64encode(text).decode()}"
+
+    async def _unwrap(self, tenant: str, wrapped: str) -> tuple[str, bytes]:
+        master = master_of(wrapped)
+        if master is None:
             raise SecretUnreadable(f"The data key of tenant {tenant!r} is in a form this version does not know.")
-        cipher = self._ciphers.get(master)
-        if cipher is None:
+        _, key_id, _, text = wrapped.split("|")
+        try:
+            raw = base64.b64decode(text, validate=True)
+            key = await self._provider.unwrap(master, raw, _bound("data-key", tenant, key_id, master))
+        except (WrongKey, binascii.Error, ValueError):
+            raise _unreadable(f"the data key of tenant {tenant!r}") from None
+        if key is None:
             raise SecretUnreadable(
-                f"The data key of tenant {tenant!r} is wrapped by master key {master!r}, which the key file does not "
-                f"have (it has {', '.join(self._ciphers)}); add it to MCP_POSTGRES_KEY_FILE.",
+                f"The data key of tenant {tenant!r} is wrapped by master key {master!r}, which {self.where} does not "
+                f"have (it has {', '.join(await self.names())}); add it there.",
                 master_key=master,
             )
-        bound = _bound("data-key", tenant, key_id, master)
-        return DataKey(key_id, _decrypt(cipher, sealed, bound, f"the data key of tenant {tenant!r}"))
+        return key_id, key
 
 
-def parse_keys(text: str) -> list[tuple[str, bytes]]:
+def parse_keys(text: str, where: str = FILE) -> list[tuple[str, bytes]]:
     """Read a key file: one `name:base64` a line, the current one first; empty lines and `#` comments are allowed.
 
-    Raises `InvalidInput` that names the line and never shows it.
+    Raises `InvalidInput` that names the line and never shows it; `where` is what the text is called then.
     """
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     keys: dict[str, bytes] = {}
     for number, line in lines:
         if not line or line.startswith("#"):
             continue
-        name, key = _parse_key(number, line)
+        name, key = _parse_key(number, line, where)
         if name in keys:
-            raise InvalidInput(f"Line {number} of the key file names its key like one above; give it its own name.")
+            raise InvalidInput(f"Line {number} of {where} names its key like one above; give it its own name.")
         keys[name] = key
     if not keys:
-        raise InvalidInput("The key file has no key; make one with: mcp-postgres keys new --out FILE")
+        raise InvalidInput(f"There is no key in {where}; make one with: mcp-postgres keys new --out FILE")
     return list(keys.items())
 
 
@@ -164,19 +194,25 @@ def id_of(wrapped: str) -> str:
     return wrapped.split("|")[1] if wrapped.count("|") else ""
 
 
+def master_of(wrapped: str) -> str | None:
+    """Return the name of the master key that wrapped a data key; None for a form that is not known here."""
+    parts = wrapped.split("|")
+    return parts[2] if len(parts) == _PARTS and parts[0] == "v1" else None
+
+
 def new_master_key(name: str) -> str:
     """Return one line for a key file: a fresh 256-bit key under `name`."""
     return f"{name}:{base64.b64encode(os.urandom(_KEY_BYTES)).decode()}"
 
 
-def _parse_key(number: int, line: str) -> tuple[str, bytes]:
+def _parse_key(number: int, line: str, where: str) -> tuple[str, bytes]:
     match = _KEY_LINE.match(line)
     try:
         key = base64.b64decode(match[2], validate=True) if match else b""
     except binascii.Error:
         key = b""
     if match is None or len(key) != _KEY_BYTES:
-        raise InvalidInput(f"Line {number} of the key file is not NAME:BASE64 of {_KEY_BYTES} bytes.")
+        raise InvalidInput(f"Line {number} of {where} is not NAME:BASE64 of {_KEY_BYTES} bytes.")
     return match[1], key
 
 
@@ -185,12 +221,8 @@ def _bound(purpose: str, *parts: str) -> bytes:
     return "|".join(("mcp-postgres", purpose, *parts)).encode()
 
 
-def _decrypt(cipher: AESGCM, text: str, bound: bytes, what: str) -> bytes:
-    try:
-        raw = base64.b64decode(text, validate=True)
-        return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound)
-    except (InvalidTag, binascii.Error, ValueError):
-        raise SecretUnreadable(
-            f"{what[0].upper()}{what[1:]} cannot be opened: the master key is another one of the same name, or the "
-            "record was changed or copied from elsewhere."
-        ) from None
+def _unreadable(what: str) -> SecretUnreadable:
+    return SecretUnreadable(
+        f"{what[0].upper()}{what[1:]} cannot be opened: the master key is another one of the same name, or the "
+        "record was changed or copied from elsewhere."
+    )

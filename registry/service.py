@@ -30,6 +30,7 @@ from registry.log import (
     Repeated,
     Reused,
     TenantLog,
+    Twin,
     Unreadable,
 )
 from registry.names import check_command_id, check_tenant_id
@@ -59,6 +60,9 @@ class ReadSide(Protocol):
 
     async def reached(self, position: Position) -> bool:
         """Wait, bounded, until the fold includes `position`; return whether it does."""
+
+    def twin_of(self, tenant_id: str) -> str | None:
+        """Return the id of a tenant in the fold that differs from `tenant_id` in case alone, if there is one."""
 
     def tells(self, event: TenantEvent) -> bool:
         """Whether the fold's tenant is what `event` made of it, or a later one."""
@@ -129,12 +133,19 @@ class TenantRegistry:
         self._new_id = new_id
 
     async def register(
-        self, tenant_id: str, registration: Registration, caller: Caller, *, expected_version: int | None = None
+        self,
+        tenant_id: str,
+        registration: Registration,
+        caller: Caller,
+        *,
+        expected_version: int | None = None,
+        beside_twin: bool = False,
     ) -> Result:
         """Make the tenant be what `registration` says. The same again appends nothing and says `unchanged`.
 
-        Raises `InvalidInput` for a malformed id and `VersionConflict` if the tenant is not at `expected_version`
-        (0: never registered).
+        Raises `InvalidInput` for a malformed id, and, unless `beside_twin`, for one that would be new beside another
+        that differs from it in case alone; `VersionConflict` if the tenant is not at `expected_version` (0: never
+        registered).
         """
         check_tenant_id(tenant_id)
         command_id = self._command_id(caller)
@@ -144,11 +155,14 @@ class TenantRegistry:
             if repeated:
                 return repeated
             decide.check_version(tenant_id, tenant, expected_version)
+            if not beside_twin:
+                decide.check_twin(tenant_id, tenant, self._view.twin_of(tenant_id))
             plan = await self._planner.registration(tenant_id, tenant, registration, caller, command_id)
             if isinstance(plan, decide.Unchanged):
                 await self._materialise(plan.tenant, as_of)
                 return Result(status="unchanged", version=plan.tenant.version, position=plan.tenant.position)
-            result = await self._carry_out(tenant, as_of, plan)
+            alone = not beside_twin and not isinstance(tenant, Live | Quarantined)
+            result = await self._carry_out(tenant, as_of, plan, alone=alone)
             if result:
                 return result
         raise _contended(tenant_id)
@@ -170,7 +184,7 @@ class TenantRegistry:
                 await self._materialise(tenant, as_of)
             decide.require_present(tenant_id, tenant)
             decide.check_version(tenant_id, tenant, expected_version)
-            plan = self._planner.removal(tenant_id, tenant, caller, command_id)
+            plan = await self._planner.removal(tenant_id, tenant, caller, command_id)
             result = await self._carry_out(tenant, as_of, plan)
             if result:
                 return result
@@ -193,7 +207,7 @@ class TenantRegistry:
         found = await self._appender.find(caller.command_id, tenant.position, 0)
         if found is None:
             return None
-        if not self._planner.led_to(found.event, registration):
+        if not await self._planner.led_to(found.event, registration):
             raise _reused(caller.command_id)
         await self._materialise(tenant, as_of)
         status = await self._status_of(found.event)
@@ -205,7 +219,7 @@ class TenantRegistry:
         """Return the first answer to the tenant's last command: the tenant tells of it, also when its entry is gone."""
         if isinstance(tenant, Quarantined) or tenant.command_id != command_id:
             return None
-        if not self._planner.led_to(tenant, registration):
+        if not await self._planner.led_to(tenant, registration):
             raise _reused(command_id)
         await self._materialise(tenant, as_of)
         return Result(status=_status_as(tenant), version=tenant.version, position=tenant.position)
@@ -223,7 +237,7 @@ class TenantRegistry:
     def _command_id(self, caller: Caller) -> str:
         return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)
 
-    async def _carry_out(self, tenant: Tenant | None, as_of: AsOf, plan: Plan) -> Result | None:
+    async def _carry_out(self, tenant: Tenant | None, as_of: AsOf, plan: Plan, *, alone: bool = False) -> Result | None:
         """Append the plan's event and see it through. None when the tenant has moved on: decide again.
 
         Invariant: `as_of` is of the fold that told `tenant`. A log that was restored meanwhile gives the tenant's
@@ -231,7 +245,8 @@ class TenantRegistry:
         """
         plan = msgspec.structs.replace(plan, event=self._signer.sign(plan.event, tenant))
         after = evolve(tenant, plan.event, START)
-        outcome = await self._appender.append(self._proposal(tenant, as_of.position, plan, after))
+        proposal = msgspec.structs.replace(self._proposal(tenant, as_of.position, plan, after), alone=alone)
+        outcome = await self._appender.append(proposal)
         position = self._position_of(outcome, tenant, as_of.position, plan.event)
         if position is None:
             return None
@@ -270,6 +285,8 @@ class TenantRegistry:
                 return None
             case Reused():
                 raise _reused(event.command_id)
+            case Twin(twin):
+                raise decide.twin_taken(event.tenant, twin)
             case Diverged(end):
                 raise RegistryUnavailable(
                     f"The log ends at {end or 'nothing'} and does not hold {read}, up to which this "

@@ -10,7 +10,7 @@ import msgspec
 from registry.errors import SecretUnreadable
 from registry.fences import is_false
 from registry.log import AsOf, Epoch, Head, Position, Unreadable
-from registry.secrets import MasterKeys, id_of
+from registry.secrets import DataKey, id_of
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of, tenant_of
 from registry.verify import Audit, Finding
@@ -64,7 +64,7 @@ def _born(told: Live, head: Head) -> Live:
 
 
 def check_kept(
-    audit: Audit, name: str, kept: Kept, epoch: Epoch | None, master: MasterKeys | None = None
+    audit: Audit, name: str, kept: Kept, epoch: Epoch | None, opened: DataKey | SecretUnreadable | None = None
 ) -> tuple[Truth, list[Finding]]:
     """Return what the tenant is, and what does not fit that.
 
@@ -73,7 +73,7 @@ def check_kept(
         name: The tenant.
         kept: What is kept of it.
         epoch: Of the log as it is noted.
-        master: Tries the data key, if given.
+        opened: The data key that is kept, or why it does not open; None where nobody tried.
     """
     truth = truth_of(audit, name, kept)
     if truth.lost:
@@ -81,7 +81,7 @@ def check_kept(
         return truth, [_of("head", "tenant", name, truth.lost, advice)]
     if truth.tenant is None:
         return truth, _unknown(name, kept, epoch)
-    found = [_head(truth.tenant, kept), _document(truth.tenant, kept), _data_key(truth.tenant, kept, master)]
+    found = [_head(truth.tenant, kept), _document(truth.tenant, kept), _data_key(truth.tenant, kept, opened)]
     found.append(_fence(truth.tenant, kept, epoch, audit.position))
     return truth, [finding for finding in found if finding is not None]
 
@@ -157,7 +157,7 @@ def _fence(tenant: Tenant, kept: Kept, epoch: Epoch | None, end: Position) -> Fi
     return _of("fence", "fence", tenant.tenant, what, _REBUILD)
 
 
-def _data_key(tenant: Tenant, kept: Kept, master: MasterKeys | None) -> Finding | None:
+def _data_key(tenant: Tenant, kept: Kept, opened: DataKey | SecretUnreadable | None) -> Finding | None:
     name, wrapped = tenant.tenant, kept.data_key
     again = "put the field back from a backup, or register the tenant again; replicas that run may hold it: keep them"
     if isinstance(tenant, Removed):
@@ -170,15 +170,16 @@ def _data_key(tenant: Tenant, kept: Kept, master: MasterKeys | None) -> Finding 
     if tenant.secret is not None and id_of(wrapped) != tenant.secret.key:
         what = f"it is {id_of(wrapped) or 'unreadable'}, and {tenant.secret.key} sealed the tenant's password"
         return _of("data_key", "data key", name, what, again)
-    problem = _opens(tenant, wrapped, master) if master else None
+    problem = _problem(tenant, opened) if opened else None
     return _of("data_key", "data key", name, problem, again) if problem else None
 
 
-def _opens(tenant: Live, wrapped: str, master: MasterKeys) -> str | None:
+def _problem(tenant: Live, opened: DataKey | SecretUnreadable) -> str | None:
+    if isinstance(opened, SecretUnreadable):
+        return opened.message.rstrip(".")
     try:
-        key = master.unwrap(tenant.tenant, wrapped)
         if tenant.secret is not None:
-            key.open(tenant.tenant, tenant.secret)
+            opened.open(tenant.tenant, tenant.secret)
     except SecretUnreadable as error:
         return error.message.rstrip(".")
     return None

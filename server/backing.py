@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 
@@ -12,7 +11,7 @@ from registry.signing import Signer
 from server.embedded.errors import EmbeddedUnavailable
 from server.embedded.valkey import EmbeddedValkey, log_of, running_valkey_url
 from server.errors import StartError
-from server.master_keys import ensure_key_file, load_master_keys, load_signer
+from server.master_keys import ensure_key_file, keys_of_environment, load_master_keys, load_signer
 from server.settings import Settings
 
 
@@ -34,10 +33,11 @@ async def backing_of(settings: Settings, *, join: bool = False) -> AsyncIterator
         settings: Checked settings.
         join: Use the embedded Valkey of a server that is running in the same data directory, if there is one.
     """
-    if settings.redis_url is not None and settings.key_file is not None:
-        yield Backing(settings.redis_url, master_of(settings.key_file))
+    named = master_of(settings)
+    if settings.redis_url is not None and named is not None:
+        yield Backing(settings.redis_url, named)
         return
-    master = embedded_master(settings)
+    master = named or embedded_master(settings)
     running = _running(settings) if join else None
     if running is not None:
         yield Backing(running, master)
@@ -50,15 +50,15 @@ async def backing_of(settings: Settings, *, join: bool = False) -> AsyncIterator
 
 
 def embedded_master(settings: Settings) -> MasterKeys:
-    """Return the keys for an embedded Valkey; call before it starts. `StartError` if they cannot be had.
+    """Return keys of an embedded Valkey's own; call before it starts. `StartError` if they cannot be had.
 
-    Without a key file of the operator's, one is made beside the data, and never a second one: see `ensure_key_file`.
+    A key file is made beside the data, and never a second one: see `ensure_key_file`.
     """
     try:
-        path = settings.key_file or ensure_key_file(settings.data_dir / "master.key", used=log_of(settings.data_dir))
+        path = ensure_key_file(settings.data_dir / "master.key", used=log_of(settings.data_dir))
+        return load_master_keys(path, f"the key file {path}")
     except InvalidInput as error:
         raise StartError(error.message) from None
-    return master_of(path)
 
 
 def _running(settings: Settings) -> str | None:
@@ -68,10 +68,12 @@ def _running(settings: Settings) -> str | None:
         raise StartError(f"The folder {settings.data_dir} cannot be used ({error.strerror}).") from None
 
 
-def master_of(path: Path) -> MasterKeys:
-    """Return the keys of the file; `StartError` if it cannot be used."""
+def master_of(settings: Settings) -> MasterKeys | None:
+    """Return the keys that the settings name, if they do; `StartError` if they cannot be used."""
     try:
-        return load_master_keys(path)
+        if settings.keys is not None:
+            return keys_of_environment(settings.keys)
+        return load_master_keys(settings.key_file) if settings.key_file is not None else None
     except InvalidInput as error:
         raise StartError(error.message) from None
 

@@ -37,5 +37,5 @@ def change_of(recorded: Recorded, before: Recorded | None) -> Change:
 
 
 def _difference(config: TenantConfig, before: TenantConfig | None) -> dict[str, Any]:
-    new, old = msgspec.structs.asdict(config), msgspec.structs.asdict(before) if before else {}
-    return {field: value for field, value in new.items() if old.get(field) != value}
+    new, old = msgspec.to_builtins(config), msgspec.to_builtins(before) if before else {}
+    return {field: new.get(field) for field in (*new, *(old.keys() - new)) if old.get(field) != new.get(field)}

@@ -78,15 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(run="run")
     _add_tenants(commands.add_parser("tenants", help="register, remove and look at tenants", epilog=_tenants_epilog()))
     _add_log(commands.add_parser("log", help="verify, follow, export, import, mend, compact and restore the log"))
-    _add_keys(commands.add_parser("keys", help="make the key that seals the tenants' passwords"))
+    _add_keys(commands.add_parser("keys", help="make, look at and rotate the keys that seal passwords"))
     return parser
 
 
 def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
     defaults = Settings()
-    group = parser.add_argument_group("settings", "each also by the environment variable behind it")
+    group = parser.add_argument_group(
+        "settings", f"each also by the environment variable behind it{_unflagged(command)}"
+    )
     for setting in SETTINGS:
-        if command not in setting.commands:
+        if command not in setting.commands or setting.secret:
             continue
         flag = "--" + setting.field.replace("_", "-")
         default = getattr(defaults, setting.field)
@@ -95,6 +97,12 @@ def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
             group.add_argument(flag, action="store_true", default=None, help=meaning)
         else:
             group.add_argument(flag, metavar="X", help=meaning.replace("%", "%%"))
+
+
+def _unflagged(command: Command) -> str:
+    """Tell of the settings that are secrets: a flag is read by everybody on the machine."""
+    secrets = [setting for setting in SETTINGS if setting.secret and command in setting.commands]
+    return "".join(f"; by a variable alone: {setting.meaning} [{setting.variable}]" for setting in secrets)
 
 
 def _add_tenants(parser: argparse.ArgumentParser) -> None:
@@ -169,6 +177,9 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-file", metavar="FILE", help="file with the password; - for stdin; asked for on a terminal"
     )
+    parser.add_argument(
+        "--password-ref", metavar="REF", help="file:NAME or env:NAME, where the servers have the password, instead"
+    )
     parser.add_argument("--ssl", help="a libpq sslmode [prefer]")
     for name in ("min-pool-size", "max-pool-size", "max-concurrent-requests"):
         parser.add_argument(f"--{name}", type=int)
@@ -178,10 +189,21 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     new = actions.add_parser("new", help="write a new key file, readable by you alone")
     new.add_argument("--out", required=True, type=Path, metavar="FILE")
     new.set_defaults(run="new_key")
+    status = actions.add_parser(
+        "status", help="which master keys the data keys are under; exit code 1 if some do not open"
+    )
+    rotate = actions.add_parser(
+        "rotate", help="bring every data key under the first master key; the log stays as it is"
+    )
+    rotate.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    for action in (status, rotate):
+        action.add_argument("--json", action="store_true", help="as JSON, for programs")
+        _add_settings(action, "keys")
+        action.set_defaults(run="keys")
 
 
 def _tell(text: str) -> None:

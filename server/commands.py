@@ -10,7 +10,8 @@ import uvloop
 from server.backing import backing_of
 from server.connect import forget_libpq_environment
 from server.demo import run_demo
-from server.given import load
+from server.given import forget_secrets, load
+from server.keys_command import run_keys
 from server.log_command import run_log
 from server.logs import configure, watch_crashes, watch_loop
 from server.master_keys import make_key_file
@@ -39,8 +40,8 @@ def serve(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run everything on this machine until a signal."""
-    settings = _settings(vars(options), "run")
     unused = [variable for variable in OF_REDIS if os.environ.get(variable)]
+    settings = _settings(vars(options), "run")
     if unused:
         structlog.get_logger("run").warning(
             "run keeps its tenants in an embedded Valkey under a key of its own; not used", variables=unused
@@ -60,6 +61,11 @@ def log(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         if not getattr(options, "follow", False):
             raise
+
+
+def keys(options: argparse.Namespace) -> None:
+    """Run one of the `keys` commands that look at Redis."""
+    uvloop.run(run_keys(_settings(vars(options), "keys", "error"), options))
 
 
 def new_key(options: argparse.Namespace) -> None:
@@ -83,8 +89,9 @@ async def _announce(base: str) -> None:
 
 
 def _settings(arguments: Mapping[str, object], command: Command, log_level: str | None = None) -> Settings:
-    """Check the settings and set up what the process shares: the log, an environment without libpq's words."""
+    """Check the settings and set up what the process shares: the log, an environment without secrets or libpq's."""
     settings = load(arguments, os.environ, command)
+    forget_secrets(os.environ)
     configure(log_level or settings.log_level, settings.log_format)
     watch_crashes()
     forget_libpq_environment()

@@ -169,7 +169,7 @@ async def _connect(config: TenantConfig, password: Secret | None) -> asyncpg.Con
 
 async def _dial(config: TenantConfig, password: Secret | None, *, encrypted: bool) -> asyncpg.Connection:
     loop = asyncio.get_running_loop()
-    wire = Wire(loop)
+    wire = Wire(loop, password)
     try:
         connection: asyncpg.Connection = await asyncpg.connect(
             loop=cast("asyncio.AbstractEventLoop", wire),
@@ -177,8 +177,8 @@ async def _dial(config: TenantConfig, password: Secret | None, *, encrypted: boo
             port=config.port,
             user=config.user,
             database=config.database,
-            # Not None: the driver would look for one in the environment and in the home folder.
-            password=password.reveal() if password else "",
+            # Not None: the driver would look for one in the environment and in the home folder. The wire has it.
+            password="",
             ssl=await tls_context(config.ssl) if encrypted else False,
             direct_tls=encrypted,
             target_session_attrs=SessionAttribute.any,
@@ -194,6 +194,8 @@ async def _dial(config: TenantConfig, password: Secret | None, *, encrypted: boo
             raise
         # What else the driver raises, it does over a login that only looks like one.
         raise NotPostgres from None
+    finally:
+        wire.forget()
     inside: Any = connection
     inside._loop = loop  # noqa: SLF001 - it looks its tasks up by their loop, and the wire has done its part
     return connection

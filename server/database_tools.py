@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Meta
 
 from projections.follower import Follower
-from registry.decide import require_live
 from registry.errors import ConnectionLost
 from server import catalogue
 from server.pools import Pools
@@ -104,7 +103,7 @@ class DatabaseTools:
         """
         rows = min(args.limit or self._limits.max_rows, self._limits.max_rows)
         limits = msgspec.structs.replace(self._limits, max_rows=rows)
-        tenant = require_live(args.tenant_id, await self._sight.tenant(args.tenant_id, call.principal))
+        tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
         statement, known = self._guard.vet(args.query), self._known.of(tenant.fingerprint)
         return await self._leased_twice(
             args.tenant_id, lambda connection: read(connection, statement, args.params, limits=limits, known=known)
@@ -112,7 +111,7 @@ class DatabaseTools:
 
     async def _with_connection(self, tenant_id: str, call: Call, work: Callable[["Connection"], Awaitable[T]]) -> T:
         """Run `work` on one of the tenant's connections, if the caller may see the tenant."""
-        require_live(tenant_id, await self._sight.tenant(tenant_id, call.principal))
+        await self._sight.live_tenant(tenant_id, call.principal)
         return await self._leased_twice(tenant_id, work)
 
     async def _leased_twice(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:

@@ -1,12 +1,13 @@
 """Where settings come from: the command line, then the environment, then the defaults; checked all at once at start."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
 from registry import redis_url
+from registry.secrets import Secret
 from server.redaction import redacted
 from server.setting_rules import problems_of
 from server.settings import NAMED, SETTINGS, Command, Settings, SettingsError, variable_of
@@ -23,7 +24,7 @@ def load(arguments: Mapping[str, object], environment: Mapping[str, str], comman
     for setting in SETTINGS:
         if command not in setting.commands:
             continue
-        given = arguments.get(setting.field)
+        given = None if setting.secret else arguments.get(setting.field)
         raw = given if given is not None else environment.get(setting.variable, "").strip() or None
         if raw is not None:
             values[setting.field] = _words(raw) if isinstance(getattr(defaults, setting.field), tuple) else raw
@@ -52,7 +53,7 @@ def _convert(values: dict[str, object], problems: list[str]) -> Settings:
         if field.name not in values:
             continue
         try:
-            good[field.name] = msgspec.convert(values[field.name], field.type, strict=False, dec_hook=_path)
+            good[field.name] = msgspec.convert(values[field.name], field.type, strict=False, dec_hook=_made)
         except (msgspec.ValidationError, ValueError):
             problems.append(f"{variable_of(field.name)} is {values[field.name]!r}, which is no {_kind(field.type)}.")
     return Settings(**good)  # type: ignore[arg-type]  # each value was converted to its field's type
@@ -90,5 +91,13 @@ def _kind(kind: object) -> str:
     return {int: "whole number", float: "number", bool: "yes or no (1 or 0)"}.get(kind, "valid value")  # type: ignore[call-overload,no-any-return]  # a type or a union
 
 
-def _path(kind: type, value: object) -> object:
-    return Path(str(value)) if kind is Path else value
+def _made(kind: type, value: object) -> object:
+    made = {Path: Path, Secret: Secret}.get(kind)
+    return value if made is None else made(str(value))
+
+
+def forget_secrets(environment: MutableMapping[str, str]) -> None:
+    """Take the settings that are secrets out, once they are read: no child of this process is to have them."""
+    for setting in SETTINGS:
+        if setting.secret:
+            environment.pop(setting.variable, None)

@@ -83,7 +83,7 @@ async def open_log(settings: Settings) -> AsyncIterator[LogAccess]:
 @asynccontextmanager
 async def _backing(settings: Settings) -> AsyncIterator[tuple[str, MasterKeys | None]]:
     if settings.redis_url is not None:
-        yield settings.redis_url, master_of(settings.key_file) if settings.key_file else None
+        yield settings.redis_url, master_of(settings)
         return
     async with backing_of(settings, join=True) as backing:
         yield backing.redis_url, backing.master

@@ -1,23 +1,110 @@
-"""Where the master keys come from: a file that only its owner reads."""
+"""Where the master keys come from: a file that only its owner reads, or the environment."""
 
 import secrets
 import stat
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, TypeAlias
 
 import structlog
 
 from registry.errors import InvalidInput
-from registry.secrets import MasterKeys, new_master_key, parse_keys
+from registry.key_providers import LocalKeys, WrongKey
+from registry.secrets import MasterKeys, Secret, new_master_key, parse_keys
 from registry.signing import Signer
 from server.embedded.private import create_private, make_data_directory
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+_Seen: TypeAlias = tuple[int, int, int, int]
 
 
-def load_master_keys(path: Path) -> MasterKeys:
-    """Read the key file; `InvalidInput` says what is wrong with it. Warns if others may read it."""
-    return MasterKeys.parse(_text_of(path))
+class FileKeys:
+    """A `KeyProvider` of a file's keys, which is read again when it has changed: a rotation needs no restart.
+
+    What cannot be read any more, or is no key file, changes nothing and is told in the log.
+
+    Args:
+        path: The file. `InvalidInput` says what is wrong with it; warns if others may read it.
+        where: What an operator calls it.
+    """
+
+    remote = False
+
+    def __init__(self, path: Path, where: str) -> None:
+        self.where = where
+        self._path = path
+        self._seen = _seen(path)
+        self._keys = LocalKeys(parse_keys(_text_of(path)), where)
+        self._logger = structlog.get_logger("keys")
+
+    async def names(self) -> Sequence[str]:
+        """See `KeyProvider.names`."""
+        self._look_again()
+        return await self._keys.names()
+
+    async def wrap(self, name: str, key: bytes, bound: bytes) -> bytes:
+        """See `KeyProvider.wrap`."""
+        return await self._keys.wrap(name, key, bound)
+
+    async def unwrap(self, name: str, wrapped: bytes, bound: bytes) -> bytes | None:
+        """See `KeyProvider.unwrap`. What does not open may be under a key that the file has since."""
+        try:
+            found = await self._keys.unwrap(name, wrapped, bound)
+        except WrongKey:
+            if not self._look_again():
+                raise
+            found = None
+        if found is None:
+            self._look_again()
+            found = await self._keys.unwrap(name, wrapped, bound)
+        return found
+
+    async def mac(self, name: str, content: bytes) -> bytes | None:
+        """See `KeyProvider.mac`."""
+        return await self._keys.mac(name, content)
+
+    def _look_again(self) -> bool:
+        """Read the file if it has changed; return whether there are other keys now."""
+        seen = _seen(self._path)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        try:
+            self._keys = LocalKeys(parse_keys(_text_of(self._path)), self.where)
+        except InvalidInput as error:
+            self._logger.warning("key file not read again; the keys of before are used", reason=error.message)
+            return False
+        self._logger.info("key file read again", path=str(self._path))
+        return True
+
+
+def _seen(path: Path) -> _Seen | None:
+    """Return what changes when the file does; a mounted secret is a link to another file then."""
+    try:
+        told = path.stat()
+    except OSError:
+        return None
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
+
+
+def load_master_keys(path: Path, where: str | None = None) -> MasterKeys:
+    """Return the keys of the file; `InvalidInput` as for `FileKeys`."""
+    return MasterKeys(FileKeys(path, where or f"MCP_POSTGRES_KEY_FILE ({path})"))
+
+
+def keys_of_environment(text: Secret) -> MasterKeys:
+    """Return the keys of `MCP_POSTGRES_KEYS`; `InvalidInput` says what is wrong with it and shows nothing of it."""
+    return MasterKeys(LocalKeys(check_environment_keys(text), ENVIRONMENT))
+
+
+def check_environment_keys(text: Secret) -> list[tuple[str, bytes]]:
+    """Read the same form as a key file's, with commas or line breaks in between. Raises `InvalidInput`."""
+    return parse_keys(text.reveal().replace(",", "\n"), ENVIRONMENT)
+
+
+ENVIRONMENT: Final = "MCP_POSTGRES_KEYS"
 
 
 def load_signer(path: Path) -> Signer:

@@ -20,8 +20,10 @@ from projections.rebuild import Rebuilder
 from projections.reconciler import Reconciler
 from projections.replicas import LEASE, Whereabouts
 from projections.restoration import Restorer
+from projections.rotation import follow_rotations
 from projections.tenant_keys import TenantKeys
 from projections.traces import trace_of_a_log
+from registry.data_keys import DataKeys
 from registry.decide import require_live
 from registry.names import Names
 from registry.redis_client import RedisClient
@@ -36,9 +38,10 @@ from server.adopting import adopt_once
 from server.backing import signer_of
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
-from server.pools import Lookup, Pools
+from server.pools import Lookup, Password, Pools
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
+from server.secret_files import SecretFiles, passwords
 from server.settings import Settings
 from server.sight import Sight
 from server.sql_guard import Guard
@@ -125,7 +128,8 @@ async def _assembled(
         follower.require_ready()
         return require_live(tenant_id, directory.tenant(tenant_id))
 
-    pools = _pools(settings, lookup, keyring)
+    secret_files = SecretFiles(settings.secrets_dir, settings.secrets_env_prefix)
+    pools = _pools(settings, lookup, passwords(secret_files, keyring.password))
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
@@ -146,7 +150,7 @@ async def _assembled(
     async def on_caught_up() -> None:
         await check()
         if not follower.status.ready:
-            _check_keys(keyring)
+            await _check_keys(keyring)
         reconciler.hurry()
 
     restorer = Restorer(
@@ -190,6 +194,7 @@ async def _assembled(
             sight=sight,
             log=log,
             pools=pools,
+            secret_files=secret_files,
             connect_timeout=settings.connect_timeout,
             confirmer=presence,
             removal_wait=settings.removal_wait,
@@ -214,9 +219,17 @@ async def _assembled(
         tools=tools,
     )
 
-    served = (presence.run(), reconciler.run(), adopt_once(commands, names, follower, registry)) if serving else ()
+    loops = [ticking(freshness.tick), _follow(follower, presence if serving else None)]
+    if serving:
+        adopting = adopt_once(commands, names, follower, registry)
+        loops += [
+            presence.run(),
+            reconciler.run(),
+            adopting,
+            follow_rotations(DataKeys(commands, names), keyring, directory),
+        ]
     try:
-        async with _running(ticking(freshness.tick), *served, _follow(follower, presence if serving else None)):
+        async with _running(*loops):
             yield Replica(toolbox, follower, instruments)
     finally:
         await pools.close()
@@ -255,18 +268,18 @@ def _tell_quarantined(tenants: Sequence[Tenant]) -> int:
     return len(quarantined)
 
 
-def _check_keys(keyring: Keyring) -> None:
+async def _check_keys(keyring: Keyring) -> None:
     """Say whose data keys do not open; raises `SecretUnreadable` if none does."""
-    unreadable = keyring.check()
+    unreadable = await keyring.check()
     if unreadable:
         logger = structlog.get_logger("replica")
         logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
 
 
-def _pools(settings: Settings, lookup: Lookup, keyring: Keyring) -> Pools:
+def _pools(settings: Settings, lookup: Lookup, password: Password) -> Pools:
     return Pools(
         lookup=lookup,
-        password=keyring.password,
+        password=password,
         prepare=prepare_connection,
         reset=reset_connection,
         connect_timeout=settings.connect_timeout,

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from registry import redis_url
+from registry.errors import InvalidInput
+from server.master_keys import check_environment_keys
+from server.secret_files import TENANT
 from server.settings import Settings, variable_of
 
 _DAY: Final = 86_400
@@ -30,6 +33,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 """The least and the most that each number may be. An answer is held in memory, and so is a request."""
 _TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
 _ONE_OF: Final = {
     "on_log_loss": ("restore", "halt"),
     "log_level": ("debug", "info", "warning", "error"),
@@ -72,22 +76,50 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
         )
     if settings.signing_key_file is not None:
         problems += _key_file_rules("signing_key_file", settings.signing_key_file)
+    problems += _secrets_rules(settings) + _key_rules(settings)
     return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)
+
+
+def _secrets_rules(settings: Settings) -> list[str]:
+    problems = []
+    folder, prefix = settings.secrets_dir, settings.secrets_env_prefix
+    if folder is not None and TENANT not in str(folder) and not folder.is_dir():
+        problems.append(f"{variable_of('secrets_dir')} names {folder}, where no folder is; make it first.")
+    if prefix is not None and (not _VARIABLE.match(prefix.replace(TENANT, "a")) or prefix.startswith(TENANT)):
+        problems.append(
+            f"{variable_of('secrets_env_prefix')} must begin as a variable's name does, as TENANT_ or "
+            f"PASSWORD_{TENANT}, not {prefix!r}."
+        )
+    return problems
 
 
 def _redis_rules(settings: Settings, *, needs_key: bool) -> list[str]:
     if settings.redis_url is None:
         return []
     problems = [f"{variable_of('redis_url')} {problem}." for problem in redis_url.problems_of(settings.redis_url)]
-    if settings.key_file is None and not needs_key:
-        return problems
-    if settings.key_file is None:
+    if settings.key_file is None and settings.keys is None and needs_key:
         problems.append(
-            "MCP_POSTGRES_KEY_FILE is not set: with a Redis of your own, passwords are sealed with a key of your own. "
-            "Make one with: mcp-postgres keys new --out FILE"
+            "MCP_POSTGRES_KEY_FILE is not set, nor is MCP_POSTGRES_KEYS: with a Redis of your own, passwords are "
+            "sealed with a key of your own. Make one with: mcp-postgres keys new --out FILE"
         )
+    return problems
+
+
+def _key_rules(settings: Settings) -> list[str]:
+    problems = []
+    if settings.key_file is not None and (settings.redis_url is not None or settings.keys is not None):
+        problems += _key_file_rules("key_file", settings.key_file)
+    if settings.keys is None:
         return problems
-    return problems + _key_file_rules("key_file", settings.key_file)
+    if settings.key_file is not None:
+        problems.append(
+            "MCP_POSTGRES_KEY_FILE and MCP_POSTGRES_KEYS are both set; name the master keys in one of them."
+        )
+    try:
+        check_environment_keys(settings.keys)
+    except InvalidInput as error:
+        problems.append(error.message)
+    return problems
 
 
 def _key_file_rules(field: str, path: Path) -> list[str]:

@@ -8,14 +8,16 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-Command: TypeAlias = Literal["serve", "run", "tenants", "log"]
+from registry.secrets import Secret
+
+Command: TypeAlias = Literal["serve", "run", "tenants", "log", "keys"]
 _SERVERS: Final[tuple[Command, ...]] = ("serve", "run")
-NAMED: Final[tuple[Command, ...]] = ("serve", "tenants", "log")
+NAMED: Final[tuple[Command, ...]] = ("serve", "tenants", "log", "keys")
 _OF_TENANTS: Final[tuple[Command, ...]] = ("serve", "run", "tenants")
-_ALL: Final[tuple[Command, ...]] = ("serve", "run", "tenants", "log")
+_ALL: Final[tuple[Command, ...]] = ("serve", "run", "tenants", "log", "keys")
 
 
-OF_REDIS: Final = ("REDIS_URL", "REDIS_HOST", "MCP_POSTGRES_KEY_FILE")
+OF_REDIS: Final = ("REDIS_URL", "REDIS_HOST", "MCP_POSTGRES_KEY_FILE", "MCP_POSTGRES_KEYS")
 """Variables that say where the log is and what opens it. `run` has both of its own."""
 
 
@@ -38,7 +40,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str | None = None
     allow_unsafe_redis: bool = False
     key_file: Path | None = None
+    keys: Secret | None = None
     signing_key_file: Path | None = None
+    secrets_dir: Path | None = None
+    secrets_env_prefix: str | None = None
     prefix: str = "mcp:postgres"
     data_dir: Path = Path(".mcp-postgres")
     max_body_bytes: int = 1 << 20
@@ -67,12 +72,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One thing that can be set: its field, its environment variable, what it means, which commands honour it."""
+    """One thing that can be set: its field, its environment variable, what it means, which commands honour it.
+
+    A secret has no flag, which everybody on the machine could read, and is taken out of the environment once read.
+    """
 
     field: str
     variable: str
     meaning: str
     commands: tuple[Command, ...] = _SERVERS
+    secret: bool = False
 
 
 SETTINGS: Final = (
@@ -91,7 +100,7 @@ SETTINGS: Final = (
         "allow_unsafe_redis",
         "MCP_POSTGRES_ALLOW_UNSAFE_REDIS",
         "1: go on with a Redis that may lose the log, and warn",
-        ("serve", "tenants", "log"),
+        NAMED,
     ),
     Setting(
         "key_file",
@@ -100,10 +109,29 @@ SETTINGS: Final = (
         NAMED,
     ),
     Setting(
+        "keys",
+        "MCP_POSTGRES_KEYS",
+        "the same keys, name:base64 with commas or line breaks between them, instead of a file",
+        NAMED,
+        secret=True,
+    ),
+    Setting(
         "signing_key_file",
         "MCP_POSTGRES_SIGNING_KEY_FILE",
         "keys that sign events, so that tampering with the log is told (mcp-postgres keys new)",
         NAMED,
+    ),
+    Setting(
+        "secrets_dir",
+        "MCP_POSTGRES_SECRETS_DIR",
+        "folder whose files a password_ref=file: may name; {tenant} in it stands for the tenant's id",
+        _OF_TENANTS,
+    ),
+    Setting(
+        "secrets_env_prefix",
+        "MCP_POSTGRES_SECRETS_ENV_PREFIX",
+        "what variables begin with that a password_ref=env: may name; with {tenant}, the whole name",
+        _OF_TENANTS,
     ),
     Setting("prefix", "MCP_POSTGRES_PREFIX", "what all key names in Redis begin with", _ALL),
     Setting("data_dir", "MCP_POSTGRES_DATA_DIR", "where the embedded servers keep their data", _ALL),

@@ -2,6 +2,7 @@
 
 from projections.directory import Directory
 from projections.follower import Follower
+from registry.decide import require_live
 from registry.names import check_tenant_id
 from registry.state import Live, Tenant
 from server.principal import Principal
@@ -25,6 +26,18 @@ class Sight:
         self._follower.require_ready()
         await self.pass_by(tenant_id)
         return None
+
+    async def live_tenant(self, tenant_id: str, principal: Principal) -> Live:
+        """Return the tenant for use; what `tenant` and `require_live` raise, with a hint where case alone is wrong."""
+        tenant = await self.tenant(tenant_id, principal)
+        if isinstance(tenant, Live):
+            return tenant
+        return require_live(tenant_id, tenant, twin=self.twin(tenant_id, principal))
+
+    def twin(self, tenant_id: str, principal: Principal) -> str | None:
+        """Return the id that was meant, if one of the caller's tenants differs from `tenant_id` in case alone."""
+        twin = self._directory.twin_of(tenant_id)
+        return twin if twin and principal.touches(twin) else None
 
     async def pass_by(self, tenant_id: str) -> None:
         """Go the way to a tenant that nobody ever registered: its time and its errors tell nothing of one hidden."""

@@ -42,6 +42,9 @@ class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     database: str | None = None
     user: str | None = None
     password: Annotated[Secret, Meta(description="Any characters, nothing encoded")] | None = None
+    password_ref: (
+        Annotated[str, Meta(description="Instead of password: file:NAME or env:NAME, where the server has it")] | None
+    ) = None
     ssl: Annotated[bool | SslMode, Meta(description="A libpq sslmode; true: require, false: disable")] | None = None
     min_pool_size: int = 0
     max_pool_size: int = 10
@@ -140,6 +143,7 @@ class TenantDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     user: str
     ssl: str
     has_password: bool
+    password_ref: str | None = None
     min_pool_size: int
     max_pool_size: int
     max_concurrent_requests: int

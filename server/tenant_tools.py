@@ -6,7 +6,7 @@ import msgspec
 
 from projections.history import history_of, is_cut
 from projections.replicas import Confirmation
-from registry.decide import require_live, require_present
+from registry.decide import unknown_tenant
 from registry.errors import InvalidInput, UnknownTenant
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
@@ -17,6 +17,8 @@ from registry.state import Live
 from server.changes import change_of
 from server.connect import Login, try_login
 from server.pools import Pools
+from server.principal import Principal
+from server.secret_files import SecretFiles
 from server.sight import Sight
 from server.tenant_messages import (
     GetTenant,
@@ -52,6 +54,7 @@ class TenantTools:
         sight: The tenants as each caller sees them.
         log: For their histories.
         pools: For the state of logins.
+        secret_files: For what a `password_ref` names.
         connect_timeout: Seconds for a test login.
         confirmer: For whether a removal is in force everywhere.
         removal_wait: Seconds to wait for that, unless a call says otherwise.
@@ -64,6 +67,7 @@ class TenantTools:
         sight: Sight,
         log: TenantLog,
         pools: Pools,
+        secret_files: SecretFiles,
         connect_timeout: float,
         confirmer: Confirmer,
         removal_wait: float,
@@ -72,6 +76,7 @@ class TenantTools:
         self._sight = sight
         self._log = log
         self._pools = pools
+        self._secret_files = secret_files
         self._connect_timeout = connect_timeout
         self._confirmer = confirmer
         self._removal_wait = removal_wait
@@ -87,15 +92,16 @@ class TenantTools:
         if args.command_id is not None:
             check_command_id(args.command_id)
         registration = registration_of(args)
-        login = None
-        if args.verify:
-            login = await try_login(
-                args.tenant_id, registration.config, registration.password, within=self._connect_timeout
-            )
+        if registration.config.password_ref:
+            self._secret_files.check(args.tenant_id, registration.config.password_ref)
+        login = await self._try_login(args.tenant_id, registration) if args.verify else None
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
-        result = await self._registry.register(
-            args.tenant_id, registration, caller, expected_version=args.expected_version
-        )
+        try:
+            result = await self._registry.register(
+                args.tenant_id, registration, caller, expected_version=args.expected_version
+            )
+        except InvalidInput as error:
+            raise _without_what_is_hidden(error, call.principal) from None
         return _registered(args.tenant_id, result, login)
 
     @tool("Remove a tenant", Hints(read_only=False, destructive=True), "tenants:write")
@@ -106,9 +112,12 @@ class TenantTools:
             check_command_id(args.command_id)
         if not call.principal.touches(args.tenant_id):
             await self._sight.pass_by(args.tenant_id)
-            require_present(args.tenant_id, None)
+            raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal))
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
-        result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
+        try:
+            result = await self._registry.remove(args.tenant_id, caller, expected_version=args.expected_version)
+        except UnknownTenant:
+            raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal)) from None
         wait = self._removal_wait if args.wait_seconds is None else args.wait_seconds
         return _removal(args.tenant_id, result, await self._confirmer.confirm(result.position, wait))
 
@@ -127,16 +136,16 @@ class TenantTools:
     @tool("Show a tenant", Hints(read_only=True), "tenants:read")
     async def get_tenant(self, args: GetTenant, call: Call) -> TenantDetails:
         """Show how a tenant is registered; never its password."""
-        tenant = require_live(args.tenant_id, await self._sight.tenant(args.tenant_id, call.principal))
+        tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
         return TenantDetails(
             tenant_id=tenant.tenant,
             version=tenant.version,
             position=str(tenant.position),
-            has_password=tenant.secret is not None,
+            has_password=tenant.secret is not None or bool(tenant.config.password_ref),
             changed_at=tenant.changed_at,
             changed_by=tenant.changed_by,
             error=self._pools.error_of(tenant.tenant),
-            **msgspec.structs.asdict(tenant.config),
+            **msgspec.to_builtins(tenant.config),
         )
 
     @tool("Show a tenant's history", Hints(read_only=True), "audit:read")
@@ -144,15 +153,19 @@ class TenantTools:
         """Tell who changed a tenant, when, why and what, newest first; removed tenants too."""
         tenant = await self._sight.tenant(args.tenant_id, call.principal)
         if tenant is None:
-            raise UnknownTenant(
-                f"No tenant {args.tenant_id!r} was ever registered; list_tenants shows those there are."
-            )
+            raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal))
         # One more than asked for: each registration is told as a difference from the event before it.
         told = await history_of(self._log, tenant, args.limit + 1)
         befores = [*told[1:], None][: len(told)]
         changes = [change_of(recorded, before) for recorded, before in zip(told, befores, strict=True)]
         complete = not is_cut(told, args.limit + 1)
         return History(tenant_id=args.tenant_id, changes=changes[: args.limit], complete=complete)
+
+    async def _try_login(self, tenant_id: str, registration: Registration) -> Login:
+        config, password = registration.config, registration.password
+        if config.password_ref:
+            password = await self._secret_files.password(tenant_id, config.password_ref)
+        return await try_login(tenant_id, config, password, within=self._connect_timeout)
 
     def _line(self, tenant: Live) -> TenantLine:
         config = tenant.config
@@ -175,11 +188,21 @@ def registration_of(args: RegisterTenant) -> Registration:
     )
     if args.dsn is None:
         fields = {field: getattr(args, field) for field in _FIELDS}
-        return from_fields(**fields, ssl=args.ssl, limits=limits)
+        return from_fields(**fields, ssl=args.ssl, password_ref=args.password_ref, limits=limits)
     both = [field for field in _FIELDS if getattr(args, field) is not None]
     if both:
         raise InvalidInput(f"Both dsn and {', '.join(both)} are given; give one dsn, or the fields.", field="dsn")
-    return from_dsn(args.dsn, ssl=args.ssl, limits=limits)
+    return from_dsn(args.dsn, ssl=args.ssl, password_ref=args.password_ref, limits=limits)
+
+
+def _without_what_is_hidden(error: InvalidInput, principal: Principal) -> InvalidInput:
+    """Return the error without the name of a twin that is not the caller's."""
+    twin = error.facts.get("twin")
+    if twin is None or principal.touches(str(twin)):
+        return error
+    return InvalidInput(
+        "An id that differs from this tenant_id only in case is taken; choose another.", field="tenant_id"
+    )
 
 
 def _registered(tenant_id: str, result: Result, login: Login | None) -> Registered:

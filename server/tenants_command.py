@@ -21,7 +21,7 @@ _PATIENCE: Final = 5.0
 _PAGE: Final = 1000
 _ARGUMENTS: Final = (
     *("tenant_id", "host", "port", "database", "user", "ssl", "min_pool_size", "max_pool_size"),
-    *("max_concurrent_requests", "expected_version", "reason", "command_id", "limit", "verify"),
+    *("max_concurrent_requests", "expected_version", "reason", "command_id", "limit", "verify", "password_ref"),
 )
 
 
@@ -91,7 +91,7 @@ def _secrets(options: argparse.Namespace) -> dict[str, str]:
         secrets["dsn"] = _first_line("--dsn-file", options.dsn_file)
     if options.password_file is not None:
         secrets["password"] = _first_line("--password-file", options.password_file)
-    elif options.dsn_file is None and sys.stdin.isatty():
+    elif options.dsn_file is None and options.password_ref is None and sys.stdin.isatty():
         secrets["password"] = getpass.getpass("Password (empty for none): ")
     return secrets
 

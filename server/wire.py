@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+from registry.secrets import Secret
 from server.meter import Meter
 
 _SSL_REQUEST: Final = struct.pack(">ii", 8, 80877103)
@@ -27,12 +28,16 @@ class NotPostgres(ConnectionError):
 class Wire:
     """The running event loop, for one login of the driver with `direct_tls`, which leaves asking for TLS to this.
 
+    The password is put into the driver here and taken out by `forget`: given to it as a parameter, it would stay in
+    what the driver keeps of every connection for as long as that is open.
+
     Attributes:
         meter: Stands before the driver; None as long as nothing is connected.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, password: Secret | None = None) -> None:
         self.meter: Meter | None = None
+        self._password = password
         self._loop = loop
         self._transport: asyncio.Transport | None = None
 
@@ -55,6 +60,12 @@ class Wire:
             return await self._create_encrypted(factory, host, port, ssl)
         self._transport, meter = await self._loop.create_connection(lambda: self._metered(factory()), host, port)
         return self._transport, meter.driver
+
+    def forget(self) -> None:
+        """Take the password away from the driver and from here: the login is over, one way or the other."""
+        self._password = None
+        if self.meter is not None:
+            _give(self.meter.driver, "")
 
     def abort(self) -> None:
         """Let go of what was connected: the driver forgets its socket when it stumbles over a login's last message."""
@@ -83,6 +94,7 @@ class Wire:
         return encrypted, meter.driver
 
     def _metered(self, driver: asyncio.Protocol) -> Meter:
+        _give(driver, self._password.reveal() if self._password else "")
         self.meter = Meter(driver)
         return self.meter
 
@@ -100,6 +112,11 @@ class _Question(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.answer.done():
             self.answer.set_exception(exc or ConnectionResetError())
+
+
+def _give(driver: asyncio.Protocol, password: str) -> None:
+    protocol: Any = driver
+    protocol.password = password  # an attribute of its own that it reads when the server asks for a password
 
 
 def _require_yes(answer: bytes) -> None:

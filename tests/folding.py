@@ -48,12 +48,19 @@ class World:
         for entry in await self.log.read(self.directory.position, 10_000):
             self.directory.apply(entry)
 
-    async def register(self, tenant: str = "acme", *, host: str = "db", secret: SealedSecret | None = None) -> Live:
+    async def register(
+        self,
+        tenant: str = "acme",
+        *,
+        host: str = "db",
+        secret: SealedSecret | None = None,
+        password_ref: str | msgspec.UnsetType = msgspec.UNSET,
+    ) -> Live:
         """Register, and write the key."""
         before = self.directory.tenant(tenant)
         event = TenantRegistered(
             **_told(tenant, before, next(self._ticks)),
-            config=TenantConfig(host=host, database="app", user="reader"),
+            config=TenantConfig(host=host, database="app", user="reader", password_ref=password_ref),
             secret=secret,
         )
         after = await self._append(before, event)

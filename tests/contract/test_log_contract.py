@@ -22,6 +22,7 @@ from registry.log import (
     Reused,
     SetKey,
     TenantLog,
+    Twin,
 )
 from tests.logs import append_one, entry_in, head_in
 
@@ -360,3 +361,55 @@ async def test_an_id_that_the_log_does_not_have_finds_nothing(log: TenantLog, st
 
 async def _read(log: TenantLog, after: Position) -> list[object]:
     return list(await log.read(after, 10, 8))
+
+
+def _alone(proposal: Proposal) -> Proposal:
+    """Return the proposal of a tenant that must not come beside one of its name."""
+    data = b'{"actor":"\\"tenant\\":\\"x\\"","tenant":"%s"}' % proposal.tenant.encode()
+    return msgspec.structs.replace(proposal, alone=True, type="tenant_registered.v1", data=data)
+
+
+async def test_of_two_tenants_whose_ids_differ_in_case_alone_the_one_that_comes_second_is_not_appended(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    first = await append(_alone(propose(start, tenant="acme")))
+
+    assert await append_one(log, _alone(propose(start, tenant="Acme", command="other"))) == Twin("acme")
+    assert await log.end() == first
+    assert await head_in(log, "Acme") is None
+
+
+async def test_of_two_that_travel_together_the_second_is_not_appended(
+    log: TenantLog, start: Position, propose: Propose
+) -> None:
+    names = ("acme", "ACME", "beta", "Acme")
+
+    outcomes = await log.append([_alone(propose(start, tenant=name, command=name)) for name in names])
+
+    assert [type(outcome) for outcome in outcomes] == [Appended, Twin, Appended, Twin]
+
+
+async def test_what_a_writer_has_read_already_is_its_own_to_weigh(
+    start: Position, append: Append, propose: Propose
+) -> None:
+    read = await append(_alone(propose(start, tenant="acme")))
+
+    await append(_alone(propose(read, tenant="ACME", command="other")))
+
+
+async def test_a_log_that_has_twins_already_goes_on_with_both(
+    start: Position, append: Append, propose: Propose
+) -> None:
+    await append(_alone(propose(start, tenant="acme")))
+    twin = await append(propose(start, tenant="ACME", command="other"))
+
+    await append(propose(start, tenant="ACME", expected=twin.seq, command="third"))
+
+
+async def test_a_tenant_that_was_just_removed_is_in_nobodys_way(
+    start: Position, append: Append, propose: Propose
+) -> None:
+    gone = _alone(propose(start, tenant="acme", alive=False))
+    await append(msgspec.structs.replace(gone, type="tenant_removed.v1"))
+
+    await append(_alone(propose(start, tenant="ACME", command="other")))

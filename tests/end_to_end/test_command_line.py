@@ -133,6 +133,24 @@ def test_an_operator_registers_looks_at_and_removes_a_tenant_without_a_server(
     assert len(again.stderr.splitlines()) == 1
 
 
+def test_an_operator_registers_a_tenant_whose_password_is_in_a_file_of_the_servers(
+    env: dict[str, str], sample: SampleLogin, tmp_path: Path, serve: Start
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "acme").write_text(sample.password + "\n")
+    fields = ["--host", sample.host, "--port", str(sample.port), "--database", sample.database, "--user", sample.user]
+    register = ("tenants", "register", "acme", *fields, "--password-ref", "file:acme")
+    folder = {"MCP_POSTGRES_SECRETS_DIR": str(tmp_path / "secrets")}
+
+    assert "MCP_POSTGRES_SECRETS_DIR" in one_line(run_command(*register, env=env), 1)
+    told = run_command(*register, env={**env, **folder})
+
+    assert told.returncode == 0, told.stderr
+    assert json.loads(run_command("tenants", "get", "acme", env=env).stdout)["password_ref"] == "file:acme"
+    assert "tables" in serve(**folder).call("list_tables", tenant_id="acme")
+    assert serve().call("list_tables", tenant_id="acme")["code"] == "secret_unreadable"
+
+
 def test_a_taken_port_is_told_in_one_line(env: dict[str, str], serve: Start) -> None:
     replica = serve()
     told = run_command("serve", "--port", str(replica.port), env=env)

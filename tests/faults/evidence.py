@@ -38,6 +38,7 @@ from tests.faults.history import (
 from tests.faults.workload import CANARY, TENANTS, call, password_of
 from tests.faults.world import Redis, Replica, World, await_
 from tests.folding import entry_of
+from tests.waiting import now
 
 _AGREE_WITHIN: Final = 30.0
 _MENDED_WITHIN: Final = 15.0
@@ -232,7 +233,7 @@ def _passwords(client: "redis.Redis", directory: Directory, key_file: Path) -> d
 def _value_of_password(master: MasterKeys, tenant: Live, wrapped: str) -> str:
     assert tenant.secret is not None
     try:
-        opened = master.unwrap(tenant.tenant, wrapped).open(tenant.tenant, tenant.secret)
+        opened = now(master.unwrap(tenant.tenant, wrapped)).open(tenant.tenant, tenant.secret)
     except TenancyError as error:
         return error.message
     value = tenant.config.database

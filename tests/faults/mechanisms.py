@@ -20,6 +20,8 @@ ROOT: Final = Path(__file__).parents[2]
 MACHINE: Final = "tests/faults/test_registry_machine.py"
 KEYS: Final = "tests/integration/test_tenant_keys.py"
 REPAIRS: Final = "tests/contract/test_log_repairs.py"
+CONTRACT: Final = "tests/contract/test_log_contract.py"
+ROTATION: Final = "tests/integration/test_rotation.py"
 UNIT: Final = "tests/unit/"
 REGISTRY: Final = "tests/integration/test_registry.py::"
 
@@ -462,5 +464,54 @@ MUTANTS: Final = (
         "mended = await self._keys.repair(tenants, as_of, _PACE)",
         "mended = await self._keys.repair(tenants, self._directory.as_of, _PACE)",
         KEYS,
+    ),
+    Mutant(
+        "two ids that differ in case alone are both registered when two replicas are as fast",
+        "registry/append.lua",
+        "if twin and twin ~= tenant then",
+        "if false then",
+        CONTRACT,
+    ),
+    Mutant(
+        "a rotation puts back the data key of a tenant that was removed meanwhile",
+        "registry/rewrap.lua",
+        "local same = redis.call('HGET', KEYS[1], ARGV[at]) == ARGV[at + 1]",
+        "local same = true",
+        ROTATION,
+    ),
+    Mutant(
+        "what is said again undoes a rotation",
+        "registry/append.lua",
+        "if not held or held ~= id then",
+        "if true then",
+        ROTATION,
+    ),
+    Mutant(
+        "a replica goes on holding data keys under a master key that was given up",
+        "projections/rotation.py",
+        "if last is not None and last != seen:",
+        "if False:",
+        ROTATION,
+    ),
+    Mutant(
+        "the driver keeps the password of an open connection",
+        "server/wire.py",
+        '_give(self.meter.driver, "")',
+        "pass",
+        "tests/security/test_clear_passwords.py",
+    ),
+    Mutant(
+        "a failed login is kept with the frames that hold its password",
+        "server/breaker.py",
+        "self._error = type(error)(error.message, **error.facts)",
+        "self._error = error",
+        "tests/security/test_clear_passwords.py",
+    ),
+    Mutant(
+        "a link leads out of the folder of secrets",
+        "server/secret_files.py",
+        "if path.is_relative_to(folder) else None",
+        "if True else None",
+        UNIT + "test_secret_files.py",
     ),
 )

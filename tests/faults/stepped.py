@@ -297,7 +297,7 @@ class Replica:
         await self.keyring.refresh(tenants)
 
     async def _on_caught_up(self) -> None:
-        self.keyring.check()
+        await self.keyring.check()
 
 
 def _pools(directory: Directory, keyring: Keyring) -> Pools:

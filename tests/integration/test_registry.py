@@ -26,6 +26,7 @@ from registry.appender import TRIES
 from registry.errors import (
     CommandReused,
     CorruptEntry,
+    InvalidInput,
     LogDiverged,
     RegistryUnavailable,
     RemovedTenant,
@@ -1030,3 +1031,41 @@ async def test_the_operators_way_to_remove_a_foreign_entry_brings_every_replica_
     assert restarted.live().version == 1
     assert (await restarted.register(host="other")).version == 2
     await eventually(lambda: a.live().config.host == "other")
+
+
+async def test_of_two_replicas_that_register_ids_differing_in_case_alone_one_is_refused(a: Replica, b: Replica) -> None:
+    for each in range(10):
+        told = await asyncio.gather(
+            a.register(f"tenant-{each}"),
+            b.register(f"Tenant-{each}"),
+            a.register(f"TENANT-{each}"),
+            return_exceptions=True,
+        )
+
+        refused = [one for one in told if isinstance(one, InvalidInput)]
+        assert len(refused) == 2, told
+        (there,) = (name for name in a.directory.names() if name.lower() == f"tenant-{each}")
+        assert all(there in error.message for error in refused)
+
+
+async def test_a_name_that_was_given_up_is_free_in_any_case_and_then_taken(a: Replica, b: Replica) -> None:
+    await a.register("Acme")
+    with pytest.raises(InvalidInput, match="'Acme'"):
+        await b.register("acme")
+    await a.remove("Acme")
+
+    await b.register("acme")
+
+    with pytest.raises(InvalidInput, match="'acme'"):
+        await a.register("Acme")
+
+
+async def test_a_log_with_ids_that_differ_in_case_alone_goes_on_with_both(a: Replica) -> None:
+    await a.register("acme")
+    await a.registry.register("ACME", login(), ANN, beside_twin=True)
+
+    assert (await a.register("ACME", host="other")).status == "replaced"
+    assert (await a.register("acme", host="other")).status == "replaced"
+    await a.remove("acme")
+    with pytest.raises(InvalidInput, match="'ACME'"):
+        await a.register("acme")

@@ -165,7 +165,7 @@ async def _effect(stage: Stage, case: Case, played: list[Played]) -> str | None:
     """Return which effect is to be seen that no case may have."""
     if case.verify and await stage.admin.fetchval(case.verify):
         return "verify is true"
-    if case.file and await asyncio.to_thread(Path(case.file.replace("{scratch}", str(stage.scratch))).exists):
+    if case.file is not None and await asyncio.to_thread(_exists, case.file.replace("{scratch}", str(stage.scratch))):
         return "the file is there"
     if case.leak and any(case.leak in each.text for each in played):
         return "it leaks"
@@ -200,6 +200,10 @@ async def _next_caller(stage: Stage, case: Case) -> str | None:
     if case.probe_zero and probed.rows and probed.rows.rows == [["0"]]:
         return "the next caller has no limit"
     return None
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
 
 
 def _resident() -> int:

@@ -20,7 +20,8 @@ from server.settings import Settings
 from server.toolbox import Call
 from tests.servers import ClusterOfThree, SentinelSet
 
-MASTER: Final = MasterKeys.parse(new_master_key("one"))
+ONE: Final = new_master_key("one")
+MASTER: Final = MasterKeys.parse(ONE)
 WITHIN: Final = 15.0
 """Seconds in which what must happen has happened, on the busiest machine."""
 

@@ -11,11 +11,15 @@ from urllib.parse import quote
 import pytest
 
 from projections.phase import Phase
+from projections.rotation import Rotation
+from registry.data_keys import DataKeys
 from registry.errors import CommandRefused, RegistryUnavailable
 from registry.names import Names
+from registry.redis_client import RedisClient
+from registry.secrets import MasterKeys, new_master_key
 from server.embedded.binaries import find_valkey
 from tests.servers import ClusterOfThree, Server
-from tests.topology.conftest import Open, OpenClient, call, eventually, register
+from tests.topology.conftest import ONE, Open, OpenClient, call, eventually, register
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "redis.md").read_text("utf-8")
 NAMES: Final = Names()
@@ -74,6 +78,24 @@ async def test_the_servers_user_adopts_registers_replaces_removes_and_mends(
 
     await eventually(lambda: server.run("EXISTS", NAMES.tenant("old")) == 1)
     assert c.follower.status.phase is Phase.FOLLOWING
+    assert server.run("ACL", "LOG") == []
+
+
+def rotation(redis: RedisClient) -> Rotation:
+    """Return what brings data keys under a new key."""
+    both = MasterKeys.parse(f"{new_master_key('new')}\n{ONE}")
+    return Rotation(DataKeys(redis, NAMES), both, lambda: "stamp")
+
+
+async def test_the_servers_user_looks_at_the_data_keys_and_rotates_them(
+    server: Server, service: str, open_on: Open, open_client: OpenClient
+) -> None:
+    await register(await open_on(service), "acme")
+
+    assert (await rotation(open_client(service)).rotate()).rewrapped == 1
+
+    assert server.run("HGET", NAMES.data_keys, "acme").split("|")[2] == "new"
+    assert await DataKeys(open_client(service), NAMES).last_rewrapped() == "stamp"
     assert server.run("ACL", "LOG") == []
 
 
@@ -139,16 +161,20 @@ async def test_an_auditor_cannot(words: tuple[str, ...], auditor: str, open_clie
         await open_client(auditor).run(*words)
 
 
-async def test_the_servers_user_is_enough_in_a_cluster(cluster: ClusterOfThree, open_on: Open) -> None:
+async def test_the_servers_user_is_enough_in_a_cluster(
+    cluster: ClusterOfThree, open_on: Open, open_client: OpenClient
+) -> None:
     for primary in cluster.primaries():
         primary.run("FLUSHALL")
     for server in cluster.servers:
         for words in told("mcp-postgres"):
             server.run(*words)
 
-    a = await open_on(cluster.url.replace("://", f"://mcp-postgres:{quote(PASSWORD, safe='')}@"))
+    url = cluster.url.replace("://", f"://mcp-postgres:{quote(PASSWORD, safe='')}@")
+    a = await open_on(url)
 
     assert (await register(a, "acme"))["version"] == 1
+    assert (await rotation(open_client(url)).rotate()).rewrapped == 1
     assert (await call(a, "remove_tenant", tenant_id="acme"))["version"] == 2
 
 

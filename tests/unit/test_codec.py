@@ -24,8 +24,8 @@ from registry.events import (
     TenantRestated,
 )
 from registry.log import Entry, Foreign, Head, Position
-from registry.state import Live, evolve
-from registry.stored import document_of
+from registry.state import Live, evolve, stated
+from registry.stored import document_of, head_of, tenant_of
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden"
 PLACE: Final = Position(12, "1763805601250-0")
@@ -149,6 +149,19 @@ def test_a_compaction_that_says_which_log_it_is_reads_and_is_written_as_the_gold
     assert codec.decode(Entry(PLACE, "1-0", "log_compacted.v1", _bytes("log_compacted.epoch.json"))) == telling
 
 
+@pytest.mark.parametrize("kind", ["tenant_registered.v1", "tenant_restated.v1"])
+def test_a_tenant_whose_password_is_elsewhere_reads_and_is_written_as_the_golden_file_has_it(kind: str) -> None:
+    event = VALUES[kind]
+    assert isinstance(event, TenantRegistered | TenantRestated)
+    assert event.config is not None
+    config = msgspec.structs.replace(event.config, password_ref="file:fedfina/password")
+    elsewhere = msgspec.structs.replace(event, config=config, secret=None)
+    name = kind.replace(".v1", ".ref.json")
+
+    assert codec.encode(elsewhere) == _bytes(name)
+    assert codec.decode(Entry(PLACE, "1-0", kind, _bytes(name))) == elsewhere
+
+
 @pytest.mark.parametrize("event", VALUES.values(), ids=VALUES.keys())
 def test_an_event_is_kept_under_the_name_of_its_type(event: Event) -> None:
     assert VALUES[codec.type_of(event)] == event
@@ -257,6 +270,17 @@ def test_the_document_under_a_tenants_key_is_the_one_readers_were_promised() -> 
 
     assert isinstance(third, Live)
     assert document_of(third) == _bytes("tenant_document.json")
+
+
+def test_the_document_of_a_tenant_whose_password_is_elsewhere_says_where() -> None:
+    data = _bytes("tenant_registered.ref.json")
+    event = codec.decode(Entry(PLACE, "1-0", "tenant_registered.v1", data))
+    assert isinstance(event, TenantRegistered)
+    live = stated(event, PLACE, None)
+
+    assert isinstance(live, Live)
+    assert document_of(live) == _bytes("tenant_document.ref.json")
+    assert tenant_of("fedfina", head_of(live), document_of(live)) == live
 
 
 def test_a_tenant_whose_event_has_a_minor_that_is_not_known_here_is_named() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from registry import decide
-from registry.errors import QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
+from registry.errors import InvalidInput, QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
 from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
 from registry.log import START, Position
 from registry.restore import restated
@@ -169,3 +169,20 @@ def test_a_quarantined_tenant_can_be_removed(place: Callable[[int], Position]) -
     event = decide.remove("acme", tenant, ORIGIN)
 
     assert (event.version, event.previous) == (3, place(3).entry)
+
+
+def test_a_tenant_that_would_be_new_beside_one_of_its_name_but_for_case_is_refused_and_told_which(gone: Tenant) -> None:
+    for tenant in (None, gone):
+        with pytest.raises(InvalidInput, match="'acme', and 'ACME' differs from it only in case") as refused:
+            decide.check_twin("ACME", tenant, "acme")
+        assert refused.value.facts == {"field": "tenant_id", "twin": "acme"}
+
+
+def test_a_tenant_that_is_there_beside_another_of_its_name_may_be_registered_anew(live: Live) -> None:
+    decide.check_twin("ACME", live, "acme")
+    decide.check_twin("ACME", None, None)
+
+
+def test_an_unknown_tenant_is_told_with_the_id_that_was_meant() -> None:
+    with pytest.raises(UnknownTenant, match="No tenant 'ACME'; did you mean 'acme'"):
+        decide.require_live("ACME", None, twin="acme")

@@ -206,3 +206,39 @@ def test_an_entry_of_somebody_elses_is_corrupt_and_changes_nothing(directory: Di
 def _unchanged(directory: Directory) -> bool:
     acme = directory.tenant("acme")
     return isinstance(acme, Live) and acme.version == 1 and directory.position == Position(2, "2-0")
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "twin"),
+    [
+        (["acme"], "ACME", "acme"),
+        (["ACME"], "acme", "ACME"),
+        (["Acme"], "aCME", "Acme"),
+        (["acme"], "acme", None),
+        (["ACME"], "ACME", None),
+        (["acme", "ACME"], "acme", "ACME"),
+        (["acme-1"], "acme_1", None),
+        ([], "acme", None),
+    ],
+)
+def test_a_tenant_whose_id_differs_in_case_alone_is_found(
+    known: list[str], asked: str, twin: str | None, registered: Callable[[int], TenantRegistered]
+) -> None:
+    directory = Directory()
+    directory.apply(entry_of(1, BIRTH))
+    for seq, name in enumerate(known, 2):
+        directory.apply(entry_of(seq, msgspec.structs.replace(registered(1), tenant=name)))
+    other = Directory()
+    other.become(directory)
+
+    assert directory.twin_of(asked) == twin
+    assert other.twin_of(asked) == twin
+    assert Directory.of(directory.position, Epoch("e", "1-0", "1-0"), directory.all()).twin_of(asked) == twin
+
+
+def test_a_removed_tenant_is_nobodys_twin(directory: Directory, removed: Callable[[int], TenantRemoved]) -> None:
+    assert directory.twin_of("Acme") == "acme"
+
+    directory.apply(entry_of(3, removed(2)))
+
+    assert directory.twin_of("Acme") is None

@@ -13,6 +13,7 @@ from registry.log import Position
 from registry.memory_log import MemoryLog
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.state import Live, evolve
+from tests.waiting import now
 
 MASTER: Final = MasterKeys.parse(new_master_key("one"))
 
@@ -27,7 +28,7 @@ def sealed(log: MemoryLog, registered: Callable[[int], TenantRegistered]) -> Cal
     """What gives tenant acme a new data key in the log, and a password sealed with it."""
 
     def make(password: str) -> Live:
-        key, log._keys["acme"] = MASTER.new_data_key("acme")
+        key, log._keys["acme"] = now(MASTER.new_data_key("acme"))
         event = msgspec.structs.replace(registered(1), secret=key.seal("acme", 1, Secret(password)))
         live = evolve(None, event, Position(2, "2-0"))
         assert isinstance(live, Live)
@@ -90,7 +91,7 @@ async def test_a_key_file_that_opens_none_of_the_keys_is_refused_by_name_of_its_
     await keyring.refresh([sealed("red")])
 
     with pytest.raises(SecretUnreadable, match="MCP_POSTGRES_KEY_FILE"):
-        keyring.check()
+        await keyring.check()
 
 
 async def test_a_key_file_that_opens_some_of_the_keys_is_told_whose_it_does_not(
@@ -98,12 +99,12 @@ async def test_a_key_file_that_opens_some_of_the_keys_is_told_whose_it_does_not(
 ) -> None:
     acme = sealed("red")
     beta = msgspec.structs.replace(acme, tenant="beta")
-    log._keys["beta"] = MasterKeys.parse(new_master_key("lost")).new_data_key("beta")[1]
+    log._keys["beta"] = now(MasterKeys.parse(new_master_key("lost")).new_data_key("beta"))[1]
     keyring = Keyring(log, MASTER)
     await keyring.refresh([acme, beta])
 
-    assert keyring.check() == ["beta"]
+    assert await keyring.check() == ["beta"]
 
 
-def test_a_log_without_keys_is_fine_with_any_key_file(log: MemoryLog) -> None:
-    assert Keyring(log, MASTER).check() == []
+async def test_a_log_without_keys_is_fine_with_any_key_file(log: MemoryLog) -> None:
+    assert await Keyring(log, MASTER).check() == []

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from registry.errors import InvalidInput
 from registry.secrets import MasterKeys, Secret
 from server.master_keys import ensure_key_file, load_master_keys, make_key_file
+from tests.waiting import now
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_new_key_file_opens_what_it_sealed_and_is_its_owners_alone(path: Path) -> None:
     make_key_file(path)
-    key, wrapped = load_master_keys(path).new_data_key("acme")
+    key, wrapped = now(load_master_keys(path).new_data_key("acme"))
     sealed = key.seal("acme", 1, Secret("s3cr3t"))
-    assert load_master_keys(path).unwrap("acme", wrapped).open("acme", sealed) == Secret("s3cr3t")
+    assert now(load_master_keys(path).unwrap("acme", wrapped)).open("acme", sealed) == Secret("s3cr3t")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -25,6 +25,7 @@ from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant
 from tests.folding import NOON, World
+from tests.waiting import now
 
 MASTER: Final = MasterKeys.parse(new_master_key("one"))
 
@@ -317,7 +318,7 @@ async def test_an_older_change_in_the_log_gives_way_once_and_not_for_ever(world:
 
 
 async def test_a_password_that_was_restored_can_be_opened(world: World) -> None:
-    key, wrapped = MASTER.new_data_key("a")
+    key, wrapped = now(MASTER.new_data_key("a"))
     world.log._keys["a"] = wrapped
     await world.register("a", secret=key.seal("a", 2, Secret("red")))
     survivor = Survivor(world, "one")
@@ -334,11 +335,25 @@ async def test_a_password_that_was_restored_can_be_opened(world: World) -> None:
 async def test_the_data_key_of_a_restored_removal_is_destroyed(world: World) -> None:
     survivor = Survivor(world, "one")
     world.lose_everything()
-    world.log._keys["gone"] = MASTER.new_data_key("gone")[1]
+    world.log._keys["gone"] = now(MASTER.new_data_key("gone"))[1]
 
     await survivor.restore()
 
     assert list(await world.log.data_keys(["gone"])) == [None]
+
+
+async def test_a_tenant_whose_password_is_elsewhere_gets_no_data_key_of_before_when_it_is_restored(
+    world: World,
+) -> None:
+    world.log._keys["a"] = now(MASTER.new_data_key("a"))[1]
+    await world.register("a", password_ref="file:a")
+    survivor = Survivor(world, "one")
+    world.lose_everything()
+    world.log._keys["a"] = now(MASTER.new_data_key("a"))[1]
+
+    await survivor.restore()
+
+    assert list(await world.log.data_keys(["a"])) == [None]
 
 
 async def test_with_a_signing_key_what_is_said_again_is_signed_behind_what_the_log_has(world: World) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 from registry.errors import InvalidInput, SecretUnreadable
 from registry.events import SealedSecret
 from registry.secrets import DataKey, MasterKeys, Secret, new_master_key
+from tests.waiting import now
 
 PASSWORD: Final = Secret("s3cr3t-canary")
 CANARY: Final = PASSWORD.reveal()
@@ -27,15 +28,15 @@ texts = st.text(st.characters(codec="utf-8"), max_size=60)
 @pytest.fixture
 def key() -> DataKey:
     """Tenant acme's data key."""
-    return MASTER.new_data_key("acme")[0]
+    return now(MASTER.new_data_key("acme"))[0]
 
 
 @given(texts)
 def test_what_is_sealed_opens_again(password: str) -> None:
-    key, wrapped = MASTER.new_data_key("acme")
+    key, wrapped = now(MASTER.new_data_key("acme"))
     sealed = key.seal("acme", 3, Secret(password))
 
-    assert MASTER.unwrap("acme", wrapped).open("acme", sealed) == Secret(password)
+    assert now(MASTER.unwrap("acme", wrapped)).open("acme", sealed) == Secret(password)
 
 
 def test_a_sealed_secret_says_which_key_and_version_it_is_of(key: DataKey) -> None:
@@ -68,14 +69,14 @@ def test_an_old_secret_pasted_over_a_newer_one_does_not_open(key: DataKey) -> No
 
 
 def test_a_secret_of_a_key_that_was_destroyed_does_not_open_with_the_next_one(key: DataKey) -> None:
-    after, _ = MASTER.new_data_key("acme")
+    after, _ = now(MASTER.new_data_key("acme"))
 
     with pytest.raises(SecretUnreadable, match="register the tenant again"):
         after.open("acme", key.seal("acme", 3, PASSWORD))
 
 
 def test_a_secret_that_claims_another_key_does_not_open(key: DataKey) -> None:
-    after, _ = MASTER.new_data_key("acme")
+    after, _ = now(MASTER.new_data_key("acme"))
     forged = msgspec.structs.replace(key.seal("acme", 3, PASSWORD), key=after.id)
 
     with pytest.raises(SecretUnreadable, match="changed or copied from elsewhere"):
@@ -89,64 +90,64 @@ def test_a_damaged_secret_does_not_open(sealed: str, key: DataKey) -> None:
 
 
 def test_a_data_key_pasted_to_another_tenant_does_not_unwrap() -> None:
-    _, wrapped = MASTER.new_data_key("acme")
+    _, wrapped = now(MASTER.new_data_key("acme"))
 
     with pytest.raises(SecretUnreadable, match="'other'"):
-        MASTER.unwrap("other", wrapped)
+        now(MASTER.unwrap("other", wrapped))
 
 
 def test_a_password_is_no_data_key_though_its_ciphertext_is_pasted_there(key: DataKey) -> None:
-    _, wrapped = MASTER.new_data_key("acme")
+    _, wrapped = now(MASTER.new_data_key("acme"))
     sealed = key.seal("acme", 3, Secret("x" * 32)).sealed
     form, _, master, _ = wrapped.split("|")
 
     with pytest.raises(SecretUnreadable, match="cannot be opened"):
-        MASTER.unwrap("acme", f"{form}|{key.id}|{master}|{sealed}")
+        now(MASTER.unwrap("acme", f"{form}|{key.id}|{master}|{sealed}"))
 
 
 def test_a_data_key_that_claims_another_name_does_not_unwrap() -> None:
-    _, wrapped = MASTER.new_data_key("acme")
+    _, wrapped = now(MASTER.new_data_key("acme"))
     form, _, master, sealed = wrapped.split("|")
 
     with pytest.raises(SecretUnreadable, match="cannot be opened"):
-        MASTER.unwrap("acme", f"{form}|00000000|{master}|{sealed}")
+        now(MASTER.unwrap("acme", f"{form}|00000000|{master}|{sealed}"))
 
 
 @pytest.mark.parametrize("wrapped", ["", "v1", "v2|k|one|AAAA", "v1|k|one|AAAA|more"])
 def test_a_data_key_in_an_unknown_form_does_not_unwrap(wrapped: str) -> None:
     with pytest.raises(SecretUnreadable, match="form this version does not know"):
-        MASTER.unwrap("acme", wrapped)
+        now(MASTER.unwrap("acme", wrapped))
 
 
 def test_a_missing_master_key_is_named_and_so_are_those_there_are() -> None:
-    _, wrapped = MasterKeys.parse(TWO).new_data_key("acme")
+    _, wrapped = now(MasterKeys.parse(TWO).new_data_key("acme"))
 
     with pytest.raises(SecretUnreadable, match=r"master key 'two'.*it has one") as refusal:
-        MASTER.unwrap("acme", wrapped)
+        now(MASTER.unwrap("acme", wrapped))
     assert refusal.value.facts == {"master_key": "two"}
 
 
 def test_another_master_key_of_the_same_name_does_not_unwrap() -> None:
-    _, wrapped = MasterKeys.parse(new_master_key("one")).new_data_key("acme")
+    _, wrapped = now(MasterKeys.parse(new_master_key("one")).new_data_key("acme"))
 
     with pytest.raises(SecretUnreadable, match="another one of the same name"):
-        MASTER.unwrap("acme", wrapped)
+        now(MASTER.unwrap("acme", wrapped))
 
 
 def test_the_first_master_key_wraps_and_every_one_opens() -> None:
     rotated = MasterKeys.parse(f"{TWO}\n{ONE}")
-    old_key, old = MASTER.new_data_key("acme")
-    new_key, new = rotated.new_data_key("acme")
+    old_key, old = now(MASTER.new_data_key("acme"))
+    new_key, new = now(rotated.new_data_key("acme"))
 
-    assert rotated.unwrap("acme", old).id == old_key.id
-    assert MasterKeys.parse(TWO).unwrap("acme", new).id == new_key.id
+    assert now(rotated.unwrap("acme", old)).id == old_key.id
+    assert now(MasterKeys.parse(TWO).unwrap("acme", new)).id == new_key.id
 
 
 def test_a_key_file_may_hold_comments_empty_lines_and_spaces_around() -> None:
     text = f"# made in November\n\n  {ONE}  \r\n# the one before\n{TWO}\n"
 
-    key, wrapped = MASTER.new_data_key("acme")
-    assert MasterKeys.parse(text).unwrap("acme", wrapped).id == key.id
+    key, wrapped = now(MASTER.new_data_key("acme"))
+    assert now(MasterKeys.parse(text).unwrap("acme", wrapped)).id == key.id
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
@@ -182,7 +183,7 @@ def test_two_keys_of_one_name_are_told_by_the_line_and_not_shown() -> None:
 
 
 def test_a_new_master_key_is_a_line_of_a_key_file_and_never_the_same() -> None:
-    _, wrapped = MasterKeys.parse(new_master_key("prod-2026.1")).new_data_key("acme")
+    _, wrapped = now(MasterKeys.parse(new_master_key("prod-2026.1")).new_data_key("acme"))
 
     assert "|prod-2026.1|" in wrapped
     assert new_master_key("a") != new_master_key("a")
@@ -190,22 +191,22 @@ def test_a_new_master_key_is_a_line_of_a_key_file_and_never_the_same() -> None:
 
 def test_a_digest_is_of_its_own_content_alone() -> None:
     master = MasterKeys.parse(new_master_key("one"))
-    digest = master.digest(b"a")
-    assert master.digest(b"a") == digest
-    assert master.is_digest_of(digest, b"a") is True
-    assert master.is_digest_of(digest, b"b") is False
+    digest = now(master.digest(b"a"))
+    assert now(master.digest(b"a")) == digest
+    assert now(master.is_digest_of(digest, b"a")) is True
+    assert now(master.is_digest_of(digest, b"b")) is False
 
 
 def test_a_digest_made_before_a_rotation_is_still_told() -> None:
     old, new = new_master_key("old"), new_master_key("new")
-    digest = MasterKeys.parse(old).digest(b"a")
-    assert MasterKeys.parse(f"{new}\n{old}").is_digest_of(digest, b"a") is True
+    digest = now(MasterKeys.parse(old).digest(b"a"))
+    assert now(MasterKeys.parse(f"{new}\n{old}").is_digest_of(digest, b"a")) is True
 
 
 def test_without_the_master_key_a_digest_confirms_no_guess() -> None:
-    digest = MasterKeys.parse(new_master_key("one")).digest(CANARY.encode())
-    assert MasterKeys.parse(new_master_key("one")).is_digest_of(digest, CANARY.encode()) is False
-    assert MasterKeys.parse(new_master_key("other")).is_digest_of(digest, CANARY.encode()) is None
+    digest = now(MasterKeys.parse(new_master_key("one")).digest(CANARY.encode()))
+    assert now(MasterKeys.parse(new_master_key("one")).is_digest_of(digest, CANARY.encode())) is False
+    assert now(MasterKeys.parse(new_master_key("other")).is_digest_of(digest, CANARY.encode())) is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Settings: flags before environment before defaults, every problem at once, and documents that keep up."""
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,8 @@ import pytest
 
 from registry import redis_url
 from registry.redis_node import NodeMaker
-from server import cli
+from registry.secrets import Secret, new_master_key
+from server import cli, commands
 from server.given import load
 from server.setting_rules import BOUNDS, is_loopback
 from server.settings import OF_REDIS, SETTINGS, Setting, Settings, SettingsError
@@ -23,6 +25,8 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "insecure": ("1", True),
     "redis_url": ("rediss://:p%40ss@redis.example:6380/3", "rediss://:p%40ss@redis.example:6380/3"),
     "allow_unsafe_redis": ("1", True),
+    "secrets_dir": ("/run/secrets/{tenant}", Path("/run/secrets/{tenant}")),
+    "secrets_env_prefix": ("TENANT_", "TENANT_"),
     "prefix": ("eu:pg", "eu:pg"),
     "data_dir": ("/var/lib/x", Path("/var/lib/x")),
     "max_body_bytes": ("2048", 2048),
@@ -89,7 +93,7 @@ def test_nothing_said_means_the_defaults() -> None:
 def test_every_field_can_be_set_and_every_setting_is_a_field() -> None:
     fields = Settings.__struct_fields__
     assert [setting.field for setting in SETTINGS] == list(fields)
-    assert {*OTHERS, "key_file", "signing_key_file"} == set(fields)
+    assert {*OTHERS, "key_file", "keys", "signing_key_file"} == set(fields)
     assert len({setting.variable for setting in SETTINGS}) == len(fields)
 
 
@@ -119,9 +123,9 @@ def test_every_setting_is_told_in_the_help_and_the_document_with_its_default(set
     default = getattr(Settings(), setting.field)
     shown = "" if default in (None, (), False) else str(default)
     assert f"{setting.meaning} [{setting.variable}{'; ' if shown else ''}{shown}]" in serve_help
-    assert re.search(rf"{flag}( X)? {re.escape(setting.meaning)}", serve_help)
-    quoted = f"`{shown}`" if shown else ""
-    assert f"| `{setting.variable}` | `{flag}` | {quoted} | {setting.meaning} |" in DOCUMENT
+    assert bool(re.search(rf"{flag}( X)? {re.escape(setting.meaning)}", serve_help)) != setting.secret
+    quoted, flagged = f"`{shown}`" if shown else "", "none" if setting.secret else f"`{flag}`"
+    assert f"| `{setting.variable}` | {flagged} | {quoted} | {setting.meaning} |" in DOCUMENT
 
 
 def test_the_document_tells_every_bound() -> None:
@@ -310,3 +314,49 @@ def test_what_only_looks_like_loopback_is_beyond_it(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_needs_neither(host: str) -> None:
     assert load({"host": host}, {}).host == host
+
+
+def test_keys_in_the_environment_are_read_and_not_shown() -> None:
+    keys = f"{new_master_key('a')},\n{new_master_key('b')}"
+    settings = load({}, {"REDIS_URL": "redis://redis", "MCP_POSTGRES_KEYS": keys})
+
+    assert settings.keys == Secret(keys)
+    assert keys[2:20] not in repr(settings)
+
+
+def test_a_key_in_the_environment_that_is_none_is_told_by_its_place_and_not_shown() -> None:
+    keys = f"{new_master_key('a')},b:hunter2"
+    (problem,) = problems_of(REDIS_URL="redis://redis", MCP_POSTGRES_KEYS=keys)
+
+    assert "Line 2 of MCP_POSTGRES_KEYS" in problem
+    assert "hunter2" not in problem
+
+
+def test_keys_in_a_file_and_in_the_environment_are_one_too_many(key_file: Path) -> None:
+    (problem,) = problems_of(
+        REDIS_URL="redis://redis", MCP_POSTGRES_KEY_FILE=str(key_file), MCP_POSTGRES_KEYS=new_master_key("a")
+    )
+
+    assert problem.startswith("MCP_POSTGRES_KEY_FILE and MCP_POSTGRES_KEYS are both set")
+
+
+def test_a_secret_is_taken_out_of_the_environment_so_that_no_child_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCP_POSTGRES_KEYS", new_master_key("a"))
+    monkeypatch.setattr("server.commands.configure", lambda *_: None)
+
+    settings = commands._settings({}, "serve")
+
+    assert settings.keys is not None
+    assert "MCP_POSTGRES_KEYS" not in os.environ
+
+
+@pytest.mark.parametrize("prefix", ["1A", "A B", "{tenant}_PW", "", "A="])
+def test_a_prefix_of_variables_is_the_beginning_of_a_variables_name(prefix: str) -> None:
+    problems = problems_of({"secrets_env_prefix": prefix})
+    assert [problem.split()[0] for problem in problems] == ["MCP_POSTGRES_SECRETS_ENV_PREFIX"]
+
+
+def test_a_folder_of_secrets_is_there_unless_each_tenant_has_one(tmp_path: Path) -> None:
+    (problem,) = problems_of({"secrets_dir": str(tmp_path / "none")})
+    assert "where no folder is" in problem
+    assert load({"secrets_dir": str(tmp_path / "{tenant}")}, {}).secrets_dir == tmp_path / "{tenant}"

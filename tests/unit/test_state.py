@@ -158,7 +158,7 @@ def test_a_registration_states_the_whole_tenant(
 
 @pytest.mark.parametrize(
     "change",
-    [{"host": "h2"}, {"port": 1}, {"database": "d2"}, {"user": "u2"}, {"ssl": "require"}],
+    [{"host": "h2"}, {"port": 1}, {"database": "d2"}, {"user": "u2"}, {"ssl": "require"}, {"password_ref": "file:b"}],
     ids=lambda change: str(*change),
 )
 def test_a_change_of_what_a_connection_depends_on_recycles_connections(
@@ -186,7 +186,7 @@ def test_a_new_secret_recycles_connections(registered: Callable[[int], TenantReg
     assert len(prints) == 3
 
 
-def _fingerprint(event: TenantRegistered) -> tuple[str, int, str, str, str, int]:
+def _fingerprint(event: TenantRegistered) -> tuple[str, int, str, str, str, int, str]:
     live = evolve(None, event, Position(2, "2-0"))
     assert isinstance(live, Live)
     return live.fingerprint

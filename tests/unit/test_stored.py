@@ -40,6 +40,7 @@ configs: Final = st.builds(
     user=texts,
     ssl=st.sampled_from(["disable", "require", "verify-full"]),
     max_pool_size=st.integers(1, 100),
+    password_ref=st.sampled_from([msgspec.UNSET, "file:acme/password", "env:TENANT_ACME"]),
 )
 secrets: Final = st.none() | st.builds(SealedSecret, key=ids, version=st.integers(1, 9), sealed=ids)
 lives: Final = st.builds(Live, config=configs, secret=secrets, born=told["changed_at"], **told)

@@ -15,6 +15,7 @@ from registry.secrets import Secret
 from server.database_tools import DatabaseTools
 from server.principal import Principal
 from server.reads import ReadLimits
+from server.secret_files import SecretFiles
 from server.sql_guard import Guard
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
@@ -41,6 +42,7 @@ TOOLBOX: Final = Toolbox.of(
         sight=NOBODY,
         log=NOBODY,
         pools=NOBODY,
+        secret_files=SecretFiles(None, None),
         connect_timeout=1,
         confirmer=NOBODY,
         removal_wait=1,

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from projections.directory import Directory
 from registry import codec, decide
-from registry.errors import CorruptEntry, LogDiverged
+from registry.errors import CorruptEntry, LogDiverged, SecretUnreadable
 from registry.events import (
     Event,
     LogCompacted,
@@ -22,12 +22,13 @@ from registry.events import (
     TenantRestated,
 )
 from registry.log import START, Entry, Epoch, Foreign, Position, Unreadable
-from registry.secrets import MasterKeys, Secret, new_master_key
+from registry.secrets import DataKey, MasterKeys, Secret, new_master_key
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant, evolve
 from registry.stored import document_of, head_of
 from registry.verify import Audit, Finding
 from registry.verify_kept import Kept, check_epoch, check_kept
+from tests.waiting import now
 
 TIME: Final = datetime(2026, 11, 22, tzinfo=UTC)
 KEYS: Final = [("one", b"1" * 32)]
@@ -63,7 +64,7 @@ class Story:
 
     def registration(self, tenant: str, host: str) -> TenantRegistered:
         before = self.tenants.get(tenant)
-        key, wrapped = MASTER.new_data_key(tenant)
+        key, wrapped = now(MASTER.new_data_key(tenant))
         self.data_keys[tenant] = wrapped
         secret = key.seal(tenant, decide.next_version(before), Secret("s3cret"))
         config = msgspec.structs.replace(CONFIG, host=host)
@@ -162,7 +163,8 @@ def test_what_the_system_wrote_is_found_to_be_whole(story: Story) -> None:
     assert audit.tenants == story.tenants
     assert audit.epoch == story.epoch
     for name in story.tenants:
-        truth, found = check_kept(audit, name, story.kept(name), story.epoch, MASTER)
+        kept = story.kept(name)
+        truth, found = check_kept(audit, name, kept, story.epoch, opened(MASTER, name, kept))
         assert (truth.tenant, found) == (story.tenants[name], [])
 
 
@@ -470,6 +472,16 @@ def test_an_event_in_a_gap_is_later_than_what_the_entries_say(story: Story) -> N
 Breaking = Callable[[Kept], Kept]
 
 
+def opened(master: MasterKeys, tenant: str, kept: Kept) -> DataKey | SecretUnreadable | None:
+    """Return the tenant's data key, or why it does not open, as whoever looks through a log hands it in."""
+    if kept.data_key is None:
+        return None
+    try:
+        return now(master.unwrap(tenant, kept.data_key))
+    except SecretUnreadable as error:
+        return error
+
+
 def without(field: str) -> Breaking:
     return lambda kept: msgspec.structs.replace(kept, **{field: None})
 
@@ -499,7 +511,8 @@ def head_with(**fields: object) -> Breaking:
 def test_what_is_kept_beside_the_log_and_does_not_fit_it_is_named(
     story: Story, tenant: str, breaking: Breaking, kind: str, said: str
 ) -> None:
-    _, (finding,) = check_kept(audited(story), tenant, breaking(story.kept(tenant)), story.epoch, MASTER)
+    kept = breaking(story.kept(tenant))
+    _, (finding,) = check_kept(audited(story), tenant, kept, story.epoch, opened(MASTER, tenant, kept))
 
     assert finding.kind == kind
     assert said in finding.what
@@ -511,7 +524,7 @@ def test_a_data_key_that_the_master_key_does_not_open_is_named(story: Story) -> 
     audit, kept = audited(story), story.kept("acme")
 
     assert check_kept(audit, "acme", kept, story.epoch)[1] == []
-    assert kinds(check_kept(audit, "acme", kept, story.epoch, other)[1]) == ["data_key"]
+    assert kinds(check_kept(audit, "acme", kept, story.epoch, opened(other, "acme", kept))[1]) == ["data_key"]
 
 
 def test_what_is_left_of_a_tenant_that_the_log_does_not_tell_of_is_named(story: Story) -> None:
