@@ -62,6 +62,7 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: str
     changed_by: str
     secret: SealedSecret | None = None
+    ssl_root_ca: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def config(self) -> TenantConfig:
@@ -75,6 +76,7 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
             min_pool_size=self.min_pool_size,
             max_pool_size=self.max_pool_size,
             max_concurrent_requests=self.max_concurrent_requests,
+            ssl_root_ca=self.ssl_root_ca,
         )
 
 

@@ -26,11 +26,22 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     min_pool_size: int = 0
     max_pool_size: int = 10
     max_concurrent_requests: int = 20
+    ssl_root_ca: str | msgspec.UnsetType = msgspec.UNSET
+    """PEM of the authorities that vouch for the server, for modes that verify; unset: those that the system trusts."""
+
+    @property
+    def root_ca(self) -> str | None:
+        """The authorities, None where there are none of the tenant's own."""
+        return self.ssl_root_ca or None
 
     def interned(self) -> "TenantConfig":
         """Return the same, sharing its texts with all that have them: many tenants are on few hosts."""
         return msgspec.structs.replace(
-            self, host=intern(self.host), database=intern(self.database), user=intern(self.user)
+            self,
+            host=intern(self.host),
+            database=intern(self.database),
+            user=intern(self.user),
+            ssl_root_ca=intern(self.ssl_root_ca) if self.ssl_root_ca else msgspec.UNSET,
         )
 
 
@@ -116,6 +127,8 @@ class TenantRegistered(_TenantFact, frozen=True, kw_only=True, gc=False, tag="te
     config: TenantConfig
     secret: SealedSecret | None = None
     """None when the login needs no password."""
+    powers: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """What the login could do beyond reading its tables, as a test login found it; unset where there was none."""
 
 
 class TenantRemoved(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tenant_removed.v1"):

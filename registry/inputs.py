@@ -44,6 +44,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
     config: TenantConfig
     password: Secret | None
+    powers: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """What a test login found that it can do; for the record, and no part of what is asked for."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

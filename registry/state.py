@@ -42,11 +42,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     secret: SealedSecret | None
 
     @property
-    def fingerprint(self) -> tuple[str, int, str, str, str, int]:
+    def fingerprint(self) -> tuple[str, int, str, str, str, str | None, int]:
         """All that a connection depends on: as long as it is equal, open connections may stay."""
         config = self.config
         secret_version = self.secret.version if self.secret else 0
-        return (config.host, config.port, config.database, config.user, config.ssl, secret_version)
+        return (config.host, config.port, config.database, config.user, config.ssl, config.root_ca, secret_version)
 
     @property
     def document(self) -> TenantDocument:

@@ -48,12 +48,16 @@ class NetworkPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Whether an operator has set any of it."""
         return bool(self.allowed or self.denied or self.ports)
 
+    def allows_port(self, port: int) -> bool:
+        """Whether a tenant may point at the port of some address."""
+        return not self.ports or any(port in ports for ports in self.ports)
+
     def refusal(self, address: Address, port: int) -> Refusal | None:
         """Return why nobody may connect there on behalf of a tenant; None if a tenant may point there."""
         faces = tuple(faces_of(address))
         if any(NEVER.holds(face) for face in faces):
             return "never allowed"
-        if self.ports and not any(port in ports for ports in self.ports):
+        if not self.allows_port(port):
             return "not an allowed port"
         if any(_is_in(self.denied, face) for face in faces):
             return "in a denied network"

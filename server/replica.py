@@ -34,14 +34,17 @@ from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
 from server.backing import signer_of
+from server.connect import Dialler
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
 from server.pools import Lookup, Pools
+from server.reach import Reach
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
 from server.settings import Settings
 from server.sight import Sight
 from server.status_tools import StatusTools
+from server.tenant_policy import policy_of
 from server.tenant_tools import TenantTools
 from server.tool_tally import ToolTally
 from server.toolbox import Toolbox
@@ -56,8 +59,9 @@ _SHOWN: Final = 20
 class Replica:
     """What the outside of a replica needs: its tools, whether it is ready, and its numbers."""
 
-    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments) -> None:
+    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments, reach: Reach) -> None:
         self.toolbox = toolbox
+        self.reach = reach
         self.follower = follower
         self.instruments = instruments
 
@@ -124,7 +128,10 @@ async def _assembled(
         follower.require_ready()
         return require_live(tenant_id, directory.tenant(tenant_id))
 
-    pools = _pools(settings, lookup, keyring)
+    policy = policy_of(settings)
+    reach = Reach(policy.network, redis=lambda: commands.known)
+    dialler = Dialler(settings.connect_timeout, policy, reach)
+    pools = _pools(settings, lookup, dialler, keyring)
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
@@ -189,7 +196,7 @@ async def _assembled(
             sight=sight,
             log=log,
             pools=pools,
-            connect_timeout=settings.connect_timeout,
+            dialler=dialler,
             confirmer=presence,
             removal_wait=settings.removal_wait,
         ),
@@ -210,7 +217,7 @@ async def _assembled(
     served = (presence.run(), reconciler.run(), adopt_once(commands, names, follower, registry)) if serving else ()
     try:
         async with _running(ticking(freshness.tick), *served, _follow(follower, presence if serving else None)):
-            yield Replica(toolbox, follower, instruments)
+            yield Replica(toolbox, follower, instruments, reach)
     finally:
         await pools.close()
         await presence.leave()
@@ -256,13 +263,13 @@ def _check_keys(keyring: Keyring) -> None:
         logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
 
 
-def _pools(settings: Settings, lookup: Lookup, keyring: Keyring) -> Pools:
+def _pools(settings: Settings, lookup: Lookup, dialler: Dialler, keyring: Keyring) -> Pools:
     return Pools(
         lookup=lookup,
+        dialler=dialler,
         password=keyring.password,
         prepare=prepare_connection,
         reset=reset_connection,
-        connect_timeout=settings.connect_timeout,
         drain_seconds=settings.drain_seconds,
         max_pools=settings.max_pools,
         max_connections=settings.max_connections,

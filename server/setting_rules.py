@@ -9,6 +9,7 @@ from typing import Final
 
 from registry import redis_url
 from server.settings import Settings, variable_of
+from server.tenant_policy import MODES, policy_problems
 
 _DAY: Final = 86_400
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
@@ -32,6 +33,7 @@ _TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _ONE_OF: Final = {
     "on_log_loss": ("restore", "halt"),
+    "min_sslmode": MODES,
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "console"),
 }
@@ -72,6 +74,7 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
         )
     if settings.signing_key_file is not None:
         problems += _key_file_rules("signing_key_file", settings.signing_key_file)
+    problems += policy_problems(settings)
     return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)
 
 

@@ -15,7 +15,7 @@ from registry.planner import Caller
 from registry.service import Result, TenantRegistry
 from registry.state import Live
 from server.changes import change_of
-from server.connect import Login, try_login
+from server.connect import Dialler, Login
 from server.pools import Pools
 from server.sight import Sight
 from server.tenant_messages import (
@@ -52,7 +52,7 @@ class TenantTools:
         sight: The tenants as each caller sees them.
         log: For their histories.
         pools: For the state of logins.
-        connect_timeout: Seconds for a test login.
+        dialler: For test logins.
         confirmer: For whether a removal is in force everywhere.
         removal_wait: Seconds to wait for that, unless a call says otherwise.
     """
@@ -64,7 +64,7 @@ class TenantTools:
         sight: Sight,
         log: TenantLog,
         pools: Pools,
-        connect_timeout: float,
+        dialler: Dialler,
         confirmer: Confirmer,
         removal_wait: float,
     ) -> None:
@@ -72,7 +72,7 @@ class TenantTools:
         self._sight = sight
         self._log = log
         self._pools = pools
-        self._connect_timeout = connect_timeout
+        self._dialler = dialler
         self._confirmer = confirmer
         self._removal_wait = removal_wait
 
@@ -87,11 +87,11 @@ class TenantTools:
         if args.command_id is not None:
             check_command_id(args.command_id)
         registration = registration_of(args)
+        await self._dialler.check(args.tenant_id, registration.config, verify=args.verify)
         login = None
         if args.verify:
-            login = await try_login(
-                args.tenant_id, registration.config, registration.password, within=self._connect_timeout
-            )
+            login = await self._dialler.try_login(args.tenant_id, registration.config, registration.password)
+            registration = msgspec.structs.replace(registration, powers=login.powers)
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
         result = await self._registry.register(
             args.tenant_id, registration, caller, expected_version=args.expected_version

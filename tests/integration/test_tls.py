@@ -16,7 +16,7 @@ import uvloop
 from registry.errors import LoginRefused, TenancyError, TenantUnreachable
 from registry.events import SslMode, TenantConfig
 from registry.secrets import Secret
-from server.connect import connect
+from server.connect import Dialler
 from server.embedded.binaries import POSTGRES_VARIABLE
 from server.embedded.postgres import EmbeddedPostgres
 from tests.certificates import certificate
@@ -77,7 +77,7 @@ async def encrypted(
 ) -> bool:
     """Log in; return whether the connection is TLS, as Postgres sees it."""
     config = TenantConfig(host=host, port=server.port, database="postgres", user=user, ssl=ssl)
-    connection = await connect("acme", config, Secret(password), within=10)
+    connection = await Dialler(10).connect("acme", config, Secret(password))
     try:
         return bool(await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))
     finally:
@@ -151,7 +151,7 @@ def test_what_comes_encrypted_is_looked_at_before_it_is_believed(
         port = server.sockets[0].getsockname()[1]
         config = TenantConfig(host="127.0.0.1", port=port, database="postgres", user="anybody", ssl="require")
         with pytest.raises(TenantUnreachable, match="does not speak Postgres's protocol"):
-            await connect("acme", config, Secret(PASSWORD), within=10)
+            await Dialler(10).connect("acme", config, Secret(PASSWORD))
         server.close()
         await left.wait()
 

@@ -186,7 +186,7 @@ def test_a_new_secret_recycles_connections(registered: Callable[[int], TenantReg
     assert len(prints) == 3
 
 
-def _fingerprint(event: TenantRegistered) -> tuple[str, int, str, str, str, int]:
+def _fingerprint(event: TenantRegistered) -> tuple[str, int, str, str, str, str | None, int]:
     live = evolve(None, event, Position(2, "2-0"))
     assert isinstance(live, Live)
     return live.fingerprint

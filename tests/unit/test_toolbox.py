@@ -40,7 +40,7 @@ TOOLBOX: Final = Toolbox.of(
         sight=NOBODY,
         log=NOBODY,
         pools=NOBODY,
-        connect_timeout=1,
+        dialler=NOBODY,
         confirmer=NOBODY,
         removal_wait=1,
     ),
