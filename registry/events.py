@@ -7,12 +7,14 @@ A registration states the whole tenant, so that the last event of a tenant is al
 
 from datetime import datetime
 from sys import intern
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 """The words of libpq's `sslmode`."""
+VERIFYING: Final = frozenset[SslMode]({"verify-ca", "verify-full"})
+"""Those that look at whom the server's certificate is from."""
 
 
 class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from registry.certificates import check_root_ca
 from registry.errors import InvalidInput
-from registry.events import SslMode, TenantConfig
+from registry.events import VERIFYING, SslMode, TenantConfig
 from registry.secrets import Secret
 
 MAX_POOL_SIZE: Final = 100
@@ -64,6 +65,7 @@ def from_fields(
     password: Secret | None,
     port: int | None = None,
     ssl: str | bool | None = None,
+    ssl_root_ca: str | None = None,
     limits: Limits | None = None,
 ) -> Registration:
     """Check the separate fields; `InvalidInput` names the first wrong one. A password may hold anything but NUL."""
@@ -71,18 +73,22 @@ def from_fields(
     if missing or not (host and database and user):
         raise InvalidInput(f"{', '.join(missing)} missing: give host, database and user, or one dsn.", field=missing[0])
     limits = _check_limits(limits or Limits())
+    mode = check_ssl("prefer" if ssl is None else ssl)
     config = TenantConfig(
         host=check_host(host),
         port=_check_range("port", 5432 if port is None else port, 1, 65535),
         database=_check_name("database", database),
         user=_check_name("user", user),
-        ssl=check_ssl("prefer" if ssl is None else ssl),
+        ssl=mode,
+        ssl_root_ca=_check_root_ca(ssl_root_ca, mode),
         **msgspec.structs.asdict(limits),
     )
     return Registration(config=config, password=_check_password(password))
 
 
-def from_dsn(dsn: Secret, *, ssl: str | bool | None = None, limits: Limits | None = None) -> Registration:
+def from_dsn(
+    dsn: Secret, *, ssl: str | bool | None = None, ssl_root_ca: str | None = None, limits: Limits | None = None
+) -> Registration:
     """Check a `postgresql://user:password@host:port/database?sslmode=…`; `InvalidInput` says what it may not hold.
 
     `ssl` beside the DSN counts where the DSN has no `sslmode`.
@@ -98,6 +104,7 @@ def from_dsn(dsn: Secret, *, ssl: str | bool | None = None, limits: Limits | Non
         user=_decode(url.username or ""),
         password=Secret(_decode(url.password)) if url.password else None,
         ssl=options.get("sslmode", ssl),
+        ssl_root_ca=ssl_root_ca,
         limits=limits,
     )
 
@@ -157,6 +164,17 @@ def _check_password(password: Secret | None) -> Secret | None:
             field="password",
         )
     return password
+
+
+def _check_root_ca(text: str | None, mode: SslMode) -> str | msgspec.UnsetType:
+    if text is None:
+        return msgspec.UNSET
+    if mode not in VERIFYING:
+        raise InvalidInput(
+            f"ssl_root_ca says whom to believe, and ssl={mode} believes anybody; give ssl=verify-full or verify-ca.",
+            field="ssl_root_ca",
+        )
+    return check_root_ca(text)
 
 
 def _check_limits(limits: Limits) -> Limits:

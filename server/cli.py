@@ -163,6 +163,9 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
         "--password-file", metavar="FILE", help="file with the password; - for stdin; asked for on a terminal"
     )
     parser.add_argument("--ssl", help="a libpq sslmode [prefer]")
+    parser.add_argument(
+        "--ssl-root-ca-file", metavar="FILE", help="PEM of the authorities that verify-ca and verify-full believe"
+    )
     for name in ("min-pool-size", "max-pool-size", "max-concurrent-requests"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument(

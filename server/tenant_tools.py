@@ -14,7 +14,7 @@ from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
 from registry.service import Result, TenantRegistry
 from registry.state import Live
-from server.changes import change_of
+from server.changes import change_of, shown
 from server.connect import Dialler, Login
 from server.pools import Pools
 from server.sight import Sight
@@ -136,7 +136,7 @@ class TenantTools:
             changed_at=tenant.changed_at,
             changed_by=tenant.changed_by,
             error=self._pools.error_of(tenant.tenant),
-            **msgspec.structs.asdict(tenant.config),
+            **shown(tenant.config),
         )
 
     @tool("Show a tenant's history", Hints(read_only=True), "audit:read")
@@ -175,11 +175,11 @@ def registration_of(args: RegisterTenant) -> Registration:
     )
     if args.dsn is None:
         fields = {field: getattr(args, field) for field in _FIELDS}
-        return from_fields(**fields, ssl=args.ssl, limits=limits)
+        return from_fields(**fields, ssl=args.ssl, ssl_root_ca=args.ssl_root_ca, limits=limits)
     both = [field for field in _FIELDS if getattr(args, field) is not None]
     if both:
         raise InvalidInput(f"Both dsn and {', '.join(both)} are given; give one dsn, or the fields.", field="dsn")
-    return from_dsn(args.dsn, ssl=args.ssl, limits=limits)
+    return from_dsn(args.dsn, ssl=args.ssl, ssl_root_ca=args.ssl_root_ca, limits=limits)
 
 
 def _registered(tenant_id: str, result: Result, login: Login | None) -> Registered:

@@ -10,9 +10,8 @@ import ssl
 from collections import OrderedDict
 from typing import Any, Final
 
-from registry.events import TenantConfig
+from registry.events import VERIFYING, TenantConfig
 
-VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 _KEPT: Final = 256
 """Contexts of tenants' own authorities that are kept, those used last."""
 

@@ -199,6 +199,14 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("insecure", "perhaps"),
+        *(
+            (field, wrong)
+            for field in ("allowed_networks", "denied_networks")
+            for wrong in ("db.example", "10.0.0.1/8")
+        ),
+        ("allowed_ports", "5432,postgres"),
+        ("min_sslmode", "tls"),
+        ("refused_powers", "superuser,root"),
     ],
 )
 def test_a_wrong_value_is_one_problem_that_names_the_variable(field: str, wrong: str) -> None:
