@@ -116,12 +116,11 @@ class _Question(asyncio.Protocol):
 
 
 def _require_peer(transport: asyncio.Transport, host: str) -> None:
-    """Raise `Elsewhere` if the socket is connected to another address: that is what counts, not what was asked for."""
+    """Let go, and raise `Elsewhere`, if the socket is connected to another address: that counts, not what was asked."""
     peer = transport.get_extra_info("peername")
-    if peer is None:
-        raise ConnectionResetError
-    if ip_address(peer[0]) != ip_address(host):
-        raise Elsewhere
+    if peer is None or ip_address(peer[0]) != ip_address(host):
+        transport.abort()
+        raise ConnectionResetError if peer is None else Elsewhere
 
 
 def _require_yes(answer: bytes) -> None:
