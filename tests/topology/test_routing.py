@@ -7,8 +7,9 @@ import pytest
 
 from registry.errors import RegistryUnavailable
 from registry.names import Names
+from registry.redis_url import Address
 from tests.servers import ClusterOfThree, SentinelSet
-from tests.topology.conftest import OpenClient
+from tests.topology.conftest import WITHIN, OpenClient
 
 STREAM: Final = Names().stream
 
@@ -16,10 +17,13 @@ STREAM: Final = Names().stream
 async def test_every_server_of_a_cluster_is_known_as_ours_replicas_too(
     whole_cluster: ClusterOfThree, open_client: OpenClient
 ) -> None:
-    redis = open_client(whole_cluster.url)
-    await redis.run("GET", "any")
-
-    assert redis.known == {("127.0.0.1", server.port) for server in whole_cluster.servers}
+    known: set[Address] = set()
+    async with asyncio.timeout(WITHIN):
+        # A server that has just heard of the replica does not tell of it yet.
+        while known != {("127.0.0.1", server.port) for server in whole_cluster.servers}:
+            redis = open_client(whole_cluster.url)
+            await redis.run("GET", "any")
+            known = set(redis.known)
 
 
 async def test_the_sentinels_and_every_primary_that_they_named_are_known_as_ours(
