@@ -7,7 +7,6 @@ import pytest
 
 from registry.errors import RegistryUnavailable
 from registry.names import Names
-from registry.redis_url import Address
 from tests.servers import ClusterOfThree, SentinelSet
 from tests.topology.conftest import WITHIN, OpenClient
 
@@ -17,7 +16,7 @@ STREAM: Final = Names().stream
 async def test_every_server_of_a_cluster_is_known_as_ours_replicas_too(
     whole_cluster: ClusterOfThree, open_client: OpenClient
 ) -> None:
-    known: set[Address] = set()
+    known: set[tuple[str, int]] = set()
     async with asyncio.timeout(WITHIN):
         # A server that has just heard of the replica does not tell of it yet.
         while known != {("127.0.0.1", server.port) for server in whole_cluster.servers}:
