@@ -64,6 +64,15 @@ def test_of_what_a_server_tells_the_known_powers_are_kept_and_of_a_superuser_tha
     assert list(held) == sorted(held, key=POWERS.index)
 
 
+def test_a_login_is_registered_unseen_only_where_nobody_has_to_look_at_its_powers() -> None:
+    policy = TenantPolicy(refused_powers=frozenset({"any"}))
+
+    with pytest.raises(PolicyRefused, match=r"'acme' cannot be registered with verify=false"):
+        policy.require_verified("acme", verify=False)
+    policy.require_verified("acme", verify=True)
+    TenantPolicy().require_verified("acme", verify=False)
+
+
 def test_a_refusal_names_every_power_that_it_is_for() -> None:
     policy = TenantPolicy(refused_powers=frozenset({"read_files", "bypass_rls"}))
 
