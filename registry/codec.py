@@ -63,6 +63,7 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: str
     changed_by: str
     secret: SealedSecret | None = None
+    ssl_root_ca: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def config(self) -> TenantConfig:
@@ -77,6 +78,7 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
             max_pool_size=self.max_pool_size,
             max_concurrent_requests=self.max_concurrent_requests,
             password_ref=self.password_ref,
+            ssl_root_ca=self.ssl_root_ca,
         )
 
 

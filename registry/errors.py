@@ -136,6 +136,12 @@ class LoginRefused(TenancyError):
     code = "login_refused"
 
 
+class PolicyRefused(TenancyError):
+    """The operator does not let a tenant point there, or log in like that; nothing was connected, or kept open."""
+
+    code = "refused_by_policy"
+
+
 class TenantBusy(TenancyError):
     """The tenant's share of this replica is used up, queue included."""
 

@@ -7,12 +7,14 @@ A registration states the whole tenant, so that the last event of a tenant is al
 
 from datetime import datetime
 from sys import intern
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 """The words of libpq's `sslmode`."""
+VERIFYING: Final = frozenset[SslMode]({"verify-ca", "verify-full"})
+"""Those that look at whom the server's certificate is from."""
 
 
 class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,11 +30,22 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_concurrent_requests: int = 20
     password_ref: str | msgspec.UnsetType = msgspec.UNSET
     """Where each replica finds the password (`registry/password_refs.py`); unset: sealed, or there is none."""
+    ssl_root_ca: str | msgspec.UnsetType = msgspec.UNSET
+    """PEM of the authorities that vouch for the server, for modes that verify; unset: those that the system trusts."""
+
+    @property
+    def root_ca(self) -> str | None:
+        """The authorities, None where there are none of the tenant's own."""
+        return self.ssl_root_ca or None
 
     def interned(self) -> "TenantConfig":
         """Return the same, sharing its texts with all that have them: many tenants are on few hosts."""
         return msgspec.structs.replace(
-            self, host=intern(self.host), database=intern(self.database), user=intern(self.user)
+            self,
+            host=intern(self.host),
+            database=intern(self.database),
+            user=intern(self.user),
+            ssl_root_ca=intern(self.ssl_root_ca) if self.ssl_root_ca else msgspec.UNSET,
         )
 
 
@@ -118,6 +131,8 @@ class TenantRegistered(_TenantFact, frozen=True, kw_only=True, gc=False, tag="te
     config: TenantConfig
     secret: SealedSecret | None = None
     """None when the login needs no password."""
+    powers: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """What the login could do beyond reading its tables, as a test login found it; unset where there was none."""
 
 
 class TenantRemoved(_TenantFact, frozen=True, kw_only=True, gc=False, tag="tenant_removed.v1"):

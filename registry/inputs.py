@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from registry.certificates import check_root_ca
 from registry.errors import InvalidInput
-from registry.events import SslMode, TenantConfig
+from registry.events import VERIFYING, SslMode, TenantConfig
 from registry.password_refs import check_password_ref
 from registry.secrets import Secret
 
@@ -45,6 +46,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
     config: TenantConfig
     password: Secret | None
+    powers: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """What a test login found that it can do; for the record, and no part of what is asked for."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +58,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_requests: int = 20
 
 
-def from_fields(
+def from_fields(  # noqa: PLR0913 - one for each field of a registration, and by keyword
     *,
     host: str | None,
     database: str | None,
@@ -63,6 +66,7 @@ def from_fields(
     password: Secret | None,
     port: int | None = None,
     ssl: str | bool | None = None,
+    ssl_root_ca: str | None = None,
     password_ref: str | None = None,
     limits: Limits | None = None,
 ) -> Registration:
@@ -71,12 +75,14 @@ def from_fields(
     if missing or not (host and database and user):
         raise InvalidInput(f"{', '.join(missing)} missing: give host, database and user, or one dsn.", field=missing[0])
     limits = _check_limits(limits or Limits())
+    mode = check_ssl("prefer" if ssl is None else ssl)
     config = TenantConfig(
         host=check_host(host),
         port=_check_range("port", 5432 if port is None else port, 1, 65535),
         database=_check_name("database", database),
         user=_check_name("user", user),
-        ssl=check_ssl("prefer" if ssl is None else ssl),
+        ssl=mode,
+        ssl_root_ca=_check_root_ca(ssl_root_ca, mode),
         password_ref=_check_ref(password_ref, password),
         **msgspec.structs.asdict(limits),
     )
@@ -87,6 +93,7 @@ def from_dsn(
     dsn: Secret,
     *,
     ssl: str | bool | None = None,
+    ssl_root_ca: str | None = None,
     password_ref: str | None = None,
     limits: Limits | None = None,
 ) -> Registration:
@@ -105,6 +112,7 @@ def from_dsn(
         user=_decode(url.username or ""),
         password=Secret(_decode(url.password)) if url.password else None,
         ssl=options.get("sslmode", ssl),
+        ssl_root_ca=ssl_root_ca,
         password_ref=password_ref,
         limits=limits,
     )
@@ -174,6 +182,17 @@ def _check_ref(ref: str | None, password: Secret | None) -> str | msgspec.UnsetT
     if password is not None:
         raise InvalidInput("Both password and password_ref are given; give one of them.", field="password_ref")
     return check_password_ref(ref)
+
+
+def _check_root_ca(text: str | None, mode: SslMode) -> str | msgspec.UnsetType:
+    if text is None:
+        return msgspec.UNSET
+    if mode not in VERIFYING:
+        raise InvalidInput(
+            f"ssl_root_ca says whom to believe, and ssl={mode} believes anybody; give ssl=verify-full or verify-ca.",
+            field="ssl_root_ca",
+        )
+    return check_root_ca(text)
 
 
 def _check_limits(limits: Limits) -> Limits:

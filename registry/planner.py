@@ -63,6 +63,7 @@ class Planner:
         secret = kept.secret if kept else _seal(tenant_id, decide.next_version(tenant), registration, key)
         origin = await self._origin(caller, command_id, _content(tenant_id, registration))
         event = decide.register(tenant_id, tenant, registration.config, secret, origin)
+        event = msgspec.structs.replace(event, powers=registration.powers)
         return Plan(event=event, status="replaced" if isinstance(tenant, Live) else "registered", key=change)
 
     async def removal(self, tenant_id: str, tenant: Tenant | None, caller: Caller, command_id: str) -> Plan:

@@ -7,7 +7,7 @@ that failed was carried out is unknown, and each caller decides for itself what 
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set as AbstractSet
 from importlib import resources
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -26,7 +26,7 @@ from registry.redis_commands import key_of
 from registry.redis_errors import is_lost, unavailable
 from registry.redis_node import Command, Node, NodeMaker, Word
 from registry.redis_topology import OneServer, Sentinels, Topology
-from registry.redis_url import RedisUrl, read
+from registry.redis_url import Address, RedisUrl, read
 
 __all__ = ["RedisClient", "Script", "Word"]
 
@@ -56,10 +56,18 @@ class RedisClient:
 
     Args:
         connect: Makes what knows the servers; called again when nothing has worked for a while.
+        known: Where the servers are, as far as that has been told; grows while the client is used.
         rebuild_after: Seconds until then.
     """
 
-    def __init__(self, connect: Callable[[], Topology], *, rebuild_after: float = _REBUILD_AFTER) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Topology],
+        *,
+        known: AbstractSet[Address] = frozenset(),
+        rebuild_after: float = _REBUILD_AFTER,
+    ) -> None:
+        self.known = known
         self._connect = connect
         self._servers = connect()
         self._rebuild_after = rebuild_after
@@ -76,7 +84,7 @@ class RedisClient:
         """
         meant = read(url)
         make = NodeMaker(meant, connections, timeout)
-        return cls(lambda: _topology(meant, make))
+        return cls(lambda: _topology(meant, make), known=make.known)
 
     @property
     def fixed(self) -> bool:

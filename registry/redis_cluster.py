@@ -97,6 +97,7 @@ class Cluster:
                 continue
             if ranges:
                 self._stale = False
+                self._make.known |= _all_of(ranges, address[0])
                 await self._take(_owners_of(ranges, address[0]))
                 return
         raise failure or NoServer("No server of the Redis cluster knows who has which slots; try again.")
@@ -117,11 +118,19 @@ def _slot_of(key: Word) -> int:
 def _owners_of(ranges: Sequence[Any], asked: str) -> list[Address | None]:
     """Read the answer of CLUSTER SLOTS; a server that does not know its own name has the one it was asked under."""
     owners: list[Address | None] = [None] * _SLOTS
-    for first, last, (host, port, *_), *_ in ranges:
-        name = (host or b"").decode()
-        address = (asked if name in _UNKNOWN_HOSTS else name, int(port))
-        owners[first : last + 1] = [address] * (last + 1 - first)
+    for first, last, owner, *_ in ranges:
+        owners[first : last + 1] = [_address_of(owner, asked)] * (last + 1 - first)
     return owners
+
+
+def _all_of(ranges: Sequence[Any], asked: str) -> set[Address]:
+    """Read the same answer for every server in it, replicas too."""
+    return {_address_of(server, asked) for _, _, *servers in ranges for server in servers}
+
+
+def _address_of(server: Sequence[Any], asked: str) -> Address:
+    name = (server[0] or b"").decode()
+    return (asked if name in _UNKNOWN_HOSTS else name, int(server[1]))
 
 
 def _no_cluster(error: ResponseError) -> Exception:

@@ -139,9 +139,13 @@ class NodeMaker:
         url: Whose login and TLS; the nodes' addresses come from who makes them.
         connections: How many each node may have open.
         timeout: Seconds to connect, to wait for a connection, and to get one reply.
+
+    Attributes:
+        known: Where all servers of this Redis are or were, as the URL and the servers themselves tell it.
     """
 
     def __init__(self, url: RedisUrl, connections: int, timeout: float) -> None:
+        self.known: set[Address] = set(url.addresses)
         self._url = url
         self._connections = connections
         self._timeout = timeout
@@ -149,6 +153,7 @@ class NodeMaker:
     def server(self, address: Address) -> Node:
         """Return a node of a server that holds data; nothing is connected yet."""
         url = self._url
+        self.known.add(address)
         return self._node(address, url.username, url.password, url.database, self._connections, self._timeout)
 
     def sentinel(self, address: Address, timeout: float) -> Node:

@@ -42,12 +42,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     secret: SealedSecret | None
 
     @property
-    def fingerprint(self) -> tuple[str, int, str, str, str, int, str]:
+    def fingerprint(self) -> tuple[str | int | None, ...]:
         """All that a connection depends on: as long as it is equal, open connections may stay."""
         config = self.config
-        secret_version = self.secret.version if self.secret else 0
-        where = (config.host, config.port, config.database, config.user, config.ssl)
-        return (*where, secret_version, config.password_ref or "")
+        where = (config.host, config.port, config.database, config.user, config.ssl, config.root_ca)
+        return (*where, self.secret.version if self.secret else 0, config.password_ref or None)
 
     @property
     def document(self) -> TenantDocument:

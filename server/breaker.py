@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from registry.errors import LoginRefused, TenancyError, TenantUnreachable
+from registry.errors import LoginRefused, PolicyRefused, TenancyError, TenantUnreachable
 
 COOL_DOWN: Final = (0.5, 1.0, 2.0, 5.0)
 """Seconds without attempts after the first, second, third and every further failure in a row."""
@@ -49,7 +49,7 @@ class Breaker:
         failures = self._failures
         try:
             made = await connect()
-        except (TenantUnreachable, LoginRefused) as error:
+        except (TenantUnreachable, LoginRefused, PolicyRefused) as error:
             if failures == self._failures:
                 self._note(error)
             raise

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from registry.certificates import digest_of
 from registry.chain import Recorded
 from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
 from server.tenant_messages import Change
@@ -33,9 +34,23 @@ def change_of(recorded: Recorded, before: Recorded | None) -> Change:
         reason=event.reason,
         fields=fields,
         password_changed=password_changed,
+        powers=_powers_of(event),
     )
 
 
+def _powers_of(event: TenantEvent) -> list[str] | None:
+    """Return what was recorded of the login; None where nobody looked."""
+    if not isinstance(event, TenantRegistered) or isinstance(event.powers, msgspec.UnsetType):
+        return None
+    return list(event.powers)
+
+
+def shown(config: TenantConfig) -> dict[str, Any]:
+    """Return what a configuration says, field by field, with long texts by their digest."""
+    root_ca = {"ssl_root_ca": digest_of(config.root_ca)} if config.root_ca else {}
+    return {**msgspec.to_builtins(config), **root_ca}
+
+
 def _difference(config: TenantConfig, before: TenantConfig | None) -> dict[str, Any]:
-    new, old = msgspec.to_builtins(config), msgspec.to_builtins(before) if before else {}
+    new, old = shown(config), shown(before) if before else {}
     return {field: new.get(field) for field in (*new, *(old.keys() - new)) if old.get(field) != new.get(field)}

@@ -181,6 +181,9 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
         "--password-ref", metavar="REF", help="file:NAME or env:NAME, where the servers have the password, instead"
     )
     parser.add_argument("--ssl", help="a libpq sslmode [prefer]")
+    parser.add_argument(
+        "--ssl-root-ca-file", metavar="FILE", help="PEM of the authorities that verify-ca and verify-full believe"
+    )
     for name in ("min-pool-size", "max-pool-size", "max-concurrent-requests"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument(

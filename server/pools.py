@@ -19,7 +19,7 @@ from registry.errors import TenantBusy
 from registry.secrets import Secret
 from registry.state import Live, Tenant
 from server.breaker import Breaker
-from server.connect import connect
+from server.connect import Dialler
 from server.gate import Full, Gate
 from server.tenant_pool import OnConnection, TenantPool
 
@@ -47,9 +47,10 @@ class Pools:
 
     Args:
         lookup: The tenant as the directory has it now; raises `UnknownTenant` or `RemovedTenant`.
+        dialler: Logs in.
         password: Opens a tenant's password, for one login.
         prepare, reset: Run on each new connection, and on each one that comes back.
-        connect_timeout, drain_seconds: In seconds.
+        drain_seconds: For calls that run when their pool goes.
         max_pools, max_connections: Bounds for this replica.
     """
 
@@ -57,19 +58,19 @@ class Pools:
         self,
         *,
         lookup: Lookup,
+        dialler: Dialler,
         password: Password,
         prepare: OnConnection,
         reset: OnConnection,
-        connect_timeout: float,
         drain_seconds: float,
         max_pools: int,
         max_connections: int,
     ) -> None:
         self._lookup = lookup
+        self._dialler = dialler
         self._password = password
         self._prepare = prepare
         self._reset = reset
-        self._connect_timeout = connect_timeout
         self._drain_seconds = drain_seconds
         self._max_pools = max_pools
         self._max_connections = max_connections
@@ -107,9 +108,9 @@ class Pools:
     async def lease(self, tenant_id: str) -> AsyncIterator["Connection"]:
         """Hold one of the tenant's connections for one call.
 
-        Raises `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `SecretUnreadable`,
-        `RegistryUnavailable` when the password cannot be fetched, and `TenantChanged` when the tenant is removed or
-        registered anew meanwhile. May be cancelled: the query is then cancelled in Postgres, too.
+        Raises `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `PolicyRefused`,
+        `SecretUnreadable`, `RegistryUnavailable` when the password cannot be fetched, and `TenantChanged` when the
+        tenant is removed or registered anew meanwhile. May be cancelled: the query is then cancelled in Postgres, too.
         """
         gate = self._seat(tenant_id).gate
         try:
@@ -171,7 +172,7 @@ class Pools:
             await self._make_way()
             self._connecting += 1
             try:
-                return await connect(tenant.tenant, tenant.config, password, within=self._connect_timeout)
+                return await self._dialler.connect(tenant.tenant, tenant.config, password)
             finally:
                 self._connecting -= 1
 

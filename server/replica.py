@@ -36,9 +36,11 @@ from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
 from server.backing import signer_of
+from server.connect import Dialler
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
 from server.pools import Lookup, Password, Pools
+from server.reach import Reach
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
 from server.secret_files import SecretFiles, passwords
@@ -46,6 +48,7 @@ from server.settings import Settings
 from server.sight import Sight
 from server.sql_guard import Guard
 from server.status_tools import StatusTools
+from server.tenant_policy import policy_of
 from server.tenant_tools import TenantTools
 from server.tool_tally import ToolTally
 from server.toolbox import Toolbox
@@ -60,8 +63,9 @@ _SHOWN: Final = 20
 class Replica:
     """What the outside of a replica needs: its tools, whether it is ready, and its numbers."""
 
-    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments) -> None:
+    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments, reach: Reach) -> None:
         self.toolbox = toolbox
+        self.reach = reach
         self.follower = follower
         self.instruments = instruments
 
@@ -129,7 +133,10 @@ async def _assembled(
         return require_live(tenant_id, directory.tenant(tenant_id))
 
     secret_files = SecretFiles(settings.secrets_dir, settings.secrets_env_prefix)
-    pools = _pools(settings, lookup, passwords(secret_files, keyring.password))
+    policy = policy_of(settings)
+    reach = Reach(policy.network, redis=lambda: commands.known)
+    dialler = Dialler(settings.connect_timeout, policy, reach)
+    pools = _pools(settings, lookup, dialler, passwords(secret_files, keyring.password))
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
@@ -195,7 +202,7 @@ async def _assembled(
             log=log,
             pools=pools,
             secret_files=secret_files,
-            connect_timeout=settings.connect_timeout,
+            dialler=dialler,
             confirmer=presence,
             removal_wait=settings.removal_wait,
         ),
@@ -230,7 +237,7 @@ async def _assembled(
         ]
     try:
         async with _running(*loops):
-            yield Replica(toolbox, follower, instruments)
+            yield Replica(toolbox, follower, instruments, reach)
     finally:
         await pools.close()
         await presence.leave()
@@ -276,13 +283,13 @@ async def _check_keys(keyring: Keyring) -> None:
         logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
 
 
-def _pools(settings: Settings, lookup: Lookup, password: Password) -> Pools:
+def _pools(settings: Settings, lookup: Lookup, dialler: Dialler, password: Password) -> Pools:
     return Pools(
         lookup=lookup,
+        dialler=dialler,
         password=password,
         prepare=prepare_connection,
         reset=reset_connection,
-        connect_timeout=settings.connect_timeout,
         drain_seconds=settings.drain_seconds,
         max_pools=settings.max_pools,
         max_connections=settings.max_connections,

@@ -20,7 +20,9 @@ from server.http_protocol import impatient
 from server.principal import Principal
 from server.redaction import shown
 from server.replica import Replica
+from server.setting_rules import is_loopback
 from server.settings import Settings
+from server.tenant_policy import policy_of
 from server.toolbox import Answer, Call, Toolbox
 
 _GRACE: Final = 5
@@ -53,6 +55,8 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     from server.metrics import exposition  # noqa: PLC0415 - the same
 
     listener = _listen(settings)
+    replica.reach.refuse_port(listener.getsockname()[1])
+    _advise(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{listener.getsockname()[1]}"
     hosts = settings.allowed_hosts or ("127.0.0.1", "127.0.0.1:*", "localhost", "localhost:*", "[::1]", "[::1]:*")
@@ -110,6 +114,15 @@ class _PatientToolbox(Toolbox):
         """Wait, and do as every toolbox does."""
         await first_read(self._follower, _PATIENCE)
         return await super().call(name, arguments, call)
+
+
+def _advise(settings: Settings) -> None:
+    """Recommend a policy where others than this machine's own may register tenants."""
+    if not is_loopback(settings.host) and not policy_of(settings).network.says_something:
+        structlog.get_logger("server").warning(
+            "tenants may point at any host that this machine reaches, in loopback and private networks too; say where "
+            "they may with MCP_POSTGRES_ALLOWED_NETWORKS, MCP_POSTGRES_DENIED_NETWORKS or MCP_POSTGRES_ALLOWED_PORTS"
+        )
 
 
 class _Server(uvicorn.Server):

@@ -12,6 +12,7 @@ from registry.errors import InvalidInput
 from server.master_keys import check_environment_keys
 from server.secret_files import TENANT
 from server.settings import Settings, variable_of
+from server.tenant_policy import MODES, policy_problems
 
 _DAY: Final = 86_400
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
@@ -36,6 +37,7 @@ _REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
 _ONE_OF: Final = {
     "on_log_loss": ("restore", "halt"),
+    "min_sslmode": MODES,
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "console"),
 }
@@ -76,7 +78,7 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
         )
     if settings.signing_key_file is not None:
         problems += _key_file_rules("signing_key_file", settings.signing_key_file)
-    problems += _secrets_rules(settings) + _key_rules(settings)
+    problems += _secrets_rules(settings) + _key_rules(settings) + policy_problems(settings)
     return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)
 
 

@@ -54,6 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: int = 1 << 20
     strict_reads: bool = False
     connect_timeout: float = 5.0
+    allowed_networks: tuple[str, ...] = ()
+    denied_networks: tuple[str, ...] = ()
+    allowed_ports: tuple[str, ...] = ()
+    min_sslmode: str = "disable"
+    refused_powers: tuple[str, ...] = ()
     drain_seconds: float = 10.0
     repair_seconds: float = 30.0
     max_staleness: float = 60.0
@@ -150,6 +155,31 @@ SETTINGS: Final = (
         "connect_timeout",
         "MCP_POSTGRES_CONNECT_TIMEOUT",
         "longest login to a tenant's database, in seconds",
+        _OF_TENANTS,
+    ),
+    Setting(
+        "allowed_networks",
+        "MCP_POSTGRES_ALLOWED_NETWORKS",
+        "networks tenants may point at: 10.0.0.0/8, or loopback, private, public; all if empty",
+        _OF_TENANTS,
+    ),
+    Setting(
+        "denied_networks",
+        "MCP_POSTGRES_DENIED_NETWORKS",
+        "networks tenants may not point at, also within those allowed",
+        _OF_TENANTS,
+    ),
+    Setting(
+        "allowed_ports",
+        "MCP_POSTGRES_ALLOWED_PORTS",
+        "ports tenants may point at: 5432,6000-6010; all if empty",
+        _OF_TENANTS,
+    ),
+    Setting("min_sslmode", "MCP_POSTGRES_MIN_SSLMODE", "weakest sslmode that tenants may have", _OF_TENANTS),
+    Setting(
+        "refused_powers",
+        "MCP_POSTGRES_REFUSED_POWERS",
+        "what tenants' logins may not be able to: superuser, read_files and others, or any",
         _OF_TENANTS,
     ),
     Setting("drain_seconds", "MCP_POSTGRES_DRAIN_SECONDS", "how long running queries of a removed tenant may go on"),

@@ -46,6 +46,9 @@ class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Annotated[str, Meta(description="Instead of password: file:NAME or env:NAME, where the server has it")] | None
     ) = None
     ssl: Annotated[bool | SslMode, Meta(description="A libpq sslmode; true: require, false: disable")] | None = None
+    ssl_root_ca: (
+        Annotated[str, Meta(description="PEM of the authorities that verify-ca and verify-full believe")] | None
+    ) = None
     min_pool_size: int = 0
     max_pool_size: int = 10
     max_concurrent_requests: Annotated[int, Meta(description="Calls running and waiting")] = 20
@@ -142,6 +145,7 @@ class TenantDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     database: str
     user: str
     ssl: str
+    ssl_root_ca: Annotated[str, Meta(description="Digest of the tenant's own authorities")] | None = None
     has_password: bool
     password_ref: str | None = None
     min_pool_size: int
@@ -172,6 +176,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         default_factory=dict
     )
     password_changed: bool = False
+    powers: Annotated[list[str], Meta(description="What the login could do beyond its tables")] | None = None
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class TenantPool:
 
     Args:
         tenant: The registration.
-        open_connection: Logs in; raises `TenantUnreachable` or `LoginRefused`.
+        open_connection: Logs in; raises `TenantUnreachable`, `LoginRefused` or `PolicyRefused`.
         prepare: Run once on each new connection.
         reset: Run each time one comes back; one that cannot be reset is closed.
     """

@@ -14,8 +14,8 @@ from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
 from registry.service import Result, TenantRegistry
 from registry.state import Live
-from server.changes import change_of
-from server.connect import Login, try_login
+from server.changes import change_of, shown
+from server.connect import Dialler, Login
 from server.pools import Pools
 from server.principal import Principal
 from server.secret_files import SecretFiles
@@ -55,7 +55,7 @@ class TenantTools:
         log: For their histories.
         pools: For the state of logins.
         secret_files: For what a `password_ref` names.
-        connect_timeout: Seconds for a test login.
+        dialler: For test logins.
         confirmer: For whether a removal is in force everywhere.
         removal_wait: Seconds to wait for that, unless a call says otherwise.
     """
@@ -68,7 +68,7 @@ class TenantTools:
         log: TenantLog,
         pools: Pools,
         secret_files: SecretFiles,
-        connect_timeout: float,
+        dialler: Dialler,
         confirmer: Confirmer,
         removal_wait: float,
     ) -> None:
@@ -77,7 +77,7 @@ class TenantTools:
         self._log = log
         self._pools = pools
         self._secret_files = secret_files
-        self._connect_timeout = connect_timeout
+        self._dialler = dialler
         self._confirmer = confirmer
         self._removal_wait = removal_wait
 
@@ -92,9 +92,12 @@ class TenantTools:
         if args.command_id is not None:
             check_command_id(args.command_id)
         registration = registration_of(args)
+        await self._dialler.check(args.tenant_id, registration.config, verify=args.verify)
         if registration.config.password_ref:
             self._secret_files.check(args.tenant_id, registration.config.password_ref)
         login = await self._try_login(args.tenant_id, registration) if args.verify else None
+        if login is not None:
+            registration = msgspec.structs.replace(registration, powers=login.powers)
         caller = Caller(actor=call.actor, reason=args.reason, command_id=args.command_id)
         try:
             result = await self._registry.register(
@@ -145,7 +148,7 @@ class TenantTools:
             changed_at=tenant.changed_at,
             changed_by=tenant.changed_by,
             error=self._pools.error_of(tenant.tenant),
-            **msgspec.to_builtins(tenant.config),
+            **shown(tenant.config),
         )
 
     @tool("Show a tenant's history", Hints(read_only=True), "audit:read")
@@ -165,7 +168,7 @@ class TenantTools:
         config, password = registration.config, registration.password
         if config.password_ref:
             password = await self._secret_files.password(tenant_id, config.password_ref)
-        return await try_login(tenant_id, config, password, within=self._connect_timeout)
+        return await self._dialler.try_login(tenant_id, config, password)
 
     def _line(self, tenant: Live) -> TenantLine:
         config = tenant.config
@@ -188,11 +191,13 @@ def registration_of(args: RegisterTenant) -> Registration:
     )
     if args.dsn is None:
         fields = {field: getattr(args, field) for field in _FIELDS}
-        return from_fields(**fields, ssl=args.ssl, password_ref=args.password_ref, limits=limits)
+        return from_fields(
+            **fields, ssl=args.ssl, ssl_root_ca=args.ssl_root_ca, password_ref=args.password_ref, limits=limits
+        )
     both = [field for field in _FIELDS if getattr(args, field) is not None]
     if both:
         raise InvalidInput(f"Both dsn and {', '.join(both)} are given; give one dsn, or the fields.", field="dsn")
-    return from_dsn(args.dsn, ssl=args.ssl, password_ref=args.password_ref, limits=limits)
+    return from_dsn(args.dsn, ssl=args.ssl, ssl_root_ca=args.ssl_root_ca, password_ref=args.password_ref, limits=limits)
 
 
 def _without_what_is_hidden(error: InvalidInput, principal: Principal) -> InvalidInput:

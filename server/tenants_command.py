@@ -85,18 +85,20 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _secrets(options: argparse.Namespace) -> dict[str, str]:
-    """Read what must not stand on a command line, where every user of the machine can read it."""
+    """Read what must not stand on a command line, where all of the machine can read it, or is too long."""
     secrets: dict[str, str] = {}
     if options.dsn_file is not None:
-        secrets["dsn"] = _first_line("--dsn-file", options.dsn_file)
+        secrets["dsn"] = _text_of("--dsn-file", options.dsn_file)
+    if options.ssl_root_ca_file is not None:
+        secrets["ssl_root_ca"] = _text_of("--ssl-root-ca-file", options.ssl_root_ca_file)
     if options.password_file is not None:
-        secrets["password"] = _first_line("--password-file", options.password_file)
+        secrets["password"] = _text_of("--password-file", options.password_file)
     elif options.dsn_file is None and options.password_ref is None and sys.stdin.isatty():
         secrets["password"] = getpass.getpass("Password (empty for none): ")
     return secrets
 
 
-def _first_line(option: str, path: str) -> str:
+def _text_of(option: str, path: str) -> str:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ import contextlib
 import ssl
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, Final
 
 from registry.secrets import Secret
@@ -23,6 +24,10 @@ class Unencrypted(ConnectionError):
 
 class NotPostgres(ConnectionError):
     """The server answers something that is not Postgres's protocol."""
+
+
+class Elsewhere(ConnectionError):
+    """What was connected to is not what was to be connected to."""
 
 
 class Wire:
@@ -54,11 +59,18 @@ class Wire:
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         """Connect as the loop does, with a meter before the driver's protocol. Raises what that raises.
 
-        And `Unencrypted` or `NotPostgres` where `ssl` is asked for. May be cancelled.
+        And `Elsewhere`, and `Unencrypted` or `NotPostgres` where `ssl` is asked for. May be cancelled.
+
+        Args:
+            factory: Makes the driver's protocol.
+            host: An address. A name would be looked up here, where nobody judges what comes of it.
+            port: Its port.
+            ssl: Asks for TLS; knows by itself whose certificate the server must show.
         """
         if ssl is not None:
             return await self._create_encrypted(factory, host, port, ssl)
         self._transport, meter = await self._loop.create_connection(lambda: self._metered(factory()), host, port)
+        _require_peer(self._transport, host)
         return self._transport, meter.driver
 
     def forget(self) -> None:
@@ -79,6 +91,7 @@ class Wire:
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         transport, question = await self._loop.create_connection(lambda: _Question(self._loop), host, port)
         try:
+            _require_peer(transport, host)
             transport.write(_SSL_REQUEST)
             _require_yes(await question.answer)
             encrypted = await self._loop.start_tls(transport, question, context, server_hostname=host)
@@ -117,6 +130,14 @@ class _Question(asyncio.Protocol):
 def _give(driver: asyncio.Protocol, password: str) -> None:
     protocol: Any = driver
     protocol.password = password  # an attribute of its own that it reads when the server asks for a password
+
+
+def _require_peer(transport: asyncio.Transport, host: str) -> None:
+    """Let go, and raise `Elsewhere`, if the socket is connected to another address: that counts, not what was asked."""
+    peer = transport.get_extra_info("peername")
+    if peer is None or ip_address(peer[0]) != ip_address(host):
+        transport.abort()
+        raise ConnectionResetError if peer is None else Elsewhere
 
 
 def _require_yes(answer: bytes) -> None:

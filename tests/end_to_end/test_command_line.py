@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from server.embedded.sample import SampleLogin
+from tests.certificates import certificate
 from tests.processes import COMMAND, Start, clean, eventually, run_command
 
 
@@ -103,6 +104,25 @@ def test_a_log_that_cannot_be_followed_is_told_with_the_reason(env: dict[str, st
 def test_a_redis_that_is_away_is_told_in_one_line(env: dict[str, str], free_port: Callable[[], int]) -> None:
     away = {**env, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     assert "Redis cannot be reached" in one_line(run_command("tenants", "list", env=away), 1)
+
+
+def test_an_operator_gives_the_authorities_of_a_tenants_server_as_a_file(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(certificate()[0])
+    fields = ["--host", "db.example", "--database", "app", "--user", "u", "--ssl", "verify-full", "--no-verify"]
+    told = run_command(
+        "tenants", "register", "acme", *fields, "--ssl-root-ca-file", str(tmp_path / "ca.pem"), env=env, stdin=""
+    )
+    assert told.returncode == 0, told.stderr
+    shown = json.loads(run_command("tenants", "get", "acme", env=env).stdout)
+    assert shown["ssl_root_ca"].startswith("sha256:")
+    missing = run_command("tenants", "register", "acme", *fields, "--ssl-root-ca-file", "/no/such.pem", env=env)
+    assert "/no/such.pem cannot be read" in one_line(missing, 1)
+
+
+def test_the_command_line_registers_by_the_policy_of_its_own_settings(env: dict[str, str]) -> None:
+    fields = ["--host", "127.0.0.1", "--database", "app", "--user", "u", "--no-verify"]
+    told = run_command("tenants", "register", "acme", *fields, "--denied-networks", "loopback", env=env, stdin="")
+    assert "MCP_POSTGRES_DENIED_NETWORKS" in one_line(told, 1)
 
 
 def test_an_operator_registers_looks_at_and_removes_a_tenant_without_a_server(

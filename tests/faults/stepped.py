@@ -38,6 +38,7 @@ from registry.secrets import MasterKeys, new_master_key
 from registry.service import TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Tenant
+from server.connect import Dialler
 from server.pools import Pools
 
 NAMES: Final = Names()
@@ -305,10 +306,10 @@ def _pools(directory: Directory, keyring: Keyring) -> Pools:
 
     return Pools(
         lookup=lambda tenant: require_live(tenant, directory.tenant(tenant)),
+        dialler=Dialler(1),
         password=keyring.password,
         prepare=untouched,
         reset=untouched,
-        connect_timeout=1,
         drain_seconds=0,
         max_pools=100,
         max_connections=100,

@@ -31,7 +31,7 @@ from registry.log import Position
 from registry.secrets import Secret
 from registry.state import Live, Removed, Tenant
 from server import pools
-from server.connect import forget_libpq_environment
+from server.connect import Dialler, forget_libpq_environment
 from server.database_tools import DatabaseTools
 from server.embedded.postgres import EmbeddedPostgres
 from server.pools import Pools
@@ -62,8 +62,8 @@ class Town:
         self._tenants: dict[str, Tenant] = {}
         self._passwords: dict[int, str | None] = {}
         self._version = 0
+        dialler = Dialler(bounds.pop("connect_timeout", 5.0))
         settings: dict[str, Any] = {
-            "connect_timeout": 5.0,
             "drain_seconds": 10.0,
             "max_pools": 50,
             "max_connections": 50,
@@ -71,6 +71,7 @@ class Town:
         }
         self.pools = Pools(
             lookup=lambda tenant: require_live(tenant, self._tenants.get(tenant)),
+            dialler=dialler,
             password=self._password,
             prepare=prepare_connection,
             reset=reset_connection,

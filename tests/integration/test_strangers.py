@@ -12,7 +12,7 @@ import uvloop
 from registry.errors import ConnectionLost, TenantUnreachable
 from registry.events import SslMode, TenantConfig
 from registry.secrets import Secret
-from server.connect import connect, try_login
+from server.connect import Dialler
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, prepare_connection, read
 
@@ -101,7 +101,7 @@ async def refusal_of(answer: bytes, ssl: SslMode = "disable") -> TenantUnreachab
     """Log in at a stranger; return what the caller is told."""
     async with stranger(answer) as port:
         with pytest.raises(TenantUnreachable) as caught:
-            await try_login("acme", at(port, ssl), Secret("secret"), within=WITHIN)
+            await Dialler(WITHIN).try_login("acme", at(port, ssl), Secret("secret"))
         assert f"127.0.0.1:{port} " in caught.value.message
     assert len(caught.value.message) < 2000
     return caught.value
@@ -189,7 +189,7 @@ def test_a_server_that_turns_bad_after_its_login_costs_one_call(
     async def call() -> None:
         proxy = Proxy(postgres)
         async with door(proxy.serve) as port:
-            connection = await connect("acme", at(port), Secret(postgres.password), within=WITHIN)
+            connection = await Dialler(WITHIN).connect("acme", at(port), Secret(postgres.password))
             await prepare_connection(connection)
             assert (await read(connection, "SELECT 1", limits=LIMITS)).rows == [[1]]
             proxy.say(said)
@@ -202,7 +202,7 @@ def test_a_server_that_turns_bad_after_its_login_costs_one_call(
 
 def test_a_call_that_is_cancelled_leaves_a_connection_that_works(run: Run, postgres: EmbeddedPostgres) -> None:
     async def call() -> None:
-        connection = await connect("acme", at(postgres.port), Secret(postgres.password), within=WITHIN)
+        connection = await Dialler(WITHIN).connect("acme", at(postgres.port), Secret(postgres.password))
         await prepare_connection(connection)
         with suppress(TimeoutError):
             await asyncio.wait_for(read(connection, "SELECT pg_sleep(60)", limits=LIMITS), 0.1)

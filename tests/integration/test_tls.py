@@ -6,19 +6,24 @@ import shutil
 import ssl as ssl_module
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 import asyncpg
+import msgspec
 import pytest
 import uvloop
 
-from registry.errors import LoginRefused, TenancyError, TenantUnreachable
+from registry.errors import LoginRefused, PolicyRefused, TenancyError, TenantUnreachable
 from registry.events import SslMode, TenantConfig
 from registry.secrets import Secret
-from server.connect import connect
+from server.connect import Dialler
 from server.embedded.binaries import POSTGRES_VARIABLE
 from server.embedded.postgres import EmbeddedPostgres
+from server.reach import Reach
+from server.resolver import Resolver
+from server.tenant_policy import TenantPolicy
 from tests.certificates import certificate
 
 PASSWORD: Final = "canary-s3cr3t"
@@ -37,7 +42,7 @@ async def switch_tls_on(server: EmbeddedPostgres) -> None:
     """Give the running server its certificate, and the roles their rules."""
     cluster = server.home / "cluster"
     owner = cluster.stat()
-    for name, content in zip(("server.crt", "server.key"), certificate(), strict=True):
+    for name, content in zip(("server.crt", "server.key"), certificate("db.example"), strict=True):
         (cluster / name).touch(mode=0o600)
         (cluster / name).write_bytes(content)
         os.chown(cluster / name, owner.st_uid, owner.st_gid)
@@ -72,12 +77,17 @@ def tls_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedP
             thread.submit(asyncio.run, server.stop()).result()
 
 
+def named() -> Dialler:
+    """Log in where every name leads to the one server."""
+    return Dialler(10, reach=Reach(resolver=Resolver(lambda _: [ip_address("127.0.0.1")])))
+
+
 async def encrypted(
     server: EmbeddedPostgres, ssl: SslMode, *, user: str = "anybody", host: str = "127.0.0.1", password: str = PASSWORD
 ) -> bool:
     """Log in; return whether the connection is TLS, as Postgres sees it."""
     config = TenantConfig(host=host, port=server.port, database="postgres", user=user, ssl=ssl)
-    connection = await connect("acme", config, Secret(password), within=10)
+    connection = await Dialler(10).connect("acme", config, Secret(password))
     try:
         return bool(await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))
     finally:
@@ -126,6 +136,73 @@ async def test_a_certificate_that_is_vouched_for_is_taken_for_its_own_name_alone
         await encrypted(tls_postgres, "verify-full", host="localhost")
 
 
+def vouched(server: EmbeddedPostgres, host: str, ssl: SslMode = "verify-full") -> TenantConfig:
+    """Return a tenant that brings the server's own certificate as the one to believe."""
+    root_ca = (server.home / "cluster" / "server.crt").read_text()
+    return TenantConfig(host=host, port=server.port, database="postgres", user="anybody", ssl=ssl, ssl_root_ca=root_ca)
+
+
+@pytest.mark.parametrize("host", ["db.example", "db.example.", "127.0.0.1"])
+async def test_whom_a_tenants_own_authorities_vouch_for_is_believed_under_the_tenants_name_for_it(
+    tls_postgres: EmbeddedPostgres, host: str
+) -> None:
+    connection = await named().connect("acme", vouched(tls_postgres, host), Secret(PASSWORD))
+    assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    await connection.close()
+
+
+async def test_the_name_counts_and_not_the_address_that_it_leads_to(tls_postgres: EmbeddedPostgres) -> None:
+    with pytest.raises(LoginRefused, match="CERTIFICATE_VERIFY_FAILED"):
+        await named().connect("acme", vouched(tls_postgres, "other.example"), Secret(PASSWORD))
+    connection = await named().connect("acme", vouched(tls_postgres, "other.example", "verify-ca"), Secret(PASSWORD))
+    await connection.close()
+
+
+async def test_a_tenants_own_authorities_are_believed_by_that_tenant_alone(tls_postgres: EmbeddedPostgres) -> None:
+    through = named()
+    connection = await through.connect("acme", vouched(tls_postgres, "db.example"), Secret(PASSWORD))
+    await connection.close()
+    others = certificate("db.example")[0].decode()
+    for root_ca in (others, msgspec.UNSET):
+        config = msgspec.structs.replace(vouched(tls_postgres, "db.example"), ssl_root_ca=root_ca)
+        with pytest.raises(LoginRefused, match="CERTIFICATE_VERIFY_FAILED"):
+            await through.connect("other", config, Secret(PASSWORD))
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_query_is_cancelled_over_tls_with_the_same_server_verified_by_the_same_name(
+    tls_postgres: EmbeddedPostgres, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def cancel() -> None:
+        connection = await named().connect("acme", vouched(tls_postgres, "db.example"), Secret(PASSWORD))
+        running = asyncio.create_task(connection.execute("SELECT pg_sleep(50)"))
+        await asyncio.sleep(0.1)
+        running.cancel()
+        await asyncio.wait([running])
+        async with asyncio.timeout(10):
+            assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(cancel())
+
+
+@pytest.mark.parametrize("ssl", ["disable", "allow", "prefer"])
+async def test_a_tenant_of_before_is_refused_when_its_mode_is_weaker_than_the_weakest_that_is_allowed(
+    tls_postgres: EmbeddedPostgres, ssl: SslMode
+) -> None:
+    strict = Dialler(10, TenantPolicy(min_ssl="require"))
+    config = TenantConfig(host="127.0.0.1", port=tls_postgres.port, database="postgres", user="anybody", ssl=ssl)
+
+    for attempt in (strict.connect, strict.try_login):
+        with pytest.raises(
+            PolicyRefused, match=r"MCP_POSTGRES_MIN_SSLMODE=require.*require or verify-ca or verify-full"
+        ):
+            await attempt("acme", config, Secret(PASSWORD))
+    connection = await strict.connect("acme", msgspec.structs.replace(config, ssl="require"), Secret(PASSWORD))
+    await connection.close()
+
+
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_what_comes_encrypted_is_looked_at_before_it_is_believed(
     loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
@@ -151,7 +228,7 @@ def test_what_comes_encrypted_is_looked_at_before_it_is_believed(
         port = server.sockets[0].getsockname()[1]
         config = TenantConfig(host="127.0.0.1", port=port, database="postgres", user="anybody", ssl="require")
         with pytest.raises(TenantUnreachable, match="does not speak Postgres's protocol"):
-            await connect("acme", config, Secret(PASSWORD), within=10)
+            await Dialler(10).connect("acme", config, Secret(PASSWORD))
         server.close()
         await left.wait()
 

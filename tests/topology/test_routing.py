@@ -8,9 +8,31 @@ import pytest
 from registry.errors import RegistryUnavailable
 from registry.names import Names
 from tests.servers import ClusterOfThree, SentinelSet
-from tests.topology.conftest import OpenClient
+from tests.topology.conftest import WITHIN, OpenClient
 
 STREAM: Final = Names().stream
+
+
+async def test_every_server_of_a_cluster_is_known_as_ours_replicas_too(
+    whole_cluster: ClusterOfThree, open_client: OpenClient
+) -> None:
+    known: set[tuple[str, int]] = set()
+    async with asyncio.timeout(WITHIN):
+        # A server that has just heard of the replica does not tell of it yet.
+        while known != {("127.0.0.1", server.port) for server in whole_cluster.servers}:
+            redis = open_client(whole_cluster.url)
+            await redis.run("GET", "any")
+            known = set(redis.known)
+
+
+async def test_the_sentinels_and_every_primary_that_they_named_are_known_as_ours(
+    sentinels: SentinelSet, open_client: OpenClient
+) -> None:
+    redis = open_client(sentinels.url)
+    await redis.run("GET", "any")
+
+    watched = [*sentinels.sentinels, await asyncio.to_thread(sentinels.primary)]
+    assert redis.known == {("127.0.0.1", server.port) for server in watched}
 
 
 async def test_at_every_step_of_a_slot_on_its_way_each_kind_of_call_finds_its_keys(

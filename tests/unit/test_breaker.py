@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from registry.errors import LoginRefused, SecretUnreadable, TenancyError, TenantUnreachable
+from registry.errors import LoginRefused, PolicyRefused, SecretUnreadable, TenancyError, TenantUnreachable
 from server.breaker import COOL_DOWN, Breaker
 
 DOWN: Final = TenantUnreachable("Nothing listens on db:5432 of tenant 'acme'.", sqlstate=None)
@@ -158,6 +158,16 @@ async def test_who_is_refused_during_the_pause_is_told_the_same_error_and_not_to
     assert isinstance(again, LoginRefused)
     assert database.error.message in again.message
     assert again.facts == {"sqlstate": "28P01"}
+
+
+async def test_what_policy_refuses_is_not_asked_again_at_once_either(
+    breaker: Breaker, database: Database, clock: Clock
+) -> None:
+    database.error = PolicyRefused("db:5432 of tenant 'acme' is not where this server lets tenants point.")
+    await fail(breaker, database)
+    clock.now += 0.2
+    assert isinstance(await fail(breaker, database), PolicyRefused)
+    assert database.asked == 1
 
 
 async def test_after_a_failure_callers_go_one_at_a_time_again_until_one_succeeds(

@@ -162,6 +162,21 @@ def test_a_tenant_whose_password_is_elsewhere_reads_and_is_written_as_the_golden
     assert codec.decode(Entry(PLACE, "1-0", kind, _bytes(name))) == elsewhere
 
 
+def test_a_registration_with_authorities_and_powers_reads_and_is_written_as_the_golden_file_has_it() -> None:
+    telling = _telling()
+
+    assert codec.encode(telling) == _bytes("tenant_registered.told.json")
+    assert codec.decode(Entry(PLACE, "1-0", "tenant_registered.v1", _bytes("tenant_registered.told.json"))) == telling
+
+
+def test_a_document_with_authorities_reads_and_is_written_as_the_golden_file_has_it() -> None:
+    live = evolve(None, msgspec.structs.replace(_telling(), version=1), PLACE)
+
+    assert isinstance(live, Live)
+    assert document_of(live) == _bytes("tenant_document.told.json")
+    assert tenant_of("fedfina", head_of(live), _bytes("tenant_document.told.json")) == live
+
+
 @pytest.mark.parametrize("event", VALUES.values(), ids=VALUES.keys())
 def test_an_event_is_kept_under_the_name_of_its_type(event: Event) -> None:
     assert VALUES[codec.type_of(event)] == event
@@ -295,6 +310,15 @@ def test_the_sum_of_a_document_does_not_depend_on_its_place_in_the_log_and_on_ev
     assert codec.sum_of(document) == codec.sum_of(document.replace(b'"seq":12', b'"seq":13'))
     assert codec.sum_of(document) != codec.sum_of(document.replace(b"6432", b"6433"))
     assert codec.sum_of(b"{}") is None
+
+
+def _telling() -> TenantRegistered:
+    """Return a registration that says all that it can."""
+    event = VALUES["tenant_registered.v1"]
+    assert isinstance(event, TenantRegistered)
+    root_ca = "-----BEGIN CERTIFICATE-----\nAAECAwQFBgcICQoLDA0ODw==\n-----END CERTIFICATE-----\n"
+    config = msgspec.structs.replace(event.config, ssl_root_ca=root_ca)
+    return msgspec.structs.replace(event, config=config, powers=("read_files", "monitor"))
 
 
 def _bytes(name: str) -> bytes:

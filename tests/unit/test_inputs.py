@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, strategies as st
 
+from registry.certificates import MAX_ROOT_CA
 from registry.errors import InvalidInput
 from registry.inputs import (
     MAX_CONCURRENT_REQUESTS,
@@ -20,6 +21,7 @@ from registry.inputs import (
     from_fields,
 )
 from registry.secrets import Secret
+from tests.certificates import certificate
 
 CANARY: Final = "s3cr3t-canary"
 """Stands in every password below; no message may hold it."""
@@ -40,10 +42,20 @@ def register(
     password: str | None = CANARY,
     port: int | None = None,
     ssl: str | bool | None = None,
+    ssl_root_ca: str | None = None,
     limits: Limits | None = None,
 ) -> Registration:
     secret = None if password is None else Secret(password)
-    return from_fields(host=host, database=database, user=user, password=secret, port=port, ssl=ssl, limits=limits)
+    return from_fields(
+        host=host,
+        database=database,
+        user=user,
+        password=secret,
+        port=port,
+        ssl=ssl,
+        ssl_root_ca=ssl_root_ca,
+        limits=limits,
+    )
 
 
 def password_of(registration: Registration) -> str | None:
@@ -251,6 +263,16 @@ def test_a_host_is_written_in_one_way(host: str, usual: str) -> None:
         pytest.param("127.0.0.1.", id="an address with the root's dot"),
         pytest.param("0x7F", id="a hexadecimal address"),
         pytest.param("1", id="an address as one number"),
+        pytest.param("\uff11\uff12\uff17.0.0.1", id="an address in full-width digits"),
+        pytest.param("127\u30020.0.1", id="a full stop of another alphabet, which IDNA takes for one"),
+        pytest.param("\u24d1ad.example", id="a letter that IDNA takes for another"),
+        pytest.param("xn--\u00e9", id="half of IDNA"),
+        pytest.param("127.0.0.0x1", id="an address with one part in hexadecimal"),
+        pytest.param("127.0.0.08", id="an address with one part in octal that is none"),
+        pytest.param("256.256.256.256", id="an address out of bounds"),
+        pytest.param("0x.", id="no digits"),
+        pytest.param("[::ffff:127.0.0.1%lo]", id="an IPv4 address with an interface"),
+        pytest.param("::ffff:127.1", id="a short IPv4 address in an IPv6 one"),
         pytest.param("fe80::1%eth0", id="an interface of this machine"),
         pytest.param("fe80::1%\nINFO forged", id="a log line in place of an interface"),
         pytest.param("[fe80::1%' options='-c x]", id="a quote in place of an interface"),
@@ -278,6 +300,49 @@ def test_ssl_is_a_word_of_libpq_or_the_earlier_systems_boolean(said: str | bool,
 def test_an_unknown_word_for_ssl_is_refused_with_the_words_there_are(word: str) -> None:
     with pytest.raises(InvalidInput, match="disable, allow, prefer, require, verify-ca, verify-full"):
         check_ssl(word)
+
+
+def test_authorities_are_kept_as_certificates_alone_whatever_stands_around_them() -> None:
+    one, other = (certificate()[0].decode() for _ in range(2))
+    text = f"# ours\r\nsubject=test\r\n{one.replace(chr(10), chr(13) + chr(10))}\nthe next:\n{other}trailing"
+
+    config = register(ssl="verify-full", ssl_root_ca=text).config
+
+    assert config.ssl_root_ca == one + other
+    assert register(ssl="verify-full").config.root_ca is None
+    dsn = Secret("postgresql://u@db/app?sslmode=verify-ca")
+    assert from_dsn(dsn, ssl_root_ca=one).config.ssl_root_ca == one
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        pytest.param("", "no list of certificates", id="nothing"),
+        pytest.param("/etc/ssl/certs/ca.pem", "no list of certificates", id="the name of a file"),
+        pytest.param("-----BEGIN CERTIFICATE-----", "no list of certificates", id="the beginning alone"),
+        pytest.param("{pem}-----BEGIN CERTIFICATE-----", "no list of certificates", id="a second one cut off"),
+        pytest.param("{pem}{key}", "private key", id="a private key beside it"),
+        pytest.param("-----BEGIN ENCRYPTED PRIVATE KEY-----\n" + CANARY, "private key", id="a sealed key"),
+        pytest.param("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----", "no list", id="a list of revocations"),
+        pytest.param("{pem}-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----", "no list", id="one beside it"),
+        pytest.param(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "cannot be read", id="no certificate"
+        ),
+        pytest.param("{pem}" + " " * MAX_ROOT_CA, "longer than", id="too long"),
+    ],
+)
+def test_what_is_no_list_of_certificates_is_refused_without_being_shown(text: str, why: str) -> None:
+    pem, key = (each.decode() for each in certificate())
+    with pytest.raises(InvalidInput, match=why) as refusal:
+        register(ssl="verify-full", ssl_root_ca=text.format(pem=pem, key=key))
+    assert refusal.value.facts == {"field": "ssl_root_ca"}
+    assert not any(line in refusal.value.message for line in (*key.splitlines()[1:-1], CANARY))
+
+
+@pytest.mark.parametrize("ssl", [None, False, True, "disable", "allow", "prefer", "require"])
+def test_authorities_are_refused_where_nobody_would_look_at_them(ssl: str | bool | None) -> None:  # noqa: FBT001 - the earlier system's field is a boolean
+    with pytest.raises(InvalidInput, match="give ssl=verify-full or verify-ca"):
+        register(ssl=ssl, ssl_root_ca=certificate()[0].decode())
 
 
 @pytest.mark.parametrize("port", [1, 65535])

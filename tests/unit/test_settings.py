@@ -37,6 +37,11 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "max_result_bytes": ("4096", 4096),
     "strict_reads": ("1", True),
     "connect_timeout": ("1", 1.0),
+    "allowed_networks": ("private, 192.0.2.0/24", ("private", "192.0.2.0/24")),
+    "denied_networks": ("loopback", ("loopback",)),
+    "allowed_ports": ("5432,6000-6010", ("5432", "6000-6010")),
+    "min_sslmode": ("verify-full", "verify-full"),
+    "refused_powers": ("any", ("any",)),
     "drain_seconds": ("0", 0.0),
     "repair_seconds": ("2", 2.0),
     "max_staleness": ("inf", math.inf),
@@ -199,6 +204,14 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("insecure", "perhaps"),
+        *(
+            (field, wrong)
+            for field in ("allowed_networks", "denied_networks")
+            for wrong in ("db.example", "10.0.0.1/8")
+        ),
+        ("allowed_ports", "5432,postgres"),
+        ("min_sslmode", "tls"),
+        ("refused_powers", "superuser,root"),
     ],
 )
 def test_a_wrong_value_is_one_problem_that_names_the_variable(field: str, wrong: str) -> None:

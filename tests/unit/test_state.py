@@ -178,6 +178,16 @@ def test_a_change_of_limits_leaves_connections_alone(limit: str, registered: Cal
     assert _fingerprint(changed) == _fingerprint(event)
 
 
+def test_other_authorities_recycle_connections(registered: Callable[[int], TenantRegistered]) -> None:
+    event = registered(1)
+    prints = {
+        _fingerprint(msgspec.structs.replace(event, config=msgspec.structs.replace(event.config, ssl_root_ca=root_ca)))
+        for root_ca in (msgspec.UNSET, "one", "other")
+    }
+
+    assert len(prints) == 3
+
+
 def test_a_new_secret_recycles_connections(registered: Callable[[int], TenantRegistered]) -> None:
     event = registered(1)
     sealed = [SealedSecret(key="k", version=version, sealed="AAAA") for version in (1, 2)]
@@ -186,7 +196,7 @@ def test_a_new_secret_recycles_connections(registered: Callable[[int], TenantReg
     assert len(prints) == 3
 
 
-def _fingerprint(event: TenantRegistered) -> tuple[str, int, str, str, str, int, str]:
+def _fingerprint(event: TenantRegistered) -> tuple[str | int | None, ...]:
     live = evolve(None, event, Position(2, "2-0"))
     assert isinstance(live, Live)
     return live.fingerprint

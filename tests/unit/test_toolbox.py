@@ -43,7 +43,7 @@ TOOLBOX: Final = Toolbox.of(
         log=NOBODY,
         pools=NOBODY,
         secret_files=SecretFiles(None, None),
-        connect_timeout=1,
+        dialler=NOBODY,
         confirmer=NOBODY,
         removal_wait=1,
     ),
