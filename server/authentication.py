@@ -7,47 +7,17 @@ takes as long with ten thousand tokens as with one.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from server.issuer_tokens import IssuerTokens, KeysUnknown
-from server.jwt_tokens import BadToken, is_like_a_jwt
-from server.principal import Permission, Principal
+from server.principal import Principal
+from server.refusal import Refused
 from server.tokens import Grants, digest_of, is_like_a_token, is_whole
 from server.watched_file import WatchedFile
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """As ASGI has them: names in lower case."""
-Reason: TypeAlias = Literal["no_token", "bad_request", "bad_token", "unavailable", "forbidden"]
-_STATUS: Final[dict[Reason, int]] = {
-    "no_token": 401,
-    "bad_request": 400,
-    "bad_token": 401,
-    "unavailable": 503,
-    "forbidden": 403,
-}
 _BEARER: Final = b"bearer"
 _NOT_KNOWN: Final = "The token is not known here, or was taken back; ask the operator for one."
-
-
-class Refused(Exception):
-    """A request that is answered without being carried out.
-
-    Attributes:
-        reason: Why; `status` is the HTTP status that says so.
-        message: What to do about it. It has nothing of the token.
-        scope: The permissions that would do.
-    """
-
-    def __init__(self, reason: Reason, message: str, *, scope: Sequence[Permission] = ()) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.scope = tuple(scope)
-
-    @property
-    def status(self) -> int:
-        """The status of the answer."""
-        return _STATUS[self.reason]
 
 
 class Authenticator(Protocol):
@@ -59,6 +29,19 @@ class Authenticator(Protocol):
 
     async def caller(self, headers: Headers) -> Principal:
         """Return who sent the headers. Raises `Refused`; may be cancelled."""
+
+    async def run(self) -> None:
+        """Keep up with what files and issuers say, until cancelled."""
+
+
+class Issuer(Protocol):
+    """Judges the tokens of an issuer."""
+
+    async def principal(self, token: str) -> Principal:
+        """Return whose a token is. Raises `Refused`; may be cancelled."""
+
+    async def run(self) -> None:
+        """Keep up with what the issuer says, until cancelled."""
 
 
 class Everybody:
@@ -73,6 +56,10 @@ class Everybody:
         """Return the one caller there is."""
         return self._anybody
 
+    async def run(self) -> None:
+        """Wait: there is nothing to keep up with."""
+        await asyncio.Event().wait()
+
 
 class Bearers:
     """Lets those in who bear a token: one of the file, or one of the issuer.
@@ -85,9 +72,7 @@ class Bearers:
 
     required = True
 
-    def __init__(
-        self, grants: WatchedFile[Grants] | None, issuer: IssuerTokens | None, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, grants: WatchedFile[Grants] | None, issuer: Issuer | None, now: Callable[[], float]) -> None:
         self._grants = grants
         self._issuer = issuer
         self._now = now
@@ -104,16 +89,9 @@ class Bearers:
         token = bearer_of(headers)
         if is_like_a_token(token):
             return self._granted(token)
-        if self._issuer is None or not is_like_a_jwt(token):
+        if self._issuer is None:
             raise Refused("bad_token", _NOT_KNOWN)
-        try:
-            return await self._issuer.principal(token)
-        except BadToken as error:
-            raise Refused("bad_token", str(error)) from None
-        except KeysUnknown:
-            raise Refused(
-                "unavailable", "The issuer's keys cannot be had, so no token can be judged; try again."
-            ) from None
+        return await self._issuer.principal(token)
 
     def _granted(self, token: str) -> Principal:
         grant = self._grants.current.get(digest_of(token)) if self._grants else None

@@ -14,8 +14,8 @@ import msgspec
 import structlog
 
 from registry.errors import InvalidInput
+from server.addresses import is_trustworthy
 from server.jwks import KeySet, parse_keys
-from server.setting_rules import is_loopback
 from server.watched_file import WatchedFile
 
 REFRESH_EVERY: Final = 300.0
@@ -102,7 +102,7 @@ class FetchedKeys:
                 self.keys, self._text = parse_keys(text, self._algorithms), text
                 structlog.get_logger("auth").info("the issuer's keys are read", count=len(self.keys))
             self._fault = None
-        except (httpx2.HTTPError, httpx2.InvalidURL, InvalidInput, TimeoutError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, InvalidInput, OSError, ValueError) as error:
             self._tell(str(error) or type(error).__name__)
 
     def _tell(self, fault: str) -> None:
@@ -110,18 +110,6 @@ class FetchedKeys:
             self._fault = fault
             known = len(self.keys) if self.keys else 0
             structlog.get_logger("auth").error("the issuer's keys cannot be had", problem=fault, known=known)
-
-
-def is_trustworthy(address: str) -> bool:
-    """Whether what comes from the address is what its owner said: by TLS, or without leaving this machine."""
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None or parts.fragment or not address.isprintable() or " " in address:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 async def _address_of(client: httpx2.AsyncClient, issuer: str) -> str:

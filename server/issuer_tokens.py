@@ -8,15 +8,12 @@ from jwt import PyJWK
 
 from server.issuer_keys import KeySource
 from server.jwks import KeySet
-from server.jwt_tokens import BadToken, ClaimRules, Header, header_of, verified
+from server.jwt_tokens import BadToken, ClaimRules, Header, header_of, require_form, verified
 from server.principal import Principal
+from server.refusal import Refused
 from server.tokens import Digest, digest_of
 
 _REMEMBERED_AT_MOST: Final = 10_000
-
-
-class KeysUnknown(Exception):
-    """The issuer's keys were never had, so that no token can be judged."""
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -50,12 +47,19 @@ class IssuerTokens:
         await self._source.run()
 
     async def principal(self, token: str) -> Principal:
-        """Return whom a token names that is like a JWT. Raises `BadToken` and `KeysUnknown`; may be cancelled."""
+        """Return whom a token names. Raises `Refused`; may be cancelled."""
+        try:
+            return await self._principal(token)
+        except BadToken as error:
+            raise Refused("bad_token", str(error)) from None
+
+    async def _principal(self, token: str) -> Principal:
         digest = digest_of(token)
         held = self._held.get(digest)
         if held is not None and held.keys is self._source.keys and self._now() < held.until:
             return held.principal
         self._held.pop(digest, None)
+        require_form(token)
         header = header_of(token, self._rules.algorithms)
         keys, key = await self._key(header)
         principal, until = verified(token, header, key, self._rules)
@@ -71,7 +75,7 @@ class IssuerTokens:
         if found is not None:
             return found
         if self._source.keys is None:
-            raise KeysUnknown
+            raise Refused("unavailable", "The issuer's keys cannot be had, so no token can be judged; try again.")
         raise BadToken("The token's key is not one of the issuer's.")
 
     def _known(self, header: Header) -> tuple[KeySet, PyJWK] | None:

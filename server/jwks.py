@@ -12,18 +12,8 @@ import msgspec
 from jwt import PyJWK, PyJWTError
 
 from registry.errors import InvalidInput
+from server.signature_kinds import DEFAULT_ALGORITHMS, OF_KIND
 
-_RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-_OF_KIND: Final[Mapping[tuple[str, str | None], tuple[str, ...]]] = {
-    ("RSA", None): _RSA,
-    ("EC", "P-256"): ("ES256",),
-    ("EC", "P-384"): ("ES384",),
-    ("EC", "P-521"): ("ES512",),
-    ("OKP", "Ed25519"): ("EdDSA",),
-}
-ALGORITHMS: Final = tuple(dict.fromkeys(each for algorithms in _OF_KIND.values() for each in algorithms))
-"""All that may be allowed: none of them has a secret that both sides know, for a published key is no secret."""
-DEFAULT_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 _KEYS_AT_MOST: Final = 100
 
 
@@ -86,7 +76,7 @@ def _usable(told: dict[str, Any], algorithms: Collection[str]) -> tuple[str | No
         return None
     if key.d is not None or key.use not in (None, "sig") or "verify" not in (key.key_ops or ["verify"]):
         return None
-    of_kind = _OF_KIND.get((key.kty, None if key.kty == "RSA" else key.crv), ())
+    of_kind = OF_KIND.get((key.kty, None if key.kty == "RSA" else key.crv), ())
     named = [each for each in of_kind if each in algorithms and key.alg in (None, each)]
     verifying = {each: made for each in named if (made := _made(told, each))}
     return (key.kid, verifying) if verifying else None

@@ -63,13 +63,14 @@ class _StrictJwt(PyJWT):
 _JWT: Final = _StrictJwt()
 
 
-def is_like_a_jwt(token: str) -> bool:
-    """Whether it has the form of a signed one, in bounds; an encrypted one has five parts."""
-    return len(token) <= BYTES_AT_MOST and _FORM.match(token) is not None
+def require_form(token: str) -> None:
+    """Raise `BadToken` unless it has the form of a signed one, in bounds; an encrypted one has five parts."""
+    if len(token) > BYTES_AT_MOST or not _FORM.match(token):
+        raise BadToken("The token is none that was given out for this server.")
 
 
 def header_of(token: str, algorithms: Sequence[str]) -> Header:
-    """Return what a token that is like a JWT says of its signature. Raises `BadToken`."""
+    """Return what a token of that form says of its signature. Raises `BadToken`."""
     try:
         told = _object(_decoded(token.partition(".")[0]))
     except (ValueError, RecursionError):
