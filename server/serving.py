@@ -114,7 +114,7 @@ async def _keeping_up(authenticator: Authenticator) -> AsyncIterator[None]:
         while True:
             try:
                 await authenticator.run()
-            except Exception:  # the supervising loop: what is taken back must be refused also after a bug
+            except Exception:  # noqa: BLE001 - the supervising loop: what is taken back must be refused also after a bug
                 structlog.get_logger("auth").exception("cannot keep up with who may get in")
             await asyncio.sleep(_AGAIN)
 
