@@ -191,7 +191,7 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
     ("field", "wrong"),
     [
         *(("port", wrong) for wrong in ("-1", "65536", "1.5", "http")),
-        *(("path", wrong) for wrong in ("/livez", "/readyz", "/metrics")),
+        *(("path", wrong) for wrong in ("mcp", "/livez", "/readyz", "/metrics", "/.well-known/x")),
         *(("prefix", wrong) for wrong in ("{a}", "a*", "a b", "a\nb")),
         *(("statement_timeout", wrong) for wrong in ("0", "-1", "nan", "inf", "soon")),
         *(("lock_timeout", wrong) for wrong in ("0", "nan", "inf")),
