@@ -1,0 +1,439 @@
+"""Access tokens of an issuer: those that hold let in whom they name, and no other does, whatever it is made of."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+import pytest
+
+from server.authentication import Bearers
+from server.issuer_keys import FetchedKeys
+from server.issuer_tokens import IssuerTokens
+from server.jwt_tokens import BYTES_AT_MOST, LEEWAY, ClaimRules
+from server.principal import Principal
+from server.refusal import Refused
+from server.signature_kinds import DEFAULT_ALGORITHMS
+from tests.security.issuer import AUDIENCE, Issuer, Key, hmac_signed, issuing, part
+
+RSA: Final = Key.rsa("rsa-1")
+EC: Final = Key.ec("ec-1")
+ED: Final = Key.ed("ed-1")
+OTHER: Final = Key.rsa("rsa-1")
+"""Somebody else's, under a name of the issuer's."""
+PS: Final = Key("ps-1", "PS256", Key.rsa("x").private)
+FOR_ENCRYPTION: Final = Key.rsa("enc-1")
+SHORT: Final = Key.rsa("short-1", bits=1024)
+SECRET: Final = b"published by mistake, and known to all the world"
+
+Make: TypeAlias = Callable[[Issuer], str]
+
+
+class Clock:
+    """Monotonic seconds that a test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def published() -> Iterator[Issuer]:
+    with issuing() as issuer:
+        issuer.publish(RSA, EC, ED, PS, SHORT)
+        issuer.keys.append({**FOR_ENCRYPTION.jwk, "use": "enc"})
+        issuer.keys.append({"kty": "oct", "kid": "oct-1", "k": part(SECRET), "alg": "HS256"})
+        yield issuer
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with published() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def lasting_issuer() -> Iterator[Issuer]:
+    """One for the tests that change nothing about it."""
+    with published() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def lasting_door(lasting_issuer: Issuer) -> Bearers:
+    """A door to that issuer, which has its keys."""
+    door = door_to(lasting_issuer, Clock())
+    asyncio.run(let_in(door, RSA.sign(lasting_issuer.claims())))
+    return door
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def door(issuer: Issuer, clock: Clock) -> Bearers:
+    return door_to(issuer, clock)
+
+
+def door_to(issuer: Issuer, clock: Clock, *, address: str | None = None, **more: Any) -> Bearers:  # noqa: ANN401 - rules
+    algorithms = more.pop("algorithms", DEFAULT_ALGORITHMS)
+    rules = ClaimRules(issuer=issuer.base, audiences=(AUDIENCE,), algorithms=algorithms, **more)
+    keys = FetchedKeys(issuer.base, address or issuer.address, algorithms, clock)
+    return Bearers(None, IssuerTokens(keys, rules, time.time), time.time)
+
+
+async def let_in(door: Bearers, token: str) -> Principal:
+    return await door.caller([(b"authorization", b"Bearer " + token.encode())])
+
+
+async def name(door: Bearers, token: str) -> str:
+    return (await let_in(door, token)).subject
+
+
+async def refusal(door: Bearers, token: str) -> Refused:
+    with pytest.raises(Refused) as raised:
+        await let_in(door, token)
+    return raised.value
+
+
+@pytest.mark.parametrize("key", [RSA, EC, ED, PS], ids=lambda key: key.algorithm)
+@pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", None])
+async def test_a_token_of_the_issuer_lets_in_whom_it_names(
+    lasting_door: Bearers, lasting_issuer: Issuer, key: Key, kind: str | None
+) -> None:
+    caller = await let_in(lasting_door, key.sign(lasting_issuer.claims(), {"typ": kind}))
+
+    assert (caller.subject, set(caller.permissions)) == ("ann", {"tenants:read", "query:read"})
+    assert (caller.touches("acme-1"), caller.touches("other")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("claims", "permissions"),
+    [
+        ({"scope": "query:read openid offline_access"}, {"query:read"}),
+        ({"scope": ["audit:read", "query:read"]}, {"audit:read", "query:read"}),
+        ({"scope": None, "scp": ["tenants:write"]}, {"tenants:write"}),
+        ({"scope": None, "scp": "tenants:write audit:read"}, {"tenants:write", "audit:read"}),
+        ({"scope": "openid", "scp": "tenants:write"}, set()),
+        ({"scope": None, "permissions": ["tenants:write"]}, set()),
+        ({"scope": None}, set()),
+        ({"scope": {"tenants:read": True}}, set()),
+        ({"scope": [["tenants:read"], 1, None]}, set()),
+        ({"scope": "Tenants:Read tenants:* * tenants:read,query:read"}, set()),
+    ],
+)
+async def test_scopes_are_permissions_by_their_names_and_what_is_none_is_passed_over(
+    lasting_door: Bearers, lasting_issuer: Issuer, claims: dict[str, Any], permissions: set[str]
+) -> None:
+    assert (await let_in(lasting_door, RSA.sign(lasting_issuer.claims(**claims)))).permissions == permissions
+
+
+@pytest.mark.parametrize(
+    ("told", "touched"),
+    [
+        ("acme-* demo", ["acme-1", "demo"]),
+        (["demo"], ["demo"]),
+        (["*"], ["acme-1", "demo", "other"]),
+        (None, []),
+        ([], []),
+        ("", []),
+        ({"demo": True}, []),
+        (7, []),
+    ],
+)
+async def test_a_token_touches_the_tenants_that_it_names_and_without_any_none(
+    lasting_door: Bearers, lasting_issuer: Issuer, told: object, touched: list[str]
+) -> None:
+    caller = await let_in(lasting_door, RSA.sign(lasting_issuer.claims(mcp_tenants=told)))
+
+    assert [tenant for tenant in ("acme-1", "demo", "other") if caller.touches(tenant)] == touched
+
+
+async def test_claims_have_other_names_where_the_operator_says_so(issuer: Issuer, clock: Clock) -> None:
+    door = door_to(
+        issuer, clock, scope_claim="permissions", tenants_claim="https://id.example/t", subject_claim="email"
+    )
+    claims = issuer.claims(
+        **{"permissions": ["audit:read"], "https://id.example/t": "demo", "email": "ann@example.org", "scope": "x"}
+    )
+
+    caller = await let_in(door, RSA.sign(claims))
+
+    assert (caller.subject, list(caller.permissions), list(caller.tenants)) == (
+        "ann@example.org",
+        ["audit:read"],
+        ["demo"],
+    )
+
+
+ATTACKS: Final[dict[str, Make]] = {
+    "nobody signed it": lambda issuer: f"{part({'alg': 'none'})}.{part(issuer.claims())}.",
+    "nobody signed it, in capitals": lambda issuer: f"{part({'alg': 'NONE'})}.{part(issuer.claims())}.AA",
+    "nobody signed it, by the issuer's key": lambda issuer: RSA.sign(issuer.claims(), {"alg": "none"}),
+    "the signature is cut off": lambda issuer: RSA.sign(issuer.claims()).rpartition(".")[0] + ".",
+    "the signature is one byte": lambda issuer: RSA.sign(issuer.claims()).rpartition(".")[0] + ".AA",
+    "signed with the public key as a secret": lambda issuer: hmac_signed(
+        {"alg": "HS256", "kid": "rsa-1"}, issuer.claims(), RSA.pem
+    ),
+    "signed with the published document as a secret": lambda issuer: hmac_signed(
+        {"alg": "HS256", "kid": "rsa-1"}, issuer.claims(), json.dumps(RSA.jwk).encode()
+    ),
+    "signed with a secret that was published": lambda issuer: hmac_signed(
+        {"alg": "HS256", "kid": "oct-1"}, issuer.claims(), SECRET
+    ),
+    "signed with nothing as a secret": lambda issuer: hmac_signed({"alg": "HS256"}, issuer.claims(), b""),
+    "somebody else's key under a known name": lambda issuer: OTHER.sign(issuer.claims()),
+    "a name of no key": lambda issuer: RSA.sign(issuer.claims(), {"kid": "rsa-2"}),
+    "the name of another key": lambda issuer: RSA.sign(issuer.claims(), {"kid": "ec-1"}),
+    "no name where there are several keys": lambda issuer: RSA.sign(issuer.claims(), {"kid": None}),
+    "a name that is a path": lambda issuer: RSA.sign(issuer.claims(), {"kid": "../../../../dev/null"}),
+    "a name that is no text": lambda issuer: RSA.sign(issuer.claims(), {"kid": ["rsa-1"]}),
+    "a name that is a number": lambda issuer: RSA.sign(issuer.claims(), {"kid": 1}),
+    "an elliptic curve's signature by an RSA key": lambda issuer: RSA.sign(issuer.claims(), {"alg": "ES256"}),
+    "an algorithm that is not allowed": lambda issuer: Key("rsa-1", "RS512", RSA.private).sign(issuer.claims()),
+    "a signature of zeros": lambda issuer: f"{EC.sign(issuer.claims()).rpartition('.')[0]}.{part(bytes(64))}",
+    "a signature of zeros in ASN.1": lambda issuer: (
+        f"{EC.sign(issuer.claims()).rpartition('.')[0]}.{part(bytes.fromhex('3006020100020100'))}"
+    ),
+    "a signature of the curve's order": lambda issuer: (
+        f"{EC.sign(issuer.claims()).rpartition('.')[0]}." + part((_ORDER.to_bytes(32)) * 2)
+    ),
+    "an empty signature of an Edwards curve": lambda issuer: (
+        f"{ED.sign(issuer.claims()).rpartition('.')[0]}.{part(bytes(64))}"
+    ),
+    "a key that it brings along": lambda issuer: OTHER.sign(issuer.claims(), {"kid": None, "jwk": OTHER.jwk}),
+    "a key that it brings along under a known name": lambda issuer: OTHER.sign(issuer.claims(), {"jwk": OTHER.jwk}),
+    "a chain that it brings along": lambda issuer: OTHER.sign(issuer.claims(), {"x5c": [part(OTHER.pem)]}),
+    "a key that is for encryption": lambda issuer: FOR_ENCRYPTION.sign(issuer.claims()),
+    "a key that is too short": lambda issuer: SHORT.sign(issuer.claims()),
+    "something that must be understood": lambda issuer: RSA.sign(issuer.claims(), {"crit": ["exp"], "exp": 1}),
+    "nothing that must be understood": lambda issuer: RSA.sign(issuer.claims(), {"crit": []}),
+    "an unencoded payload": lambda issuer: RSA.sign(issuer.claims(), {"b64": False, "crit": ["b64"]}),
+    "an ID token": lambda issuer: RSA.sign(issuer.claims(aud="client-7")),
+    "a logout token": lambda issuer: RSA.sign(issuer.claims(), {"typ": "logout+jwt"}),
+    "a DPoP proof": lambda issuer: RSA.sign(issuer.claims(), {"typ": "dpop+jwt"}),
+    "a kind that is no text": lambda issuer: RSA.sign(issuer.claims(), {"typ": 1}),
+    "another issuer": lambda issuer: RSA.sign(issuer.claims(iss="https://evil.example")),
+    "the issuer with a slash more": lambda issuer: RSA.sign(issuer.claims(iss=issuer.base + "/")),
+    "several issuers": lambda issuer: RSA.sign(issuer.claims(iss=[issuer.base])),
+    "no issuer": lambda issuer: RSA.sign(issuer.claims(iss=None)),
+    "another audience": lambda issuer: RSA.sign(issuer.claims(aud="https://other.example")),
+    "other audiences": lambda issuer: RSA.sign(issuer.claims(aud=["https://other.example", AUDIENCE + "/x"])),
+    "no audience": lambda issuer: RSA.sign(issuer.claims(aud=None)),
+    "an empty list of audiences": lambda issuer: RSA.sign(issuer.claims(aud=[])),
+    "an audience that is an object": lambda issuer: RSA.sign(issuer.claims(aud={AUDIENCE: 1})),
+    "an audience within another": lambda issuer: RSA.sign(issuer.claims(aud=f"x{AUDIENCE}x")),
+    "expired": lambda issuer: RSA.sign(issuer.claims(exp=int(time.time()) - 31)),
+    "never expires": lambda issuer: RSA.sign(issuer.claims(exp=None)),
+    "expires never, as a word": lambda issuer: RSA.sign(issuer.claims(exp="never")),
+    "expires when it is no number": lambda issuer: RSA.sign(_raw(issuer, b'"exp": NaN', exp=None)),
+    "expires at infinity": lambda issuer: RSA.sign(_raw(issuer, b'"exp": Infinity', exp=None)),
+    "expires beyond all numbers": lambda issuer: RSA.sign(_raw(issuer, b'"exp": 1e999', exp=None)),
+    "expires after more digits than Python reads": lambda issuer: RSA.sign(
+        _raw(issuer, b'"exp": ' + b"9" * 4400, exp=None)
+    ),
+    "expires in a list": lambda issuer: RSA.sign(issuer.claims(exp=[int(time.time()) + 60])),
+    "does not hold yet": lambda issuer: RSA.sign(issuer.claims(nbf=int(time.time()) + 60)),
+    "is of the future": lambda issuer: RSA.sign(issuer.claims(iat=int(time.time()) + 60)),
+    "names nobody": lambda issuer: RSA.sign(issuer.claims(sub=None)),
+    "names an empty name": lambda issuer: RSA.sign(issuer.claims(sub="")),
+    "names a number": lambda issuer: RSA.sign(issuer.claims(sub=7)),
+    "names whoever is at the command line": lambda issuer: RSA.sign(issuer.claims(sub="cli:root")),
+    "names two lines": lambda issuer: RSA.sign(issuer.claims(sub="ann\nby root")),
+    "names a very long name": lambda issuer: RSA.sign(issuer.claims(sub="a" * 201)),
+    "has a tenant that is none": lambda issuer: RSA.sign(issuer.claims(mcp_tenants=["acme|.*"])),
+    "says its name twice": lambda issuer: RSA.sign(_raw(issuer, b'"sub": "root"')),
+    "says its audience twice": lambda issuer: RSA.sign(_raw(issuer, f'"aud": "{AUDIENCE}"'.encode(), aud="other")),
+    "says its algorithm twice": lambda issuer: RSA.sign_raw(
+        b'{"alg": "none", "alg": "RS256", "kid": "rsa-1"}', issuer.claims()
+    ),
+    "is a list": lambda _: RSA.sign(b"[]"),
+    "is no JSON": lambda _: RSA.sign(b"{"),
+    "is no text": lambda _: RSA.sign(b"\xff\xfe"),
+    "is nested deeply": lambda issuer: RSA.sign(_raw(issuer, b'"x": ' + b"[" * 2000 + b"]" * 2000)),
+    "has a header that is nested deeply": lambda issuer: RSA.sign_raw(b"[" * 4000, issuer.claims()),
+    "has a header that is a list": lambda issuer: RSA.sign_raw(b'["alg"]', issuer.claims()),
+    "has a header that is no JSON": lambda issuer: RSA.sign_raw(b"\x00", issuer.claims()),
+    "is in a token of its own": lambda issuer: RSA.sign(RSA.sign(issuer.claims()).encode(), {"cty": "JWT"}),
+    "is encrypted": lambda _: ".".join([part({"alg": "RSA-OAEP", "enc": "A256GCM"}), *["AAAA"] * 4]),
+    "has padding": lambda issuer: RSA.sign(issuer.claims()) + "==",
+    "has a line at its end": lambda issuer: RSA.sign(issuer.claims()) + ".\n",
+    "has four parts": lambda issuer: RSA.sign(issuer.claims()) + ".AAAA",
+    "has one part": lambda _: "AAAA",
+    "is huge": lambda issuer: RSA.sign(issuer.claims(x="a" * BYTES_AT_MOST)),
+    "another payload under the signature": lambda issuer: _swapped(issuer, sub="root"),
+    "another header over the signature": lambda issuer: (
+        f"{part({'alg': 'RS256', 'kid': 'rsa-1'})}.{RSA.sign(issuer.claims()).partition('.')[2]}"
+    ),
+}
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_a_token_that_does_not_hold_lets_nobody_in(
+    lasting_door: Bearers, lasting_issuer: Issuer, attack: str
+) -> None:
+    token = ATTACKS[attack](lasting_issuer)
+
+    refused = await refusal(lasting_door, token)
+
+    assert (refused.status, refused.reason) == (401, "bad_token")
+    assert token not in refused.message
+
+
+async def test_what_a_token_points_to_is_not_looked_at(door: Bearers, issuer: Issuer) -> None:
+    with issuing() as evil:
+        evil.publish(OTHER)
+        pointing = {"jku": evil.address, "x5u": evil.address, "kid": "rsa-9"}
+
+        assert (await refusal(door, OTHER.sign(issuer.claims(), pointing))).reason == "bad_token"
+        assert evil.asked == []
+
+
+@pytest.mark.parametrize("audience", [AUDIENCE, ["https://other.example", AUDIENCE]])
+async def test_a_token_may_be_for_others_too(door: Bearers, issuer: Issuer, audience: object) -> None:
+    assert (await let_in(door, RSA.sign(issuer.claims(aud=audience)))).subject == "ann"
+
+
+async def test_a_clock_that_is_half_a_minute_late_is_no_reason_to_refuse(door: Bearers, issuer: Issuer) -> None:
+    now = int(time.time())
+    assert await name(door, RSA.sign(issuer.claims(exp=now - 15, nbf=now + 15, iat=now + 15)))
+
+
+async def test_a_token_without_a_keys_name_is_judged_by_the_only_key_there_is(issuer: Issuer, clock: Clock) -> None:
+    nameless = Key.ec(None)
+    issuer.publish(nameless)
+    door = door_to(issuer, clock)
+
+    assert await name(door, nameless.sign(issuer.claims()))
+    assert (await refusal(door, Key.ec(None).sign(issuer.claims()))).reason == "bad_token"
+
+
+async def test_a_key_that_says_its_algorithm_verifies_by_no_other(issuer: Issuer, clock: Clock) -> None:
+    issuer.keys = [{**RSA.jwk, "alg": "PS256"}]
+    door = door_to(issuer, clock)
+
+    assert (await refusal(door, RSA.sign(issuer.claims()))).reason == "bad_token"
+    assert await name(door, Key("rsa-1", "PS256", RSA.private).sign(issuer.claims()))
+
+
+async def test_an_algorithm_that_the_operator_left_out_is_refused(issuer: Issuer, clock: Clock) -> None:
+    door = door_to(issuer, clock, algorithms=("ES256",))
+
+    assert await name(door, EC.sign(issuer.claims()))
+    assert (await refusal(door, RSA.sign(issuer.claims()))).reason == "bad_token"
+
+
+async def test_a_token_that_was_let_in_is_refused_once_it_has_expired(door: Bearers, issuer: Issuer) -> None:
+    token = RSA.sign(issuer.claims(exp=int(time.time()) + 1 - int(LEEWAY)))
+    assert await name(door, token)
+
+    async def come_and_go() -> None:
+        while True:
+            await let_in(door, token)
+            await asyncio.sleep(0.02)
+
+    with pytest.raises(Refused, match="expired"):
+        await asyncio.wait_for(come_and_go(), 30)
+
+
+async def test_a_new_key_of_the_issuer_is_fetched_when_a_token_names_it(
+    door: Bearers, issuer: Issuer, clock: Clock
+) -> None:
+    new = Key.ec("ec-2")
+    await let_in(door, RSA.sign(issuer.claims()))
+    issuer.publish(RSA, new)
+    clock.now += 11
+
+    assert await name(door, new.sign(issuer.claims()))
+
+
+async def test_a_key_that_is_withdrawn_opens_nothing_more_not_even_for_who_was_in(
+    door: Bearers, issuer: Issuer, clock: Clock
+) -> None:
+    token = RSA.sign(issuer.claims())
+    assert await name(door, token)
+    issuer.publish(EC)
+    clock.now += 11
+    await refusal(door, RSA.sign(issuer.claims(), {"kid": "unknown"}))  # has the keys fetched
+
+    assert (await refusal(door, token)).reason == "bad_token"
+
+
+async def test_invented_names_of_keys_do_not_have_the_issuer_asked_each_time(door: Bearers, issuer: Issuer) -> None:
+    for number in range(20):
+        await refusal(door, OTHER.sign(issuer.claims(), {"kid": f"invented-{number}"}))
+
+    assert issuer.asked == ["/keys"]
+
+
+async def test_while_the_issuer_was_never_reached_nobody_is_called_a_liar(
+    issuer: Issuer, door: Bearers, clock: Clock
+) -> None:
+    issuer.answers = False
+    refused = await refusal(door, RSA.sign(issuer.claims()))
+    assert (refused.status, refused.reason) == (503, "unavailable")
+
+    issuer.answers = True
+    clock.now += 11
+    assert await name(door, RSA.sign(issuer.claims()))
+
+
+@pytest.mark.parametrize("broken", [{"answers": False}, {"keys": []}, {"keys": "none"}, {"keys": [{"kty": "RSA"}]}])
+async def test_keys_that_were_fetched_once_are_used_while_the_issuer_is_away_or_broken(
+    issuer: Issuer, door: Bearers, clock: Clock, broken: dict[str, Any]
+) -> None:
+    await let_in(door, RSA.sign(issuer.claims()))
+    vars(issuer).update(broken)
+    clock.now += 11
+    await refusal(door, RSA.sign(issuer.claims(), {"kid": "unknown"}))
+
+    assert await name(door, RSA.sign(issuer.claims(jti="another")))
+
+
+async def test_the_keys_are_where_the_issuers_metadata_says(issuer: Issuer, clock: Clock) -> None:
+    door = discovering(issuer, clock)
+
+    assert await name(door, RSA.sign(issuer.claims()))
+    assert issuer.asked == ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/keys"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": "https://evil.example"},
+        {"jwks_uri": "http://keys.example/keys"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": None},
+        {"jwks_uri": ["x"]},
+    ],
+)
+async def test_metadata_that_is_not_the_issuers_or_names_no_safe_place_is_not_believed(
+    issuer: Issuer, clock: Clock, metadata: dict[str, Any]
+) -> None:
+    issuer.metadata |= metadata
+
+    assert (await refusal(discovering(issuer, clock), RSA.sign(issuer.claims()))).reason == "unavailable"
+    assert "/keys" not in issuer.asked
+
+
+def discovering(issuer: Issuer, clock: Clock) -> Bearers:
+    rules = ClaimRules(issuer=issuer.base, audiences=(AUDIENCE,), algorithms=DEFAULT_ALGORITHMS)
+    keys = FetchedKeys(issuer.base, None, DEFAULT_ALGORITHMS, clock)
+    return Bearers(None, IssuerTokens(keys, rules, time.time), time.time)
+
+
+def _raw(issuer: Issuer, more: bytes, **claims: Any) -> bytes:  # noqa: ANN401 - any JSON
+    """Return claims as text, with something behind them that no encoder would write."""
+    return json.dumps(issuer.claims(**claims)).encode()[:-1] + b", " + more + b"}"
+
+
+def _swapped(issuer: Issuer, **claims: Any) -> str:  # noqa: ANN401 - any JSON
+    header, _, signature = RSA.sign(issuer.claims()).split(".")
+    return f"{header}.{part(issuer.claims(**claims))}.{signature}"
