@@ -116,7 +116,7 @@ def send(port: int, method: str, path: str, headers: Sequence[tuple[str, str]] =
 
 
 @contextmanager
-def serving(home: Path, redis_url: str, *flags: str, ready: bool = True, **env: str) -> Iterator[Process]:
+def serving(home: Path, redis_url: str, **env: str) -> Iterator[Process]:
     """Run a replica of the real program; what it logs is in `home`."""
     key, port = home / "master.key", free_port()
     if not key.exists():
@@ -124,11 +124,10 @@ def serving(home: Path, redis_url: str, *flags: str, ready: bool = True, **env: 
     log = home / f"replica-{port}.log"
     around = clean({"REDIS_URL": redis_url, "MCP_POSTGRES_KEY_FILE": str(key), **env})
     with log.open("wb") as out:
-        popen = subprocess.Popen([COMMAND, "serve", "--port", str(port), *flags], env=around, stdout=out, stderr=out)
+        popen = subprocess.Popen([COMMAND, "serve", "--port", str(port)], env=around, stdout=out, stderr=out)
     process = Process(port=port, log=log, popen=popen)
     try:
-        if ready:
-            process.wait_ready()
+        process.wait_ready()
         yield process
     finally:
         process.stop()

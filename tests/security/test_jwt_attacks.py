@@ -410,6 +410,7 @@ async def test_the_keys_are_where_the_issuers_metadata_says(issuer: Issuer, cloc
         {"issuer": "https://evil.example"},
         {"jwks_uri": "http://keys.example/keys"},
         {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": "http://ann@{host}/keys"},
         {"jwks_uri": None},
         {"jwks_uri": ["x"]},
     ],
@@ -417,7 +418,8 @@ async def test_the_keys_are_where_the_issuers_metadata_says(issuer: Issuer, cloc
 async def test_metadata_that_is_not_the_issuers_or_names_no_safe_place_is_not_believed(
     issuer: Issuer, clock: Clock, metadata: dict[str, Any]
 ) -> None:
-    issuer.metadata |= metadata
+    host = issuer.base.removeprefix("http://")
+    issuer.metadata |= {name: str(told).format(host=host) if told else told for name, told in metadata.items()}
 
     assert (await refusal(discovering(issuer, clock), RSA.sign(issuer.claims()))).reason == "unavailable"
     assert "/keys" not in issuer.asked
