@@ -52,6 +52,7 @@ class Scene:
     server: Process
     valkey: EmbeddedValkey
     stranger: Caller
+    admin: Caller
     login: Fields
 
     def answers(self, tool: str, arguments: Fields, tenants: list[str]) -> dict[str, tuple[int, bytes]]:
@@ -90,7 +91,7 @@ def scene(tmp_path: Path, sample: SampleLogin) -> Iterator[Scene]:
                 registered = {**login, "tenant_id": tenant, "verify": False, "command_id": "registered"}
                 assert admin.call("register_tenant", **registered).code == "ok"
             assert admin.call("remove_tenant", tenant_id=GONE, command_id="removed").code == "ok"
-            yield Scene(server, valkey, Caller(server, stranger_token), login)
+            yield Scene(server, valkey, Caller(server, stranger_token), admin, login)
 
 
 @contextmanager
@@ -132,3 +133,16 @@ def test_while_the_log_is_lost_and_an_operator_is_waited_for(scene: Scene) -> No
     assert scene.differences() == []
     told = scene.answers("get_tenant", {}, [LIVE])
     assert b"log_diverged" in told[LIVE][1]
+
+
+def test_while_the_log_cannot_be_read_for_what_it_says_of_somebody_elses_tenant(scene: Scene) -> None:
+    with redis.Redis.from_url(scene.valkey.tcp_url, decode_responses=True) as client:
+        (end, last) = client.xrevrange("mcp:postgres:tenant-events", count=1)[0]
+        client.xadd("mcp:postgres:tenant-events", {**last, "seq": int(last["seq"]) + 1, "prev": end})
+    eventually(lambda: scene.phase() == "halted", "not halted")
+
+    for tool, arguments in _QUESTIONS:
+        told = scene.stranger.call(tool, **{**arguments, "tenant_id": OWN}).body
+        assert GONE.encode() not in told, tool
+    assert GONE.encode() not in scene.stranger.call("registry_status").body
+    assert GONE in scene.admin.call("registry_status").value["reason"]
