@@ -85,6 +85,15 @@ def test_every_path_wants_a_token(server: Process, method: str, path: str) -> No
     assert told.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize(
+    "path", ["/.well-known/../mcp", "/.well-known/%2e%2e/mcp", "/.well-known//mcp", "/.well-known/"]
+)
+def test_nothing_is_reached_through_what_is_open(server: Process, path: str) -> None:
+    told = send(server.port, "POST", path, [("Content-Type", "application/json")], json.dumps(LIST).encode())
+
+    assert (told.status, set(told.json)) == (404, {"error"})
+
+
 @pytest.mark.parametrize("method", ["initialize", "server/discover", "ping", "tools/list", "notifications/x", "x"])
 def test_every_message_wants_a_token(server: Process, method: str) -> None:
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {}}

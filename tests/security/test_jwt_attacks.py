@@ -5,17 +5,20 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
 
 from server.authentication import Bearers
-from server.issuer_keys import FetchedKeys
+from server.issuer_keys import FetchedKeys, KeysInFile
 from server.issuer_tokens import IssuerTokens
+from server.jwks import parse_keys
 from server.jwt_tokens import BYTES_AT_MOST, LEEWAY, ClaimRules
 from server.principal import Principal
 from server.refusal import Refused
 from server.signature_kinds import DEFAULT_ALGORITHMS
+from server.watched_file import WatchedFile
 from tests.security.issuer import AUDIENCE, Issuer, Key, hmac_signed, issuing, part
 
 RSA: Final = Key.rsa("rsa-1")
@@ -402,6 +405,23 @@ async def test_the_keys_are_where_the_issuers_metadata_says(issuer: Issuer, cloc
 
     assert await name(door, RSA.sign(issuer.claims()))
     assert issuer.asked == ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/keys"]
+
+
+async def test_the_keys_may_be_in_a_file_that_changes(issuer: Issuer, tmp_path: Path) -> None:
+    path, new = tmp_path / "keys.json", Key.ec("ec-2")
+    path.write_text(json.dumps({"keys": [RSA.jwk]}))
+    rules = ClaimRules(issuer=issuer.base, audiences=(AUDIENCE,), algorithms=DEFAULT_ALGORITHMS)
+    file = WatchedFile(path, parse_keys)
+    door = Bearers(None, IssuerTokens(KeysInFile(file), rules, time.time), time.time)
+    token = RSA.sign(issuer.claims())
+    assert await name(door, token)
+
+    path.write_text(json.dumps({"keys": [new.jwk]}))
+    await file._look()
+
+    assert await name(door, new.sign(issuer.claims()))
+    assert (await refusal(door, token)).reason == "bad_token"
+    assert issuer.asked == []
 
 
 @pytest.mark.parametrize(
