@@ -16,7 +16,7 @@ from server.authentication import Authenticator
 from server.challenge import Challenge, body_of
 from server.failed_logins import FailedLogins
 from server.principal import Permission, Principal
-from server.refusal import Reason, Refused
+from server.refused import Reason, Refused
 
 METRICS: Final = "/metrics"
 _OPEN: Final = frozenset({"/livez", "/readyz"})
@@ -26,19 +26,29 @@ _OF_ALL: Final[Permission] = "audit:read"
 """What reading the metrics takes, and every tenant: they tell of all together."""
 
 
-class Refusals:
-    """Answers those who are refused.
+class Doorman:
+    """Answers those who are refused, and makes those wait whose logins failed.
 
     Args:
         challenge: Tells what is wanted.
+        patience: Seconds that the body of a refused request may take to arrive: it is read and thrown away.
 
     Attributes:
         counted: How many requests were refused, by reason.
     """
 
-    def __init__(self, challenge: Challenge) -> None:
+    def __init__(self, challenge: Challenge, patience: float) -> None:
         self._challenge = challenge
+        self._patience = patience
+        self._failed = FailedLogins()
         self.counted: Counter[Reason] = Counter()
+
+    async def turn_away(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of which nothing was read yet."""
+        if refused.reason == "bad_token":
+            refused = await self._slowed(refused, _address_of(scope))
+        whole = await _thrown_away(receive, self._patience)
+        await self.answer(refused, send, last=not whole)
 
     async def answer(
         self, refused: Refused, send: Send, *, message_id: int | str | None = None, last: bool = False
@@ -52,44 +62,6 @@ class Refusals:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-class Admission:
-    """Lets a request through to `app`, or refuses it.
-
-    Args:
-        app: What answers those who get in.
-        authenticator: Tells who calls.
-        refusals: Answers the others.
-        patience: Seconds that the body of a refused request may take to arrive: it is read and thrown away.
-    """
-
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, refusals: Refusals, patience: float) -> None:
-        self._app = app
-        self._authenticator = authenticator
-        self._refusals = refusals
-        self._patience = patience
-        self._failed = FailedLogins()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http" or scope["path"] in _OPEN or scope["path"].startswith(_OPEN_BELOW):
-            await self._app(scope, receive, send)
-            return
-        try:
-            caller = await self._authenticator.caller(scope["headers"])
-            _require_for(scope["path"], caller)
-        except Refused as refused:
-            await self._refuse(refused, scope, receive, send)
-            return
-        with structlog.contextvars.bound_contextvars(subject=caller.subject):
-            await self._app({**scope, _KEY: caller}, receive, send)
-
-    async def _refuse(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
-        if refused.reason == "bad_token":
-            refused = await self._slowed(refused, _address_of(scope))
-        whole = await _thrown_away(receive, self._patience)
-        await self._refusals.answer(refused, send, last=not whole)
 
     async def _slowed(self, refused: Refused, address: str) -> Refused:
         """Count the failed login, wait as long as it costs, and return what is answered."""
@@ -108,6 +80,35 @@ class Admission:
         finally:
             self._failed.waited(address)
         return refused
+
+
+class Admission:
+    """Lets a request through to `app`, or has it turned away. Keeps nothing, so that there may be several.
+
+    Args:
+        app: What answers those who get in.
+        authenticator: Tells who calls.
+        doorman: Answers the others.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, doorman: Doorman) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._doorman = doorman
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"] in _OPEN or scope["path"].startswith(_OPEN_BELOW):
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = await self._authenticator.caller(scope["headers"])
+            _require_for(scope["path"], caller)
+        except Refused as refused:
+            await self._doorman.turn_away(refused, scope, receive, send)
+            return
+        with structlog.contextvars.bound_contextvars(subject=caller.subject):
+            await self._app({**scope, _KEY: caller}, receive, send)
 
 
 def caller_of(scope: Scope | None) -> Principal:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from server.principal import Principal
-from server.refusal import Refused
+from server.refused import Refused
 from server.tokens import Grants, digest_of, is_like_a_token, is_whole
 from server.watched_file import WatchedFile
 

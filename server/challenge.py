@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from server.principal import PERMISSIONS, Permission
-from server.refusal import Reason, Refused
+from server.refused import Reason, Refused
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 BASIC_SCOPE: Final[tuple[Permission, ...]] = ("tenants:read", "query:read")

@@ -10,7 +10,7 @@ from server.issuer_keys import KeySource
 from server.jwks import KeySet
 from server.jwt_tokens import BadToken, ClaimRules, Header, header_of, require_form, verified
 from server.principal import Principal
-from server.refusal import Refused
+from server.refused import Refused
 from server.tokens import Digest, digest_of
 
 _REMEMBERED_AT_MOST: Final = 10_000

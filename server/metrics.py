@@ -17,7 +17,7 @@ from projections.phase import Phase
 from registry.state import Quarantined
 from server import __version__
 from server.instruments import Instruments
-from server.refusal import Reason
+from server.refused import Reason
 
 _PREFIX: Final = "mcp_postgres_"
 Samples: TypeAlias = Iterable[tuple[tuple[str, ...], float]]

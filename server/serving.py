@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from server.access import authenticator_of, challenge_of
-from server.admission import Admission, Refusals, caller_of
+from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
 from server.errors import StartError
 from server.first_read import first_read
@@ -57,13 +57,13 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     from server.metrics import exposition  # noqa: PLC0415 - the same
 
     authenticator, challenge = authenticator_of(settings), challenge_of(settings)
-    refusals = Refusals(challenge)
+    doorman = Doorman(challenge, settings.body_timeout)
     listener = _listen(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{listener.getsockname()[1]}"
     hosts = settings.allowed_hosts or ("127.0.0.1", "127.0.0.1:*", "localhost", "localhost:*", "[::1]", "[::1]:*")
     mcp = mcp_server.build_server(replica.toolbox, caller_of)
-    permission = ToolPermission(replica.toolbox.tools, refusals)
+    permission = ToolPermission(replica.toolbox.tools, doorman)
     endpoint = mcp_server.StreamableHttp(mcp, hosts, settings.max_body_bytes, permission)
 
     @asynccontextmanager
@@ -74,11 +74,11 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
 
     arrival = Arrival(max_body=settings.max_body_bytes, seconds=settings.body_timeout)
     door = Door(
-        before=lambda app: Admission(app, authenticator, refusals, settings.body_timeout),
+        before=lambda app: Admission(app, authenticator, doorman),
         documents=challenge.documents,
         discreet=authenticator.required,
     )
-    metrics = exposition(replica.instruments, refusals.counted)
+    metrics = exposition(replica.instruments, doorman.counted)
     app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan, arrival, metrics, door)
     config = uvicorn.Config(
         app,

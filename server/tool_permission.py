@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 from starlette.types import Scope, Send
 
-from server.admission import Refusals, caller_of
-from server.refusal import Refused
+from server.admission import Doorman, caller_of
+from server.refused import Refused
 from server.toolbox import Tool
 
 
@@ -35,12 +35,12 @@ class ToolPermission:
 
     Args:
         tools: All there are, by name.
-        refusals: How a refusal is told.
+        doorman: Tells them so.
     """
 
-    def __init__(self, tools: Mapping[str, Tool], refusals: Refusals) -> None:
+    def __init__(self, tools: Mapping[str, Tool], doorman: Doorman) -> None:
         self._tools = tools
-        self._refusals = refusals
+        self._doorman = doorman
         self._needed = {each.needs for each in tools.values()}
 
     async def refuses(self, scope: Scope, body: bytes, send: Send) -> bool:
@@ -58,5 +58,5 @@ class ToolPermission:
         message = (
             f"{tool.name} needs the permission {tool.needs}, which {caller.subject!r} does not have; ask the operator."
         )
-        await self._refusals.answer(Refused("forbidden", message, scope=(tool.needs,)), send, message_id=told.id)
+        await self._doorman.answer(Refused("forbidden", message, scope=(tool.needs,)), send, message_id=told.id)
         return True

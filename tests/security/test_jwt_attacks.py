@@ -16,7 +16,7 @@ from server.issuer_tokens import IssuerTokens
 from server.jwks import parse_keys
 from server.jwt_tokens import BYTES_AT_MOST, LEEWAY, ClaimRules
 from server.principal import Principal
-from server.refusal import Refused
+from server.refused import Refused
 from server.signature_kinds import DEFAULT_ALGORITHMS
 from server.watched_file import WatchedFile
 from tests.security.issuer import AUDIENCE, Issuer, Key, hmac_signed, issuing, part
