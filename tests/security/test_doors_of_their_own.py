@@ -1,6 +1,5 @@
 """Who gets in, at servers that each test starts for itself, over HTTP and stdio; and how tokens are made."""
 
-import asyncio
 import json
 import re
 import stat
@@ -130,15 +129,6 @@ def test_a_token_is_told_once_and_the_file_has_its_hash_alone(tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not any(token in path.read_text() + each.stderr for token, each in zip(tokens, made, strict=True))
     assert path.read_text().count("[[tokens]]") == 2
-
-
-async def test_of_tokens_that_are_made_at_the_same_time_none_is_lost(tmp_path: Path) -> None:
-    path = tmp_path / "tokens.toml"
-    words = ("tokens", "new", "--role", "reader", "--tenants", "*", "--file", str(path), "--subject")
-    made = await asyncio.gather(*(asyncio.to_thread(run_command, *words, f"name-{number}") for number in range(3)))
-
-    assert [each.returncode for each in made] == [0] * 3
-    assert path.read_text().count("[[tokens]]") == 3
 
 
 def _refused(told: Told) -> dict[str, int]:

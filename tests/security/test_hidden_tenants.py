@@ -78,13 +78,15 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, sample: SampleLogin) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, tmp_path: Path, sample: SampleLogin) -> Iterator[Scene]:
+    """A server; a test may say more of its environment by an indirect parameter."""
     tokens = TokenFile(tmp_path / "tokens.toml")
     admin_token = tokens.add("admin", EVERYTHING, ["*"])
     stranger_token = tokens.add("stranger", EVERYTHING, ["own-*"])
     login = fields_of("", sample)
     with own_valkey(tmp_path) as valkey:
         env = {"MCP_POSTGRES_TOKENS_FILE": str(tokens.path), "MCP_POSTGRES_ON_LOG_LOSS": "halt"}
+        env |= getattr(request, "param", {})
         with serving(tmp_path, valkey.tcp_url, **env) as server:
             admin = Caller(server, admin_token)
             for tenant in (LIVE, GONE, BENT):
@@ -116,6 +118,15 @@ def test_while_all_is_well(scene: Scene) -> None:
     assert scene.differences() == []
     told = scene.answers("get_tenant", {}, [LIVE])
     assert b"unknown_tenant" in told[LIVE][1]
+
+
+@pytest.mark.parametrize("scene", [{"MCP_POSTGRES_MAX_STALENESS": "0"}], indirect=True)
+def test_while_what_is_known_is_too_old_to_be_served(scene: Scene) -> None:
+    asyncio.run(scene.valkey.stop())
+    eventually(lambda: scene.phase() == "cut_off", "not cut off")
+    assert scene.differences() == []
+    told = scene.answers("get_tenant", {}, [LIVE])
+    assert b"stale_replica" in told[LIVE][1]
 
 
 def test_while_redis_is_away(scene: Scene) -> None:
