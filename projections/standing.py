@@ -49,6 +49,13 @@ class Standing:
 
     def require_following(self) -> None:
         """Refuse what needs the log while it cannot be followed, with the reason."""
+        try:
+            self._require_following()
+        except TenancyError as error:
+            error.names_anybody = True
+            raise
+
+    def _require_following(self) -> None:
         match self.phase:
             case Phase.FOLLOWING | Phase.CUT_OFF:
                 return

@@ -14,6 +14,7 @@ class TenancyError(Exception):
         code: A stable name for programs.
         retryable: Whether the same call may succeed later with nothing changed by the caller.
         facts: More for programs (a current version, a position); values are JSON types, never secrets.
+        names_anybody: Whether the message may name any tenant, and not just the one that was asked for.
     """
 
     code: ClassVar[str] = "internal"
@@ -23,6 +24,7 @@ class TenancyError(Exception):
         super().__init__(message)
         self.message = message
         self.facts = facts
+        self.names_anybody = False
 
 
 class InvalidInput(TenancyError):

@@ -19,6 +19,7 @@ examples:
   mcp-postgres run                          all on this machine, with a sample tenant
   mcp-postgres keys new --out master.key    make the key that seals the tenants' passwords
   REDIS_URL=redis://redis:6379/0 MCP_POSTGRES_KEY_FILE=master.key mcp-postgres serve
+  mcp-postgres tokens new --subject ann --role reader --tenants 'acme-*' --file tokens.toml
   mcp-postgres tenants list
 
 exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage or settings,
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tenants(commands.add_parser("tenants", help="register, remove and look at tenants", epilog=_tenants_epilog()))
     _add_log(commands.add_parser("log", help="verify, follow, export, import, mend, compact and restore the log"))
     _add_keys(commands.add_parser("keys", help="make, look at and rotate the keys that seal passwords"))
+    _add_tokens(commands.add_parser("tokens", help="make bearer tokens for clients"))
     return parser
 
 
@@ -207,6 +209,17 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--json", action="store_true", help="as JSON, for programs")
         _add_settings(action, "keys")
         action.set_defaults(run="keys")
+
+
+def _add_tokens(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    new = actions.add_parser("new", help="make a token and tell it once; the file keeps its hash")
+    new.add_argument("--subject", required=True, metavar="NAME", help="whose it is, for the audit history")
+    new.add_argument("--role", required=True, metavar="ROLE", help="reader, writer, auditor, admin or one of the file")
+    new.add_argument("--tenants", required=True, metavar="GLOBS", help="which tenants, comma-separated: 'acme-*,demo'")
+    new.add_argument("--days", type=int, metavar="N", help="expires after so many days; else never")
+    new.add_argument("--file", type=Path, metavar="FILE", help="the token file to add it to, made if it is not there")
+    new.set_defaults(run="tokens")
 
 
 def _tell(text: str) -> None:

@@ -19,6 +19,7 @@ from server.replica import open_replica
 from server.serving import serve_http, serve_stdio
 from server.settings import OF_REDIS, Command, Settings
 from server.tenants_command import run_tenants
+from server.tokens_command import run_tokens
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -74,6 +75,11 @@ def new_key(options: argparse.Namespace) -> None:
     print(  # noqa: T201 - what the command is for
         f"Wrote {options.out}. Set MCP_POSTGRES_KEY_FILE={options.out} on every replica, and keep a copy apart."
     )
+
+
+def tokens(options: argparse.Namespace) -> None:
+    """Make a bearer token."""
+    run_tokens(options)
 
 
 def _run(work: Coroutine[None, None, None]) -> None:

@@ -73,11 +73,12 @@ async def _announce(base: str, settings: Settings, valkey: EmbeddedValkey, repli
         "params": {"name": "list_tables", "arguments": {"tenant_id": DEMO}},
     }
     tenants = Names(settings.prefix).tenant("*")
+    bearer = ' -H "Authorization: Bearer $TOKEN"' if settings.tokens_file or settings.oauth_issuer else ""
     lines = (
         f"mcp-postgres serves {replica.follower.status.tenants} tenant(s) over an embedded Valkey and Postgres.",
         "",
         "  Try it:",
-        f"    curl {base}{settings.path} -X POST -H 'Content-Type: application/json' -d '{json.dumps(call)}'",
+        f"    curl {base}{settings.path} -X POST -H 'Content-Type: application/json'{bearer} -d '{json.dumps(call)}'",
         "",
         f"  MCP URL for clients:  {base}{settings.path}",
         f"  Tenants in Redis:     redis-cli -s {valkey.url.removeprefix('unix://')} --scan --pattern '{tenants}'",

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -20,6 +20,8 @@ from projections.phase import Status
 from server.departure import again, read_ahead
 
 ALIAS: Final = "/mcp"
+_REFUSED_LOGINS: Final = frozenset({401, 429})
+"""They have lines of their own, of which there are not more than a log can bear."""
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -30,6 +32,7 @@ def build_app(
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
     arrival: "Arrival",
     metrics: Callable[[], bytes],
+    door: "Door",
 ) -> ASGIApp:
     """Return the whole application.
 
@@ -40,6 +43,7 @@ def build_app(
         lifespan: Entered before the first request and left after the last.
         arrival: How long a body may take.
         metrics: Writes them in Prometheus's text form.
+        door: Who gets in.
     """
 
     async def livez(_request: Request) -> Response:
@@ -47,10 +51,14 @@ def build_app(
 
     async def readyz(_request: Request) -> Response:
         now = status()
-        return _json(now, 200 if now.ready else 503)
+        told = {"phase": now.phase, "ready": now.ready, "position": now.position} if door.discreet else now
+        return _json(told, 200 if now.ready else 503)
 
     async def metered(_request: Request) -> Response:
         return Response(metrics(), media_type="text/plain; version=0.0.4")
+
+    async def metadata(request: Request) -> Response:
+        return Response(door.documents[request.url.path], media_type="application/json")
 
     async def elsewhere(_request: Request, _error: Exception) -> Response:
         return _json(
@@ -59,10 +67,25 @@ def build_app(
 
     routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metered)]
     routes += [Route(place, endpoint) for place in dict.fromkeys((path, ALIAS))]
+    routes += [Route(place, metadata) for place in door.documents]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: elsewhere})
     # A redirect would repeat the Host header of a request that nobody has checked yet.
     app.router.redirect_slashes = False
-    return RequestLog(BodyDeadline(app, arrival), frozenset(route.path for route in routes))
+    return RequestLog(door.before(BodyDeadline(app, arrival)), frozenset(route.path for route in routes))
+
+
+class Door(msgspec.Struct, frozen=True, kw_only=True):
+    """Who gets in.
+
+    Args:
+        before: Puts what asks for that before an application.
+        documents: What anybody may read who wants to know how, by path.
+        discreet: Whether there is anybody who does not: health checks then tell no more than they must.
+    """
+
+    before: Callable[[ASGIApp], ASGIApp]
+    documents: Mapping[str, bytes]
+    discreet: bool
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +155,8 @@ class RequestLog:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                log = self._logger.debug if status < 400 else self._logger.info  # noqa: PLR2004 - client errors begin
+                quiet = status < 400 or status in _REFUSED_LOGINS  # noqa: PLR2004 - client errors begin
+                log = self._logger.debug if quiet else self._logger.info
                 spent = round((time.perf_counter() - begun) * 1000, 2)
                 # What is no place of ours may be anything, a password, too.
                 path = scope["path"] if scope["path"] in self._places else None

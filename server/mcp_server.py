@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from server import __version__
 from server.departure import ClientLeft, Departure, again, read_ahead
 from server.principal import Principal
+from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
 from server.unquoted import without_quotes
 
@@ -99,9 +100,12 @@ class StreamableHttp:
         server: What `build_server` returned.
         hosts: Host headers that are answered, `name` or `name:port`, `name:*` for any port, `*` for any at all.
         max_body: Bytes of the largest request body.
+        permission: Answers calls of tools that are not the caller's.
     """
 
-    def __init__(self, server: "Server[Any]", hosts: tuple[str, ...], max_body: int) -> None:
+    def __init__(
+        self, server: "Server[Any]", hosts: tuple[str, ...], max_body: int, permission: ToolPermission
+    ) -> None:
         security = _security(hosts)
         self._json, self._stream = (
             StreamableHTTPSessionManager(
@@ -114,6 +118,7 @@ class StreamableHttp:
             for plain in (True, False)
         )
         self._max_body = max_body
+        self._permission = permission
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -139,6 +144,8 @@ class StreamableHttp:
         body, told, whole = await read_ahead(receive, self._max_body)
         if not whole:
             await self._json.handle_request(scope, again(told, receive), send)
+            return
+        if await self._permission.refuses(scope, body, send):
             return
         manager = self._stream if b"text/event-stream" in accept and _may_stream(headers, body) else self._json
         departure = Departure(told, receive)

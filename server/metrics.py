@@ -4,8 +4,8 @@ Everything is read when it is asked for; between two scrapes nothing is kept and
 tenant's id: there may be very many, and whoever looks at metrics need not know them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -17,23 +17,25 @@ from projections.phase import Phase
 from registry.state import Quarantined
 from server import __version__
 from server.instruments import Instruments
+from server.refused import Reason
 
 _PREFIX: Final = "mcp_postgres_"
 Samples: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
 
 
-def exposition(instruments: Instruments) -> Callable[[], bytes]:
-    """Return what writes all metrics of one replica as text."""
+def exposition(instruments: Instruments, refused: Mapping[Reason, int]) -> Callable[[], bytes]:
+    """Return what writes all metrics of one replica as text; `refused` counts requests that did not get in."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(instruments))
+    registry.register(_Collector(instruments, refused))
     return lambda: generate_latest(registry)
 
 
 class _Collector:
     """Reads the instruments at each scrape."""
 
-    def __init__(self, instruments: Instruments) -> None:
+    def __init__(self, instruments: Instruments, refused: Mapping[Reason, int]) -> None:
         self._of = instruments
+        self._refused = refused
 
     def describe(self) -> Iterable[Metric]:
         """Describe nothing ahead: the client would collect once to find names that cannot clash."""
@@ -90,6 +92,8 @@ class _Collector:
 
     def _calls(self) -> Iterator[Metric]:
         tools = self._of.tools
+        refused: Samples = [((each,), self._refused.get(each, 0)) for each in get_args(Reason)]
+        yield _counter("refused_requests", "Requests that did not get in.", refused, "reason")
         yield _counter("tool_calls", "Tool calls by outcome.", list(tools.outcomes.items()), "tool", "outcome")
         spent = HistogramMetricFamily(_PREFIX + "tool_call_seconds", "How long tool calls took.", labels=["tool"])
         for tool, durations in tools.durations.items():

@@ -74,5 +74,16 @@ class Principal:
         return re.compile("|".join(map(translate, self.tenants)) or r"(?!)")
 
 
+def check_subject(subject: str) -> str | None:
+    """Return what is wrong with the name of a caller who comes from outside, or None: events keep it for ever."""
+    if not 1 <= len(subject) <= _SUBJECT_AT_MOST or not subject.isprintable():
+        return f"is not 1 to {_SUBJECT_AT_MOST} printable characters"
+    if subject.startswith(_RESERVED):
+        return f"begins with {' or '.join(map(repr, _RESERVED))}, which is for who is on this machine"
+    return None
+
+
 _SHOWN: Final = 5
 """Globs in a message."""
+_SUBJECT_AT_MOST: Final = 200
+_RESERVED: Final = ("cli:", "stdio:")

@@ -12,23 +12,28 @@ from typing import Any, Final
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import Scope
 
+from server.access import authenticator_of, challenge_of
+from server.addresses import is_loopback
+from server.admission import Admission, Doorman, caller_of
+from server.authentication import Authenticator
 from server.errors import StartError
 from server.first_read import first_read
 from server.http_protocol import impatient
 from server.principal import Principal
 from server.redaction import shown
 from server.replica import Replica
-from server.setting_rules import is_loopback
 from server.settings import Settings
 from server.tenant_policy import policy_of
+from server.tenants_command import user
+from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Toolbox
 
 _GRACE: Final = 5
 """Seconds that answers under way get when the server stops."""
 _PATIENCE: Final = 5.0
 """Seconds that a call over stdio waits for a Redis from which nothing comes."""
+_AGAIN: Final = 1.0
 _BACKLOG: Final = 2048
 _OTHER_HOST: Final = "name an address of this machine with --host"
 _ADVICE: Final = {
@@ -51,27 +56,35 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     Raises `StartError` when the port cannot be had.
     """
     from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
-    from server.http import Arrival, build_app  # noqa: PLC0415 - the same
+    from server.http import Arrival, Door, build_app  # noqa: PLC0415 - the same
     from server.metrics import exposition  # noqa: PLC0415 - the same
 
+    authenticator, challenge = authenticator_of(settings), challenge_of(settings)
+    doorman = Doorman(challenge, settings.body_timeout)
     listener = _listen(settings)
     replica.reach.refuse_port(listener.getsockname()[1])
     _advise(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"http://{host}:{listener.getsockname()[1]}"
     hosts = settings.allowed_hosts or ("127.0.0.1", "127.0.0.1:*", "localhost", "localhost:*", "[::1]", "[::1]:*")
-    mcp = mcp_server.build_server(replica.toolbox, _anybody)
-    endpoint = mcp_server.StreamableHttp(mcp, hosts, settings.max_body_bytes)
+    mcp = mcp_server.build_server(replica.toolbox, caller_of)
+    permission = ToolPermission(replica.toolbox.tools, doorman)
+    endpoint = mcp_server.StreamableHttp(mcp, hosts, settings.max_body_bytes, permission)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with endpoint.run():
+        async with endpoint.run(), _keeping_up(authenticator):
             await announce(base)
             yield
 
     arrival = Arrival(max_body=settings.max_body_bytes, seconds=settings.body_timeout)
-    metrics = exposition(replica.instruments)
-    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan, arrival, metrics)
+    door = Door(
+        before=lambda app: Admission(app, authenticator, doorman),
+        documents=challenge.documents,
+        discreet=authenticator.required,
+    )
+    metrics = exposition(replica.instruments, doorman.counted)
+    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan, arrival, metrics, door)
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -96,11 +109,26 @@ async def serve_stdio(replica: Replica) -> None:
     """
     from server import mcp_server  # noqa: PLC0415 - as above
 
-    await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica), _anybody))
+    caller = Principal(f"stdio:{user()}")
+    await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica), lambda _scope: caller))
 
 
-def _anybody(_scope: Scope | None) -> Principal:
-    return Principal("anonymous")
+@asynccontextmanager
+async def _keeping_up(authenticator: Authenticator) -> AsyncIterator[None]:
+    async def keep_up() -> None:
+        while True:
+            try:
+                await authenticator.run()
+            except Exception:  # noqa: BLE001 - the supervising loop: what is taken back must be refused also after a bug
+                structlog.get_logger("auth").exception("cannot keep up with who may get in")
+            await asyncio.sleep(_AGAIN)
+
+    task = asyncio.create_task(keep_up())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 class _PatientToolbox(Toolbox):

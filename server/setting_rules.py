@@ -3,12 +3,11 @@
 import math
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Final
 
 from registry import redis_url
 from registry.errors import InvalidInput
+from server.access_rules import access_problems, file_problems
 from server.master_keys import check_environment_keys
 from server.secret_files import TENANT
 from server.settings import Settings, variable_of
@@ -33,6 +32,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 }
 """The least and the most that each number may be. An answer is held in memory, and so is a request."""
 _TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_KEY_MAKER: Final = "mcp-postgres keys new --out"
 _REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
 _ONE_OF: Final = {
@@ -41,14 +41,6 @@ _ONE_OF: Final = {
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "console"),
 }
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens on `host`. Of names, `localhost` alone is believed."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
@@ -63,9 +55,10 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
         for field, words in _ONE_OF.items()
         if getattr(settings, field) not in words
     ]
-    if not settings.path.startswith("/") or settings.path in _TAKEN:
+    if not settings.path.startswith("/") or settings.path in _TAKEN or settings.path.startswith("/.well-known/"):
         problems.append(
-            f"{variable_of('path')} must begin with '/' and not be /livez, /readyz or /metrics, not {settings.path!r}."
+            f"{variable_of('path')} must begin with '/' and not be /livez, /readyz, /metrics or below /.well-known, "
+            f"not {settings.path!r}."
         )
     if not settings.prefix or set("{}*?[] \n") & set(settings.prefix):
         problems.append(
@@ -77,9 +70,9 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
             f"letter or a digit, not {settings.replica_name[:120]!r}."
         )
     if settings.signing_key_file is not None:
-        problems += _key_file_rules("signing_key_file", settings.signing_key_file)
+        problems += file_problems("signing_key_file", settings.signing_key_file, _KEY_MAKER)
     problems += _secrets_rules(settings) + _key_rules(settings) + policy_problems(settings)
-    return problems + _redis_rules(settings, needs_key=needs_key) + _listening_rules(settings)
+    return problems + _redis_rules(settings, needs_key=needs_key) + access_problems(settings)
 
 
 def _secrets_rules(settings: Settings) -> list[str]:
@@ -110,7 +103,7 @@ def _redis_rules(settings: Settings, *, needs_key: bool) -> list[str]:
 def _key_rules(settings: Settings) -> list[str]:
     problems = []
     if settings.key_file is not None and (settings.redis_url is not None or settings.keys is not None):
-        problems += _key_file_rules("key_file", settings.key_file)
+        problems += file_problems("key_file", settings.key_file, _KEY_MAKER)
     if settings.keys is None:
         return problems
     if settings.key_file is not None:
@@ -121,34 +114,4 @@ def _key_rules(settings: Settings) -> list[str]:
         check_environment_keys(settings.keys)
     except InvalidInput as error:
         problems.append(error.message)
-    return problems
-
-
-def _key_file_rules(field: str, path: Path) -> list[str]:
-    name = variable_of(field)
-    try:
-        if path.is_dir():
-            return [f"{name} names {path}, which is a folder; name the file in it."]
-        if path.is_file():
-            return []
-    except OSError as error:
-        return [f"{name} names {path}, which cannot be looked at ({error.strerror})."]
-    return [f"{name} names {path}, where no file is; make one with: mcp-postgres keys new --out {path}"]
-
-
-def _listening_rules(settings: Settings) -> list[str]:
-    if is_loopback(settings.host):
-        return []
-    problems = []
-    if not settings.insecure:
-        problems.append(
-            f"{variable_of('host')} is {settings.host}, beyond loopback, and there is no authentication: whoever "
-            "reaches the port may register tenants and query them. Listen on 127.0.0.1 behind a proxy that "
-            "authenticates, or say --insecure (MCP_POSTGRES_INSECURE=1) if the network is closed."
-        )
-    if not settings.allowed_hosts:
-        problems.append(
-            "MCP_POSTGRES_ALLOWED_HOSTS is not set: name the Host headers that clients use (mcp.example.com,"
-            "mcp.example.com:8001), or * for any."
-        )
     return problems

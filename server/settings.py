@@ -37,6 +37,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "/postgres/mcp"
     allowed_hosts: tuple[str, ...] = ()
     insecure: bool = False
+    tokens_file: Path | None = None
+    resource_url: str | None = None
+    oauth_issuer: str | None = None
+    oauth_audience: tuple[str, ...] = ()
+    oauth_jwks: str | None = None
+    oauth_algorithms: tuple[str, ...] = ()
+    oauth_scope_claim: str = "scope"
+    oauth_tenants_claim: str = "mcp_tenants"
+    oauth_subject_claim: str = "sub"
     redis_url: str | None = None
     allow_unsafe_redis: bool = False
     key_file: Path | None = None
@@ -94,7 +103,22 @@ SETTINGS: Final = (
     Setting("port", "MCP_POSTGRES_PORT", "port to listen on; 0 picks a free one"),
     Setting("path", "MCP_POSTGRES_PATH", "where the MCP endpoint is, beside /mcp"),
     Setting("allowed_hosts", "MCP_POSTGRES_ALLOWED_HOSTS", "Host headers to answer, comma-separated, * for any"),
-    Setting("insecure", "MCP_POSTGRES_INSECURE", "1: listen beyond loopback although there is no authentication"),
+    Setting("insecure", "MCP_POSTGRES_INSECURE", "1: listen beyond loopback although nobody is asked who they are"),
+    Setting("tokens_file", "MCP_POSTGRES_TOKENS_FILE", "bearer tokens that are let in (mcp-postgres tokens new)"),
+    Setting("resource_url", "MCP_POSTGRES_RESOURCE_URL", "address of the MCP endpoint as clients know it, for OAuth"),
+    Setting("oauth_issuer", "MCP_POSTGRES_OAUTH_ISSUER", "issuer whose access tokens (JWT) are let in"),
+    Setting(
+        "oauth_audience", "MCP_POSTGRES_OAUTH_AUDIENCE", "aud of its tokens, comma-separated; else the resource URL"
+    ),
+    Setting("oauth_jwks", "MCP_POSTGRES_OAUTH_JWKS", "URL or file of its keys; else where its metadata says"),
+    Setting(
+        "oauth_algorithms",
+        "MCP_POSTGRES_OAUTH_ALGORITHMS",
+        "how its tokens may be signed, comma-separated; else RS256, PS256, ES256, ES384, EdDSA",
+    ),
+    Setting("oauth_scope_claim", "MCP_POSTGRES_OAUTH_SCOPE_CLAIM", "claim that holds the permissions"),
+    Setting("oauth_tenants_claim", "MCP_POSTGRES_OAUTH_TENANTS_CLAIM", "claim that holds the tenants, as ids or globs"),
+    Setting("oauth_subject_claim", "MCP_POSTGRES_OAUTH_SUBJECT_CLAIM", "claim that names the caller"),
     Setting(
         "redis_url",
         "REDIS_URL",

@@ -12,7 +12,7 @@ from projections.replicas import ReplicaState
 from registry.errors import RegistryUnavailable
 from registry.state import Quarantined
 from server.principal import Principal
-from server.toolbox import Call, Hints, tool
+from server.toolbox import OPERATORS_KNOW, Call, Hints, tool
 
 _SHOWN: Final = 20
 """Quarantined tenants in one answer."""
@@ -98,7 +98,7 @@ class StatusTools:
             epoch=status.epoch,
             tenants=self._count(call.principal),
             found=status.found,
-            reason=status.reason,
+            reason=status.reason if call.principal.touches_all or status.reason is None else OPERATORS_KNOW,
             quarantined=[QuarantinedLine(tenant_id=tenant, reason=why) for tenant, why in quarantined[:_SHOWN]],
             quarantined_total=len(quarantined),
             replicas=replicas,

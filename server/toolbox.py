@@ -12,14 +12,16 @@ from typing import Any, Final, TypeVar, get_type_hints
 import msgspec
 import structlog
 
-from registry.errors import InvalidInput, TenancyError, UnknownTenant
+from registry.errors import Forbidden, InvalidInput, TenancyError, UnknownTenant
 from registry.secrets import Secret
 from server.principal import Permission, Principal
 
 _MARK: Final = "_tool_spec"
 _ENCODER: Final = msgspec.json.Encoder()
-_OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code})
+_OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code, Forbidden.code})
 """Outcomes after which `tenant_id` names nothing that is known, and may be a password in the wrong place."""
+OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. The same call may work later."
+"""What is told to those who must not learn of others' tenants."""
 _logger = structlog.get_logger("tools")
 
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
@@ -137,12 +139,17 @@ async def _run(known: Tool, arguments: Mapping[str, Any], call: Call) -> tuple[A
         args = _checked(known, arguments)
         return Answer(_ENCODER.encode(await known.run(args, call)), is_error=False), "ok"
     except TenancyError as error:
-        return failure(error), error.code
+        return failure(error if call.principal.touches_all else _discreet(error)), error.code
     except Exception:  # the supervising edge: a bug's text may hold anything, so it goes to the log alone
         _logger.exception("tool failed", tool=known.name)
         return failure(
             TenancyError("Something broke in the server, not in your call; its log has the cause.")
         ), "internal"
+
+
+def _discreet(error: TenancyError) -> TenancyError:
+    """Return the error as it is told to who may not touch every tenant."""
+    return type(error)(OPERATORS_KNOW) if error.names_anybody else error
 
 
 def _checked(known: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:

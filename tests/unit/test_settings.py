@@ -12,8 +12,9 @@ from registry import redis_url
 from registry.redis_node import NodeMaker
 from registry.secrets import Secret, new_master_key
 from server import cli, commands
+from server.addresses import is_loopback
 from server.given import load
-from server.setting_rules import BOUNDS, is_loopback
+from server.setting_rules import BOUNDS
 from server.settings import OF_REDIS, SETTINGS, Setting, Settings, SettingsError
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
@@ -23,6 +24,14 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "path": ("/db", "/db"),
     "allowed_hosts": ("a.example, b.example:8001,", ("a.example", "b.example:8001")),
     "insecure": ("1", True),
+    "oauth_audience": ("a, b", ("a", "b")),
+    "oauth_jwks": ("https://id.example/keys", "https://id.example/keys"),
+    "oauth_algorithms": ("ES256,EdDSA", ("ES256", "EdDSA")),
+    "oauth_issuer": ("https://id.example/realm", "https://id.example/realm"),
+    "resource_url": ("https://mcp.example/db", "https://mcp.example/db"),
+    "oauth_scope_claim": ("permissions", "permissions"),
+    "oauth_tenants_claim": ("https://id.example/tenants", "https://id.example/tenants"),
+    "oauth_subject_claim": ("email", "email"),
     "redis_url": ("rediss://:p%40ss@redis.example:6380/3", "rediss://:p%40ss@redis.example:6380/3"),
     "allow_unsafe_redis": ("1", True),
     "secrets_dir": ("/run/secrets/{tenant}", Path("/run/secrets/{tenant}")),
@@ -55,6 +64,11 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "log_format": ("json", "json"),
 }
 """A value for each setting that is not its default: as text, and as it is meant."""
+OAUTH: Final = {
+    "MCP_POSTGRES_OAUTH_ISSUER": "https://id.example",
+    "MCP_POSTGRES_RESOURCE_URL": "https://mcp.example/postgres/mcp",
+}
+"""What each setting of OAuth wants beside it."""
 
 
 @pytest.fixture
@@ -98,7 +112,7 @@ def test_nothing_said_means_the_defaults() -> None:
 def test_every_field_can_be_set_and_every_setting_is_a_field() -> None:
     fields = Settings.__struct_fields__
     assert [setting.field for setting in SETTINGS] == list(fields)
-    assert {*OTHERS, "key_file", "keys", "signing_key_file"} == set(fields)
+    assert {*OTHERS, "key_file", "keys", "signing_key_file", "tokens_file"} == set(fields)
     assert len({setting.variable for setting in SETTINGS}) == len(fields)
 
 
@@ -106,7 +120,7 @@ def test_every_field_can_be_set_and_every_setting_is_a_field() -> None:
 def test_a_setting_comes_from_its_variable_and_a_flag_goes_before_it(field: str, key_file: Path) -> None:
     text, meant = OTHERS[field]
     (variable,) = (setting.variable for setting in SETTINGS if setting.field == field)
-    around = {"MCP_POSTGRES_KEY_FILE": str(key_file)}
+    around = {"MCP_POSTGRES_KEY_FILE": str(key_file), **OAUTH}
     assert getattr(Settings(), field) != meant
     assert getattr(load({}, {**around, variable: text}), field) == meant
     assert getattr(load({field: text}, {**around, variable: "overruled"}), field) == meant
@@ -187,7 +201,7 @@ def test_all_problems_are_told_at_once_each_with_what_to_set() -> None:
     ("field", "wrong"),
     [
         *(("port", wrong) for wrong in ("-1", "65536", "1.5", "http")),
-        *(("path", wrong) for wrong in ("mcp", "/livez", "/readyz", "/metrics")),
+        *(("path", wrong) for wrong in ("mcp", "/livez", "/readyz", "/metrics", "/.well-known/x")),
         *(("prefix", wrong) for wrong in ("{a}", "a*", "a b", "a\nb")),
         *(("statement_timeout", wrong) for wrong in ("0", "-1", "nan", "inf", "soon")),
         *(("lock_timeout", wrong) for wrong in ("0", "nan", "inf")),

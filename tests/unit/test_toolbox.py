@@ -19,7 +19,7 @@ from server.secret_files import SecretFiles
 from server.sql_guard import Guard
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
-from server.toolbox import Answer, Call, Hints, Tool, Toolbox, UnknownTool, failure, tool
+from server.toolbox import OPERATORS_KNOW, Answer, Call, Hints, Tool, Toolbox, UnknownTool, failure, tool
 
 CANARY: Final = "hunter2-canary"
 NOBODY: Final = cast("Any", None)
@@ -276,3 +276,24 @@ async def test_a_call_is_one_log_line_with_tool_tenant_and_outcome_and_no_argume
 async def test_a_tool_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(UnknownTool, match=r"no tool 'dance'; there are register_tenant, .*, execute_query"):
         await TOOLBOX.call("dance", {}, ANYBODY)
+
+
+async def test_a_tool_does_not_run_for_who_lacks_its_permission_whatever_the_arguments() -> None:
+    desk = Desk(error=AssertionError("it ran"))
+    others = Principal("ann", frozenset({"tenants:write", "query:read", "query:write", "audit:read"}))
+    for arguments in ({}, {"password": 7}, {"nonsense": 1}):
+        is_error, told = read(await Toolbox.of(desk).call("ask", arguments, Call(principal=others)))
+        assert (is_error, told["code"], told["permission"]) == (True, "forbidden", "tenants:read")
+    assert Toolbox.of(desk).open_to(others) == []
+
+
+async def test_what_may_name_any_tenant_is_told_to_who_may_touch_all_alone() -> None:
+    error = errors.LogDiverged("the log has lost acme", entry="7-0")
+    error.names_anybody = True
+    toolbox = Toolbox.of(Desk(error))
+    asked = {"tenant_id": "acme"}
+    every = read(await toolbox.call("ask", asked, Call(principal=Principal("ann"))))
+    some = read(await toolbox.call("ask", asked, Call(principal=Principal("bob", tenants=["a*"]))))
+
+    assert every[1]["message"] == "the log has lost acme"
+    assert some[1] == {"code": "log_diverged", "message": OPERATORS_KNOW, "retryable": False}
