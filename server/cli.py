@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from registry.errors import TenancyError
 from server import __version__
@@ -114,7 +114,11 @@ def _add_tenants(parser: argparse.ArgumentParser) -> None:
     get = actions.add_parser("get", help="one tenant, without its password")
     history = actions.add_parser("history", help="who changed a tenant, when, why and what")
     history.add_argument("--limit", type=int, help="events at most [20]")
-    register = actions.add_parser("register", help="add a tenant, or replace how it is reached")
+    register = actions.add_parser(
+        "register",
+        help="add a tenant, or replace how it is reached",
+        allow_abbrev=False,  # what is ambiguous is told with what stands behind its equals sign
+    )
     _add_registration(register)
     remove = actions.add_parser("remove", help="end a tenant")
     for action in (get, history, register, remove):
@@ -179,6 +183,7 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-file", metavar="FILE", help="file with the password; - for stdin; asked for on a terminal"
     )
+    parser.add_argument("--password", action=_Refused, help=argparse.SUPPRESS)
     parser.add_argument(
         "--password-ref", metavar="REF", help="file:NAME or env:NAME, where the servers have the password, instead"
     )
@@ -191,6 +196,16 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-verify", dest="verify", action="store_const", const=False, help="register without a test login"
     )
+
+
+class _Refused(argparse.Action):
+    """An option that people expect, and that would show a password to everybody on the machine."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _namespace: object, _values: object, option: str | None = None
+    ) -> NoReturn:
+        """Say what to use instead, without what was given."""
+        parser.error(f"{option} is not taken from the command line, where all of the machine can read it: --help")
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:

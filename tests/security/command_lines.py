@@ -54,7 +54,9 @@ def registering(scene: Scene) -> None:
     told = scene.command("tenants", "register", "cli", "--dsn-file", str(file), env=scene.env())
     scene.use(place, "refuses the login" in told)
     for place, words, said in (
-        ("password as an abbreviated option", ("--password", "{}"), "cannot be read"),
+        ("password as an option", ("--password", "{}"), "not taken from the command line"),
+        ("password as an option, behind an equals sign", ("--password={}",), "not taken from the command line"),
+        ("password as half an option", ("--passw={}",), "unknown: --passw"),
         ("password as an option that is none", ("--pass-word", "{}"), "unknown: --pass-word"),
         ("password behind an equals sign", ("--pass-word={}",), "unknown: --pass-word"),
         ("DSN as a word too many", ("postgresql://u:{}@h/d",), "a word too many"),

@@ -68,7 +68,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def cases() -> list[Case]:
     """Return all cases of all files."""
-    found = [case for file in sorted(CORPUS.glob("*.json")) for case in json.loads(file.read_text())]
+    found = [case for file in sorted(CORPUS.glob("*_sql.json")) for case in json.loads(file.read_text())]
     return msgspec.convert(found, list[Case])
 
 
