@@ -8,13 +8,16 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from server.admission import Admission, Doorman, caller_of
+from server.authentication import Everybody
+from server.challenge import Challenge
 from server.crowd import Crowd
-from server.http_front import Front
+from server.http_front import Front, Outside
 from server.http_intake import BODY, Intake, Limits
 from server.http_names import LOOPBACK, Names
 from server.mcp_server import StreamableHttp, build_server
-from server.principal import Principal
 from server.refusals import HttpTally
+from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Toolbox
 
 SECRET = "hunter2-in-an-exception"
@@ -55,7 +58,7 @@ class Exchange:
 
 
 def front(mcp: Any, pages: Any = broken) -> Front:  # noqa: ANN401 - ASGI
-    return Front(mcp, pages, ["/mcp"], Names(LOOPBACK, []), HttpTally(), secure=False)
+    return Front(mcp, pages, frozenset({"/mcp"}), frozenset({"/livez"}), Outside(Names(LOOPBACK, []), HttpTally()))
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/livez"])
@@ -83,7 +86,8 @@ class Broken(Toolbox):
 
 @pytest.mark.parametrize("revision", [b"2025-11-25", b"2026-07-28"])
 async def test_an_error_that_escapes_the_tools_tells_the_client_nothing_of_itself(revision: bytes) -> None:
-    endpoint = StreamableHttp(build_server(Broken(), lambda _scope: Principal("anybody")), 10_000)
+    doorman = Doorman(Challenge(None, None), 1)
+    endpoint = StreamableHttp(build_server(Broken(), caller_of), 10_000, ToolPermission({}, doorman))
     intake = Intake(endpoint, Limits(max_body=10_000, seconds=1, max_requests=1), HttpTally())
     meta: dict[str, Any] = {
         "io.modelcontextprotocol/protocolVersion": revision.decode(),
@@ -98,7 +102,7 @@ async def test_an_error_that_escapes_the_tools_tells_the_client_nothing_of_itsel
     ]
     with capture_logs() as lines:
         async with endpoint.run():
-            await front(intake)(exchange.scope, exchange.receive, exchange.send)
+            await front(Admission(intake, Everybody(), doorman))(exchange.scope, exchange.receive, exchange.send)
     assert exchange.told["error"]["code"] == -32603
     assert "broke in the server" in exchange.told["error"]["message"]
     assert SECRET not in str(exchange.sent)

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from structlog.testing import capture_logs
 
-from server.errors import StartError
 from server.certificates import Certificates, TlsFiles
+from server.errors import StartError
 from tests.certificates import certificate
 
 
