@@ -5,7 +5,6 @@ whose client has left is cancelled, and with it the query in Postgres.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -25,12 +24,12 @@ class Departure:
     """One request's channel, after its body was read.
 
     Args:
-        ahead: The messages that were read already.
-        receive: Tells what comes after them: that the client has left.
+        body: The body, which is told once more.
+        receive: Tells what comes after it: that the client has left.
     """
 
-    def __init__(self, ahead: list[Message], receive: Receive) -> None:
-        self._ahead = deque(ahead)
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._ahead: Message | None = {"type": "http.request", "body": body, "more_body": False}
         self._receive = receive
         self._left = asyncio.Event()
 
@@ -49,9 +48,10 @@ class Departure:
             watching.cancel()
 
     async def receive(self) -> Message:
-        """Tell what was read ahead once more, and then, when it happens, that the client has left."""
-        if self._ahead:
-            return self._ahead.popleft()
+        """Tell the body once more, and then, when it happens, that the client has left."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
         await self._left.wait()
         return {"type": "http.disconnect"}
 
@@ -71,31 +71,6 @@ class Departure:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._left.set()
-
-
-async def read_ahead(receive: Receive, limit: int) -> tuple[bytes, list[Message], bool]:
-    """Read a request's body, up to a little over `limit` bytes; return it, its messages, and whether it is whole."""
-    told: list[Message] = []
-    parts: list[bytes] = []
-    size = 0
-    while size <= limit:
-        message = await receive()
-        told.append(message)
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if not message.get("more_body", False):
-            return b"".join(parts), told, message["type"] == "http.request" and size <= limit
-    return b"".join(parts), told, False
-
-
-def again(told: list[Message], receive: Receive) -> Receive:
-    """Return a `receive` that tells these messages first."""
-    ahead = deque(told)
-
-    async def replay() -> Message:
-        return ahead.popleft() if ahead else await receive()
-
-    return replay
 
 
 async def _end(working: asyncio.Task[T]) -> None:

@@ -1,46 +1,252 @@
-"""The HTTP parser's own patience: uvicorn waits for ever for the headers of a request.
+"""The HTTP parser's own limits: uvicorn waits for ever for a head and for a reader, and holds heads of any size.
 
-Only its timer between two requests is bounded; a connection that never says anything, or stops in the middle of its
-headers, would be held until the other side leaves.
+Invariant: a connection that waits for no answer of ours has a timer running, and ends if its client does nothing.
 """
 
 import asyncio
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, Final
 
+import httptools
+import msgspec
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from server.crowd import Crowd
+from server.http_front import SAFE_HEADERS
+from server.refusals import HttpTally, Reason, Refusal, body_of, headers_of
+
+MOST_HEAD: Final = 32 << 10
+"""Bytes of a request's head, or of what else is sent without a byte of a body: chunk extensions, trailers."""
+MOST_TARGET: Final = 8 << 10
+"""Bytes of a request's path and query."""
+MOST_FIELDS: Final = 100
+"""Lines of a head."""
+MOST_PIPELINED: Final = 8
+"""Requests that wait behind one that is being answered: each is some kilobytes here, and forty bytes there."""
+PACE: Final = 64 << 10
+"""Bytes of an answer that a client has to take within its patience, or what is left of it."""
+
+_UNREADABLE: Final = Refusal(reason="unreadable", status=400, message="This is no HTTP/1.1 request.", close=True)
+_TARGET: Final = Refusal(reason="unreadable", status=400, message="A request begins with its path.", close=True)
+_LONG_TARGET: Final = Refusal(
+    reason="head_too_large", status=414, message=f"A path may have {MOST_TARGET} bytes at most.", close=True
+)
+_LARGE_HEAD: Final = Refusal(
+    reason="head_too_large",
+    status=431,
+    message=f"A head may have {MOST_FIELDS} lines and {MOST_HEAD} bytes at most.",
+    close=True,
+)
+_PIPELINED: Final = Refusal(
+    reason="pipelined", status=429, message="Wait for answers before you send more requests.", close=True
+)
+_CROWDED: Final = Refusal(
+    reason="too_many_clients",
+    status=503,
+    message="Too many clients are connected; try again in a second.",
+    retry_after=1,
+    close=True,
+)
+
+Make = Callable[[Config, ServerState, dict[str, Any], asyncio.AbstractEventLoop | None], "Impatient"]
 
 
-def impatient(seconds: float) -> type[asyncio.Protocol]:
-    """Return a protocol for uvicorn that closes a connection whose headers take longer than `seconds`."""
-    return type("Impatient", (_Impatient,), {"patience": seconds})
+class Bounds(msgspec.Struct, frozen=True):
+    """What all connections share: seconds of patience with a client, who else is there, and where it is counted."""
+
+    patience: float
+    crowd: Crowd
+    tally: HttpTally
 
 
-class _Impatient(HttpToolsProtocol):
-    """uvicorn's protocol, and a timer from the connection's or the request's first sign to the end of its headers."""
+def impatient(bounds: Bounds) -> Make:
+    """Return what makes protocols within these bounds, as uvicorn calls it."""
 
-    patience: ClassVar[float]
+    def make(
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Impatient:
+        made = Impatient(config, server_state, app_state, _loop)
+        made.bounds = bounds
+        return made
+
+    return make
+
+
+class _Stop(Exception):
+    """Leaves the parser: it is not to go on with what it was given."""
+
+
+class Impatient(HttpToolsProtocol):
+    """uvicorn's protocol, with bounds."""
+
+    bounds: Bounds
+    wire: asyncio.Transport
+    """What the bytes go to in the end: under TLS, what carries it."""
+
     _late: asyncio.TimerHandle | None = None
+    _slow: asyncio.TimerHandle | None = None
+    _unread = 0
+    _in_head = False
+    _in_message = False
+    _fields = 0
+    _head = 0
+    _silent = 0
+    """Bytes that came since there was last a byte of a body or the end of a request."""
+    _refusal: Refusal | None = None
+
+    def approach(self, wire: asyncio.Transport) -> bool:
+        """Take a place before the handshake; False if there is none."""
+        self.wire = self.transport = wire
+        self.connections.add(self)
+        return self.bounds.crowd.enter(self)
+
+    def turn_back(self) -> bool:
+        """Give the place up when the connection has ended; False if it was given up before, or taken."""
+        self.connections.discard(self)
+        return self.bounds.crowd.leave(self)
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn narrows what asyncio declares
+        """Begin, and wait for a head."""
+        placed = hasattr(self, "wire") or self.approach(transport)
         super().connection_made(transport)
-        self._expect_headers()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._expect_headers()
-
-    def on_headers_complete(self) -> None:
-        self._expect_nothing()
-        super().on_headers_complete()
+        if placed:
+            self._expect_more()
+        else:
+            self._turn_away(_CROWDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers."""
+        self.bounds.crowd.leave(self)
         self._expect_nothing()
+        if self._slow is not None:
+            self._slow.cancel()
         super().connection_lost(exc)
 
-    def _expect_headers(self) -> None:
+    def drop(self) -> None:
+        """End the connection at once: somebody else needs its place."""
+        self.wire.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse it, or say no."""
+        self._unset_keepalive_if_required()
+        if not self._in_message and not self._is_answering():
+            self._expect_more()
+        self._silent += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            structlog.get_logger("http").debug("no other protocol is spoken here")
+        except httptools.HttpParserError:
+            self._turn_away(self._refusal or _UNREADABLE)
+        else:
+            if self._silent > MOST_HEAD:
+                self._turn_away(_LARGE_HEAD)
+
+    def on_message_begin(self) -> None:
+        """Wait for the end of a head."""
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._stop(_PIPELINED)
+        self._in_head = self._in_message = True
+        self._fields = self._head = self._silent = 0
+        super().on_message_begin()
+        self._expect_more()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        super().on_url(url)
+        if len(self.url) > MOST_TARGET:
+            self._stop(_LONG_TARGET)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line of the head."""
+        if not self._in_head:
+            return  # a trailer: what was checked in the head must not change behind the checks
+        self._fields += 1
+        self._head += len(name) + len(value)
+        if self._fields > MOST_FIELDS or self._head > MOST_HEAD:
+            self._stop(_LARGE_HEAD)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request on; its body has a time of its own."""
+        self._in_head = False
+        self._expect_nothing()
+        if not self.url.startswith(b"/") and self.url != b"*":
+            self._stop(_TARGET)  # a whole URL names a host beside the Host that was checked
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._silent = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for the answer, or, where it was given before all had come, for the next request."""
+        self._in_message = False
+        self._silent = 0
+        super().on_message_complete()
+        if self._is_answering():
+            self.bounds.crowd.wait(self)
+        else:  # refused before all of it had come
+            self._expect_nothing()
+            self._expect_more()
+
+    def on_response_complete(self) -> None:
+        """Wait until the answer is taken, and for the next request."""
+        super().on_response_complete()
+        self._expect_reading()
+        if not self._is_answering():
+            self.bounds.crowd.rest(self)
+            if self._in_message:
+                self._expect_more()
+
+    def pause_writing(self) -> None:
+        """Wait until the client reads."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """It reads."""
+        super().resume_writing()
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def _is_answering(self) -> bool:
+        return not getattr(self.cycle, "response_complete", True)
+
+    def _stop(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        raise _Stop
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Say no to what uvicorn does not get to see, unless an answer has begun, and close."""
+        if self.transport.is_closing():
+            return
+        self.bounds.tally.note(refusal.reason)
+        if not (self._is_answering() and self.cycle.response_started):
+            body = body_of(refusal, rpc=False)
+            lines = [
+                b"%s: %s\r\n" % each
+                for each in (*self.server_state.default_headers, *headers_of(refusal, body), *SAFE_HEADERS)
+            ]
+            self.transport.write(b"".join((STATUS_LINE[refusal.status], *lines, b"\r\n", body)))
+        self._close()
+
+    def _close(self) -> None:
+        """Close when what is written has been taken; that has its time, too."""
+        self.transport.close()
+        self._expect_reading()
+
+    def _expect_more(self) -> None:
         if self._late is None:
-            self._late = self.loop.call_later(self.patience, self._give_up)
+            self._late = self.loop.call_later(self.bounds.patience, self._give_up)
 
     def _expect_nothing(self) -> None:
         if self._late is not None:
@@ -49,11 +255,23 @@ class _Impatient(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._late = None
-        if getattr(self.cycle, "response_complete", True):
-            self.transport.close()
-        else:
-            self._expect_headers()  # the answer to the request before this one is under way: let it arrive
+        if self._is_answering():
+            self._expect_more()  # the answer to the request before this one is under way: let it arrive
+            return
+        reason: Reason = "rest_late" if self._in_message and not self._in_head else "head_late"
+        self.bounds.tally.note(reason)
+        self._close()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        # uvicorn's advises to install something. Whoever asks for a WebSocket gets a plain answer instead.
-        structlog.get_logger("http").debug("no WebSocket is spoken here")
+    def _expect_reading(self) -> None:
+        if self._slow is None and (unread := self.wire.get_write_buffer_size()):
+            self._unread = unread
+            self._slow = self.loop.call_later(self.bounds.patience, self._check_reading)
+
+    def _check_reading(self) -> None:
+        self._slow = None
+        unread = self.wire.get_write_buffer_size()
+        if unread and unread + PACE > self._unread:
+            self.bounds.tally.note("answer_not_taken")
+            self.wire.abort()
+        else:
+            self._expect_reading()

@@ -8,6 +8,7 @@ from projections.freshness import Freshness
 from projections.presence import Presence
 from registry.tally import Tally
 from server.pools import Pools
+from server.refusals import HttpTally
 from server.tool_tally import ToolTally
 
 
@@ -21,3 +22,4 @@ class Instruments(msgspec.Struct, frozen=True, kw_only=True):
     pools: Pools
     tally: Tally
     tools: ToolTally
+    http: HttpTally

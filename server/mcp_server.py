@@ -13,19 +13,20 @@ from typing import Any, Final, TypeAlias
 
 import mcp_types
 import msgspec
+import structlog
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from starlette.types import Receive, Scope, Send
 
 from server import __version__
-from server.departure import ClientLeft, Departure, again, read_ahead
+from server.departure import ClientLeft, Departure
+from server.http_intake import BODY
 from server.principal import Principal
+from server.sdk_refusals import in_our_words
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
-from server.unquoted import without_quotes
 
 INSTRUCTIONS: Final = (
     "Postgres databases of many tenants. list_tenants shows them; every database tool takes a tenant_id. "
@@ -50,6 +51,7 @@ class _Peek(msgspec.Struct):
     params: _Params | None = None
 
 
+_logger = structlog.get_logger("mcp")
 _PEEK: Final = msgspec.json.Decoder(_Peek)
 _STRUCTURED: Final = msgspec.json.Decoder()
 _INTEGER_DIGITS: Final = 1000
@@ -74,6 +76,9 @@ def build_server(toolbox: Toolbox, principal_of: PrincipalOf) -> "Server[Any]":
             raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
         except ClientLeft:
             raise MCPError(mcp_types.INTERNAL_ERROR, "The client left.") from None
+        except Exception:  # the supervising edge: the SDK would tell the client what an error says
+            _logger.exception("call broke", tool=params.name)
+            raise MCPError(mcp_types.INTERNAL_ERROR, "Something broke in the server, not in your call.") from None
 
     return Server(
         "mcp-postgres",
@@ -94,30 +99,22 @@ async def serve_stdio(server: "Server[Any]") -> None:
 
 
 class StreamableHttp:
-    """The server as a stateless ASGI application for one endpoint.
+    """The server as a stateless ASGI application for one endpoint, behind an `Intake`.
 
     Args:
         server: What `build_server` returned.
-        hosts: Host headers that are answered, `name` or `name:port`, `name:*` for any port, `*` for any at all.
         max_body: Bytes of the largest request body.
         permission: Answers calls of tools that are not the caller's.
     """
 
-    def __init__(
-        self, server: "Server[Any]", hosts: tuple[str, ...], max_body: int, permission: ToolPermission
-    ) -> None:
-        security = _security(hosts)
+    def __init__(self, server: "Server[Any]", max_body: int, permission: ToolPermission) -> None:
         self._json, self._stream = (
+            # Host and Origin are checked by the front.
             StreamableHTTPSessionManager(
-                app=server,
-                stateless=True,
-                json_response=plain,
-                security_settings=security,
-                max_request_body_size=max_body,
+                app=server, stateless=True, json_response=plain, max_request_body_size=max_body
             )
             for plain in (True, False)
         )
-        self._max_body = max_body
         self._permission = permission
 
     @asynccontextmanager
@@ -129,28 +126,26 @@ class StreamableHttp:
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["method"] != "POST":
-            # Stateless: there is no stream to GET and no session to DELETE. The SDK would hold a GET open for ever.
-            await _refuse_method(send)
-            return
-        send = without_quotes(send)
+        """Answer one POST whose body was read."""
+        body: bytes = scope[BODY]
         headers = dict(scope["headers"])
         accept = headers.get(b"accept", b"").lower()
         if not accept.strip():
             # No Accept header means anything (RFC 9110, 12.5.1); the SDK takes it to mean nothing.
-            others = [(name, value) for name, value in scope["headers"] if name != b"accept"]
-            scope = {**scope, "headers": [*others, (b"accept", b"*/*")]}
-        body, told, whole = await read_ahead(receive, self._max_body)
-        if not whole:
-            await self._json.handle_request(scope, again(told, receive), send)
-            return
+            scope = _with_header(scope, b"accept", b"*/*")
+        if not headers[b"content-type"].startswith(b"application/json"):
+            # What the intake took for JSON may be written otherwise; the SDK knows small letters alone.
+            scope = _with_header(scope, b"content-type", b"application/json")
         if await self._permission.refuses(scope, body, send):
             return
         manager = self._stream if b"text/event-stream" in accept and _may_stream(headers, body) else self._json
-        departure = Departure(told, receive)
+        departure = Departure(body, receive)
         async with departure.watched(scope) as watched:
-            await manager.handle_request(watched, departure.receive, send)
+            await manager.handle_request(watched, departure.receive, in_our_words(send))
+
+
+def _with_header(scope: Scope, name: bytes, value: bytes) -> Scope:
+    return {**scope, "headers": [*(each for each in scope["headers"] if each[0] != name), (name, value)]}
 
 
 def _scope_of(context: Any) -> Scope | None:  # noqa: ANN401 - the SDK leaves the type of its request open
@@ -207,13 +202,6 @@ def _integer(digits: str) -> int | str:
     return int(digits) if len(digits) <= _INTEGER_DIGITS else digits
 
 
-def _security(hosts: tuple[str, ...]) -> TransportSecuritySettings:
-    if "*" in hosts:
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    origins = [f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")]
-    return TransportSecuritySettings(allowed_hosts=list(hosts), allowed_origins=origins)
-
-
 def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
     """Whether a stream has something to carry: the SDK decides for 2026-07-28, a wish for progress for those before."""
     revision = headers.get(b"mcp-protocol-version")
@@ -224,9 +212,3 @@ def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return bool(peek.params and peek.params.meta and peek.params.meta.progress_token is not None)
-
-
-async def _refuse_method(send: Send) -> None:
-    headers = [(b"allow", b"POST"), (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": 405, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})

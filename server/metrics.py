@@ -48,6 +48,7 @@ class _Collector:
         yield from self._replicas_and_pools()
         yield from self._counters()
         yield from self._calls()
+        yield from self._http()
 
     def _registry(self) -> Iterator[Metric]:
         status, position = self._of.follower.status, self._of.follower.position
@@ -99,6 +100,13 @@ class _Collector:
         for tool, durations in tools.durations.items():
             spent.add_metric([tool], list(durations.cumulative()), durations.total)
         yield spent
+
+    def _http(self) -> Iterator[Metric]:
+        http = self._of.http
+        refused: Samples = [((reason,), count) for reason, count in http.refused.items()]
+        yield _one("http_clients", "Client connections.", http.clients)
+        yield _one("http_requests_running", "MCP requests in flight.", http.running)
+        yield _counter("http_refusals", "Requests and connections refused, by reason.", refused, "reason")
 
 
 def _one(name: str, meaning: str, value: float) -> Metric:

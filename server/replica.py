@@ -43,6 +43,7 @@ from server.pools import Lookup, Password, Pools
 from server.reach import Reach
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
+from server.refusals import HttpTally
 from server.secret_files import SecretFiles, passwords
 from server.settings import Settings
 from server.sight import Sight
@@ -224,6 +225,7 @@ async def _assembled(
         pools=pools,
         tally=tally,
         tools=tools,
+        http=HttpTally(),
     )
 
     loops = [ticking(freshness.tick), _follow(follower, presence if serving else None)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import os
 import signal
 import socket
@@ -17,20 +18,26 @@ from server.access import authenticator_of, challenge_of
 from server.addresses import is_loopback
 from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
+from server.certificates import Certificates, TlsFiles
+from server.crowd import Crowd
 from server.errors import StartError
 from server.first_read import first_read
-from server.http_protocol import impatient
+from server.http_names import LOOPBACK, Names
+from server.http_protocol import PACE, Bounds, impatient
 from server.principal import Principal
 from server.redaction import shown
 from server.replica import Replica
 from server.settings import Settings
 from server.tenant_policy import policy_of
 from server.tenants_command import user
+from server.tls_entrance import behind_tls
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Toolbox
 
 _GRACE: Final = 5
 """Seconds that answers under way get when the server stops."""
+_KEPT_ALIVE: Final = 5
+"""Seconds that a connection may be idle after an answer."""
 _PATIENCE: Final = 5.0
 """Seconds that a call over stdio waits for a Redis from which nothing comes."""
 _AGAIN: Final = 1.0
@@ -53,48 +60,64 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
         settings: Where to listen, and what to answer.
         announce: Told the base URL once the port accepts connections.
 
-    Raises `StartError` when the port cannot be had.
+    Raises `StartError` when the port cannot be had, or the certificate cannot be used.
     """
     from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
-    from server.http import Arrival, Door, build_app  # noqa: PLC0415 - the same
+    from server.http import Door, build_app  # noqa: PLC0415 - the same
+    from server.http_front import Outside  # noqa: PLC0415 - the same
+    from server.http_intake import Intake, Limits  # noqa: PLC0415 - the same
     from server.metrics import exposition  # noqa: PLC0415 - the same
 
     authenticator, challenge = authenticator_of(settings), challenge_of(settings)
     doorman = Doorman(challenge, settings.body_timeout)
+    tally = replica.instruments.http
+    files = TlsFiles.of(settings)
+    certificates = Certificates(files) if files else None
     listener = _listen(settings)
     replica.reach.refuse_port(listener.getsockname()[1])
     _advise(settings)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base = f"http://{host}:{listener.getsockname()[1]}"
-    hosts = settings.allowed_hosts or ("127.0.0.1", "127.0.0.1:*", "localhost", "localhost:*", "[::1]", "[::1]:*")
+    base = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
+    limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
     mcp = mcp_server.build_server(replica.toolbox, caller_of)
     permission = ToolPermission(replica.toolbox.tools, doorman)
-    endpoint = mcp_server.StreamableHttp(mcp, hosts, settings.max_body_bytes, permission)
+    endpoint = mcp_server.StreamableHttp(mcp, settings.max_body_bytes, permission)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with endpoint.run(), _keeping_up(authenticator):
+        async with endpoint.run(), _keeping_up(authenticator), _followed(certificates):
             await announce(base)
             yield
 
-    arrival = Arrival(max_body=settings.max_body_bytes, seconds=settings.body_timeout)
     door = Door(
         before=lambda app: Admission(app, authenticator, doorman),
         documents=challenge.documents,
         discreet=authenticator.required,
     )
-    metrics = exposition(replica.instruments, doorman.counted)
-    app = build_app(endpoint, settings.path, lambda: replica.follower.status, lifespan, arrival, metrics, door)
+    names = Names(settings.allowed_hosts or LOOPBACK, settings.allowed_origins)
+    app = build_app(
+        Intake(endpoint, limits, tally),
+        settings.path,
+        lambda: replica.follower.status,
+        lifespan,
+        exposition(replica.instruments, doorman.counted),
+        door,
+        Outside(names, tally, secure=certificates is not None),
+    )
+    bounds = Bounds(settings.body_timeout, Crowd(settings.max_clients, tally), tally)
+    made = impatient(bounds)
+    protocol: Any = behind_tls(made, certificates, bounds) if certificates else made
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=impatient(settings.body_timeout),
+        http=protocol,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )
     server = _Server(config)
     with _stopped_by_signals(server):
@@ -129,6 +152,19 @@ async def _keeping_up(authenticator: Authenticator) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def _followed(certificates: Certificates | None) -> AsyncIterator[None]:
+    """Take new certificate files over for as long as the context lasts."""
+    if certificates is None:
+        yield
+        return
+    following = asyncio.create_task(certificates.follow())
+    try:
+        yield
+    finally:
+        following.cancel()
 
 
 class _PatientToolbox(Toolbox):
@@ -183,7 +219,7 @@ def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
 def _listen(settings: Settings) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except socket.gaierror as error:
         raise _cannot_listen(settings, error.strerror or "unknown name", _OTHER_HOST) from None
     except OSError as error:
@@ -191,6 +227,9 @@ def _listen(settings: Settings) -> socket.socket:
         raise _cannot_listen(settings, os.strerror(number), _ADVICE.get(number, _OTHER_HOST)) from None
     except UnicodeError:
         raise _cannot_listen(settings, "no name of a host", _OTHER_HOST) from None
+    # Of what a client has not taken, the kernel keeps little: else megabytes go and nobody sees whether it reads.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PACE)
+    return listener
 
 
 def _cannot_listen(settings: Settings, reason: str, advice: str) -> StartError:

@@ -8,6 +8,7 @@ from typing import Final
 from registry import redis_url
 from registry.errors import InvalidInput
 from server.access_rules import access_problems, file_problems
+from server.http_rules import http_problems
 from server.master_keys import check_environment_keys
 from server.secret_files import TENANT
 from server.settings import Settings, variable_of
@@ -18,6 +19,8 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "port": (0, 65_535),
     "max_body_bytes": (1024, 64 << 20),
     "body_timeout": (0.1, 3600),
+    "max_requests": (1, 100_000),
+    "max_clients": (1, 100_000),
     "statement_timeout": (0.001, _DAY),
     "lock_timeout": (0.001, _DAY),
     "max_rows": (1, 1_000_000),
@@ -72,7 +75,8 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
     if settings.signing_key_file is not None:
         problems += file_problems("signing_key_file", settings.signing_key_file, _KEY_MAKER)
     problems += _secrets_rules(settings) + _key_rules(settings) + policy_problems(settings)
-    return problems + _redis_rules(settings, needs_key=needs_key) + access_problems(settings)
+    problems += _redis_rules(settings, needs_key=needs_key) + access_problems(settings)
+    return problems + http_problems(settings)
 
 
 def _secrets_rules(settings: Settings) -> list[str]:

@@ -36,7 +36,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8001
     path: str = "/postgres/mcp"
     allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     insecure: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     tokens_file: Path | None = None
     resource_url: str | None = None
     oauth_issuer: str | None = None
@@ -57,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path(".mcp-postgres")
     max_body_bytes: int = 1 << 20
     body_timeout: float = 30.0
+    max_requests: int = 128
+    max_clients: int = 1000
     statement_timeout: float = 30.0
     lock_timeout: float = 5.0
     max_rows: int = 1000
@@ -103,7 +109,17 @@ SETTINGS: Final = (
     Setting("port", "MCP_POSTGRES_PORT", "port to listen on; 0 picks a free one"),
     Setting("path", "MCP_POSTGRES_PATH", "where the MCP endpoint is, beside /mcp"),
     Setting("allowed_hosts", "MCP_POSTGRES_ALLOWED_HOSTS", "Host headers to answer, comma-separated, * for any"),
+    Setting(
+        "allowed_origins",
+        "MCP_POSTGRES_ALLOWED_ORIGINS",
+        "origins of web pages that may call, comma-separated, * for any",
+    ),
     Setting("insecure", "MCP_POSTGRES_INSECURE", "1: listen beyond loopback although nobody is asked who they are"),
+    Setting("tls_cert", "MCP_POSTGRES_TLS_CERT", "certificate and its chain (PEM), to serve https"),
+    Setting("tls_key", "MCP_POSTGRES_TLS_KEY", "the certificate's key (PEM), not encrypted"),
+    Setting(
+        "tls_client_ca", "MCP_POSTGRES_TLS_CLIENT_CA", "answer only clients with a certificate signed by this (PEM)"
+    ),
     Setting("tokens_file", "MCP_POSTGRES_TOKENS_FILE", "bearer tokens that are let in (mcp-postgres tokens new)"),
     Setting("resource_url", "MCP_POSTGRES_RESOURCE_URL", "address of the MCP endpoint as clients know it, for OAuth"),
     Setting("oauth_issuer", "MCP_POSTGRES_OAUTH_ISSUER", "issuer whose access tokens (JWT) are let in"),
@@ -165,7 +181,13 @@ SETTINGS: Final = (
     Setting("prefix", "MCP_POSTGRES_PREFIX", "what all key names in Redis begin with", _ALL),
     Setting("data_dir", "MCP_POSTGRES_DATA_DIR", "where the embedded servers keep their data", _ALL),
     Setting("max_body_bytes", "MCP_POSTGRES_MAX_BODY_BYTES", "largest request body"),
-    Setting("body_timeout", "MCP_POSTGRES_BODY_TIMEOUT", "longest arrival of a request's headers, and of its body"),
+    Setting(
+        "body_timeout",
+        "MCP_POSTGRES_BODY_TIMEOUT",
+        "longest arrival of a request's headers, of its body, and of each 64 KiB of its answer",
+    ),
+    Setting("max_requests", "MCP_POSTGRES_MAX_REQUESTS", "most MCP requests in flight; more are told to come back"),
+    Setting("max_clients", "MCP_POSTGRES_MAX_CLIENTS", "most client connections; the longest idle go"),
     Setting("statement_timeout", "MCP_POSTGRES_STATEMENT_TIMEOUT", "longest run of one statement, in seconds"),
     Setting("lock_timeout", "MCP_POSTGRES_LOCK_TIMEOUT", "longest wait of a statement for a lock, in seconds"),
     Setting("max_rows", "MCP_POSTGRES_MAX_ROWS", "most rows of one answer"),

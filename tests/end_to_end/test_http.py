@@ -108,11 +108,12 @@ def test_a_connection_whose_headers_do_not_arrive_is_closed(serve: Start, begun:
 
 def test_a_slash_too_many_is_no_redirect_to_a_host_that_the_caller_names(serve: Start) -> None:
     server = serve()
-    told = said_to(
-        server, b"POST /mcp/ HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    )
-    assert told.startswith(b"HTTP/1.1 404 ")
-    assert b"evil.example" not in told
+    for host, status in ((b"localhost", b"404"), (b"evil.example", b"421")):
+        head = b"POST /mcp/ HTTP/1.1\r\nHost: " + host + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        told = said_to(server, head)
+        assert told.startswith(b"HTTP/1.1 " + status)
+        assert b"location" not in told.lower()
+        assert b"evil.example" not in told
 
 
 def test_whoever_asks_for_a_websocket_gets_a_plain_answer_and_the_log_no_advice(serve: Start) -> None:

@@ -18,11 +18,13 @@ from server.setting_rules import BOUNDS
 from server.settings import OF_REDIS, SETTINGS, Setting, Settings, SettingsError
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
+TLS: Final = ("tls_cert", "tls_key", "tls_client_ca")
 OTHERS: Final[dict[str, tuple[str, object]]] = {
     "host": ("127.0.0.2", "127.0.0.2"),
     "port": ("9000", 9000),
     "path": ("/db", "/db"),
     "allowed_hosts": ("a.example, b.example:8001,", ("a.example", "b.example:8001")),
+    "allowed_origins": ("https://a.example, http://b.example:8001", ("https://a.example", "http://b.example:8001")),
     "insecure": ("1", True),
     "oauth_audience": ("a, b", ("a", "b")),
     "oauth_jwks": ("https://id.example/keys", "https://id.example/keys"),
@@ -40,6 +42,8 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "data_dir": ("/var/lib/x", Path("/var/lib/x")),
     "max_body_bytes": ("2048", 2048),
     "body_timeout": ("12", 12.0),
+    "max_requests": ("5", 5),
+    "max_clients": ("6", 6),
     "statement_timeout": ("2.5", 2.5),
     "lock_timeout": ("0.5", 0.5),
     "max_rows": ("7", 7),
@@ -112,7 +116,7 @@ def test_nothing_said_means_the_defaults() -> None:
 def test_every_field_can_be_set_and_every_setting_is_a_field() -> None:
     fields = Settings.__struct_fields__
     assert [setting.field for setting in SETTINGS] == list(fields)
-    assert {*OTHERS, "key_file", "keys", "signing_key_file", "tokens_file"} == set(fields)
+    assert {*OTHERS, "key_file", "keys", "signing_key_file", "tokens_file", *TLS} == set(fields)
     assert len({setting.variable for setting in SETTINGS}) == len(fields)
 
 
@@ -387,3 +391,19 @@ def test_a_folder_of_secrets_is_there_unless_each_tenant_has_one(tmp_path: Path)
     (problem,) = problems_of({"secrets_dir": str(tmp_path / "none")})
     assert "where no folder is" in problem
     assert load({"secrets_dir": str(tmp_path / "{tenant}")}, {}).secrets_dir == tmp_path / "{tenant}"
+
+
+def test_a_certificate_and_its_key_go_together(tmp_path: Path) -> None:
+    file = str(tmp_path / "file")
+    assert load({"tls_cert": file, "tls_key": file, "tls_client_ca": file}, {}).tls_client_ca == tmp_path / "file"
+    for alone in ("tls_cert", "tls_key", "tls_client_ca"):
+        (problem,) = problems_of({alone: file})
+        assert "MCP_POSTGRES_TLS_CERT" in problem
+
+
+def test_hosts_and_origins_that_can_be_none_are_told() -> None:
+    problems = problems_of({"allowed_hosts": "https://a.example, b.example", "allowed_origins": "a.example"})
+    assert [problem.split(":")[0] for problem in problems] == [
+        "MCP_POSTGRES_ALLOWED_HOSTS",
+        "MCP_POSTGRES_ALLOWED_ORIGINS",
+    ]

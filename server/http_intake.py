@@ -1,0 +1,151 @@
+"""A request's body: read once, within a size and a time, looked at for its depth, and handed on when there is room.
+
+What waits for its body holds no place among the requests in flight, or a few slow senders would keep everybody out;
+what all of them have sent so far is bounded together.
+"""
+
+import asyncio
+from typing import Final, TypeVar
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.json_depth import MOST, is_too_deep
+from server.refusals import PARSE_ERROR, HttpTally, Refusal, refuse
+
+T = TypeVar("T", bytes, bytearray)
+
+BODY: Final = "mcp_postgres.body"
+"""Where in the scope the whole body is for what comes behind."""
+_METHOD: Final = Refusal(reason="method", status=405, message="MCP is spoken with POST here.", allow="POST")
+_MEDIA_TYPE: Final = Refusal(
+    reason="media_type", status=415, message="The body is JSON; say so with Content-Type: application/json."
+)
+_TOO_DEEP: Final = Refusal(
+    reason="too_deep", status=400, message=f"The body nests deeper than {MOST} levels.", code=PARSE_ERROR
+)
+_BUSY: Final = Refusal(
+    reason="busy", status=503, message="Too many requests are in flight; try again in a second.", retry_after=1
+)
+_BODIES_FULL: Final = Refusal(
+    reason="bodies_full",
+    status=503,
+    message="Too many large bodies are arriving; try again in a second.",
+    retry_after=1,
+    close=True,
+)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a body may be in bytes, how many seconds it may take, and how many requests may be in flight."""
+
+    max_body: int
+    seconds: float
+    max_requests: int
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class _Left(Exception):
+    """The client left before its body was whole."""
+
+
+class Intake:
+    """Reads a POST's body and hands the request on with the body in its scope; its channel then tells what comes after.
+
+    Args:
+        endpoint: Answers MCP.
+        limits: What a body and all requests together may take.
+        tally: Counts refusals and what is in flight.
+    """
+
+    def __init__(self, endpoint: ASGIApp, limits: Limits, tally: HttpTally) -> None:
+        self._endpoint = endpoint
+        self._limits = limits
+        self._tally = tally
+        self._arriving = 0
+        self._too_large = Refusal(
+            reason="body_too_large", status=413, message=f"A body may have {limits.max_body} bytes at most."
+        )
+        self._late = Refusal(
+            reason="body_late",
+            status=408,
+            message=f"The body did not arrive within {limits.seconds:g} s.",
+            close=True,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            self._check_head(scope)
+            body = await self._read(receive)
+            self._check(body)
+        except _Refused as refused:
+            await refuse(refused.refusal, send, self._tally, rpc=True)
+            return
+        except _Left:
+            return
+        self._tally.running += 1
+        try:
+            await self._endpoint({**scope, BODY: body}, receive, send)
+        finally:
+            self._tally.running -= 1
+
+    def _check_head(self, scope: Scope) -> None:
+        if scope["method"] != "POST":
+            raise _Refused(_METHOD)
+        types = []
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                types.append(value)
+            elif name == b"content-length" and int(value) > self._limits.max_body:
+                raise _Refused(self._too_large)
+        if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
+            raise _Refused(_MEDIA_TYPE)
+
+    def _check(self, body: bytes) -> None:
+        if is_too_deep(body):
+            raise _Refused(_TOO_DEEP)
+        if self._tally.running >= self._limits.max_requests:
+            raise _Refused(_BUSY)
+
+    async def _read(self, receive: Receive) -> bytes:
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                message = await receive()
+                if message.get("more_body", False):
+                    return await self._read_on(message["body"], receive)
+        except TimeoutError:
+            raise _Refused(self._late) from None
+        if message["type"] == "http.disconnect":
+            raise _Left
+        whole: bytes = message.get("body", b"")
+        return self._within(whole)
+
+    async def _read_on(self, part: bytes, receive: Receive) -> bytes:
+        body, held, more = bytearray(), 0, True
+        try:
+            while True:
+                body += part
+                self._within(body)
+                self._arriving += len(body) - held
+                held = len(body)
+                if not more:
+                    return bytes(body)
+                if self._arriving > self._limits.max_requests * self._limits.max_body:
+                    raise _Refused(_BODIES_FULL)
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Left
+                part, more = message.get("body", b""), message.get("more_body", False)
+        finally:
+            self._arriving -= held
+
+    def _within(self, body: T) -> T:
+        if len(body) > self._limits.max_body:
+            raise _Refused(self._too_large)
+        return body
