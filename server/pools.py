@@ -21,7 +21,9 @@ from registry.state import Live, Tenant
 from server.breaker import Breaker
 from server.connect import connect
 from server.gate import Full, Gate
+from server.meter import meter_of
 from server.tenant_pool import OnConnection, TenantPool
+from server.turns import Turns
 
 if TYPE_CHECKING:
     from server.tenant_pool import Connection
@@ -78,6 +80,7 @@ class Pools:
         self._drains: dict[asyncio.Task[None], TenantPool] = {}
         self._connecting = 0
         self._closed = False
+        self._turns = Turns(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
         self._logger = structlog.get_logger("pools")
 
     def __len__(self) -> int:
@@ -171,7 +174,9 @@ class Pools:
             await self._make_way()
             self._connecting += 1
             try:
-                return await connect(tenant.tenant, tenant.config, password, within=self._connect_timeout)
+                connection = await connect(tenant.tenant, tenant.config, password, within=self._connect_timeout)
+                meter_of(connection).take_turns(self._turns, tenant.tenant)
+                return connection
             finally:
                 self._connecting -= 1
 
