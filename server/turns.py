@@ -67,7 +67,13 @@ class Turns:
         if self.free_for(tenant):
             return
         mine = asyncio.get_running_loop().create_future()
-        self.ask(tenant, lambda: mine.done() or mine.set_result(None) or False)
+
+        def call() -> bool:
+            if not mine.done():
+                mine.set_result(None)
+            return False
+
+        self.ask(tenant, call)
         await mine
 
     def now(self) -> float:
