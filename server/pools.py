@@ -135,6 +135,7 @@ class Pools:
         async with self._turn(tenant_id, seat.gate):
             # Without a place: what hangs here has not worked yet, and others need the places for what works.
             await seat.breaker.prove(seat.pool.lease)
+            self._make_way()
             async with (
                 self._place(tenant_id),
                 # Looked up again: the tenant may have changed while the call waited for its turn.
@@ -237,7 +238,8 @@ class Pools:
     def _make_way(self) -> None:
         """Close idle connections until there are not too many: of pools that drain, then of who has the most to spare.
 
-        Calls are fewer than connections, so that is always possible, unless tenants in use want some kept open.
+        Calls are fewer than connections, so that is always possible, unless tenants in use want some kept open; a
+        tenant's first login may go beyond for the moment until its connection is idle.
         """
         while self._connections() > self._max_connections:
             spare = max(self._all_pools(), key=lambda pool: pool.spare)  # of several the first, used least recently
