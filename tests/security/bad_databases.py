@@ -7,6 +7,7 @@ share its interpreter.
 
 import asyncio
 import json
+import random
 import socket
 import struct
 import sys
@@ -232,12 +233,12 @@ class Crowd:
     async def _keep_calling(self, tenant: str) -> None:
         params = {"name": "execute_query", "arguments": {"tenant_id": tenant, "query": "SELECT 1"}}
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+        chance = random.Random()  # noqa: S311 - when to call, no secret
+        await asyncio.sleep(chance.random() * self._pause)
         while True:
             error = _error_of(await self._post(body))
             self.told[tenant][error.get("code", "ok")] += 1
-            import os
-            if os.environ.get("SHOW"): print(error, file=sys.stderr)
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(chance.uniform(0.5, 1.5) * self._pause)
 
     async def _post(self, body: bytes) -> Any:  # noqa: ANN401 - JSON
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)

@@ -81,18 +81,8 @@ async def test_nine_tenants_that_take_all_they_can_get_leave_a_tenth_to_the_next
     commons = Commons(400, 10_000)
     async with crowd(commons, "abcdefghi" * 100):
         assert commons.running <= 360
-        async with crowd_of_one_more(commons, 20):
+        async with crowd_of(commons, "z" * 20, []):
             assert commons.held("z") == 20
-
-
-@asynccontextmanager
-async def crowd_of_one_more(commons: Commons, calls: int) -> AsyncIterator[None]:
-    callers = [Caller(commons, "z") for _ in range(calls)]
-    await settle()
-    yield
-    for caller in callers:
-        caller.leave()
-    await asyncio.gather(*(caller.ended() for caller in callers))
 
 
 async def test_of_those_who_wait_the_tenant_that_holds_the_fewest_goes_first() -> None:
@@ -126,12 +116,10 @@ async def test_nobody_holds_more_than_each_may_however_many_are_free() -> None:
 
 async def test_one_tenant_does_not_fill_the_queue_for_the_others() -> None:
     commons = Commons(1, 10)
-    async with crowd(commons, "a" * 12) as callers:
-        assert commons.waiting == 5
-        assert [await caller.ended() for caller in callers[6:]] == ["full"] * 6
-        async with crowd_of(commons, "bbbb", []) as others:
-            assert not others[0].task.done()
-            assert not others[1].task.done()
+    async with crowd(commons, "a" * 12 + "bb") as callers:
+        assert [await caller.ended() for caller in callers[6:12]] == ["full"] * 6
+        assert commons.waiting == 7
+        assert not any(caller.task.done() for caller in callers[12:])
 
 
 async def test_a_waiter_whose_patience_ends_leaves_nothing_behind() -> None:
