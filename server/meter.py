@@ -85,9 +85,7 @@ class Meter(asyncio.Protocol):
         self._null_at_end = False
         self._skipping = False
 
-    def allow(
-        self, size: float, *, row: int = MESSAGE_BYTES, rows: float = math.inf, due: int | None = None
-    ) -> None:
+    def allow(self, size: float, *, row: int = MESSAGE_BYTES, rows: float = math.inf, due: int | None = None) -> None:
         """Set the limits from now on.
 
         Args:

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import asyncpg
 import structlog
@@ -36,6 +36,7 @@ _LOGINS_EACH: Final = 8
 
 Refusal: TypeAlias = Literal["tenant", "replica", "logins", "pools"]
 """Whose bound a call met that was told `tenant_busy`."""
+REFUSALS: Final[tuple[Refusal, ...]] = get_args(Refusal)
 Lookup: TypeAlias = Callable[[str], Live]
 Password: TypeAlias = Callable[[Live], Awaitable[Secret | None]]
 

@@ -36,6 +36,7 @@ from server.database_tools import DatabaseTools
 from server.embedded.postgres import EmbeddedPostgres
 from server.pools import Pools
 from server.principal import Principal
+from server.rates import unlimited
 from server.reads import ReadLimits, prepare_connection, read, reset_connection
 from server.sight import Sight
 from server.sql_guard import Guard
@@ -83,6 +84,7 @@ class Town:
                 pools=self.pools,
                 limits=LIMITS,
                 guard=Guard(),
+                rates=unlimited(),
             )
         )
 

@@ -22,6 +22,10 @@ _CANCEL_REQUEST: Final = 80877102
 _IDLE: Final = b"Z\0\0\0\5I"
 _BUSY: Final = b"Z\0\0\0\5T"
 _TEXT: Final = 25
+_HEAD: Final = (
+    b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
 _WORD: Final = b"x" * 200
 
 Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -109,6 +113,7 @@ async def huge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while True:
             writer.write(rows)
             await writer.drain()
+            await asyncio.sleep(0)  # or the loop never tells that the other side has left
 
     await _converse(reader, writer, endless)
 
@@ -121,6 +126,7 @@ async def crumbs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         while True:
             writer.write(rows)
             await writer.drain()
+            await asyncio.sleep(0)  # or the loop never tells that the other side has left
 
     await _converse(reader, writer, endless)
 
@@ -243,8 +249,7 @@ class Crowd:
     async def _post(self, body: bytes) -> Any:  # noqa: ANN401 - JSON
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
-            head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-            writer.write(head.encode() + body)
+            writer.write(_HEAD % len(body) + body)
             answer = await reader.read()
         finally:
             writer.close()
@@ -260,7 +265,8 @@ def _error_of(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 async def main() -> None:
     """Open all servers and tell their ports; told of a replica, call it until told to stop; tell what was answered.
 
-    A line of JSON each way: `{kind: port}`; `{"port", "tenants", "callers", "pause"}`; an empty line; `{tenant: {code: n}}`.
+    Lines, in turn: `{kind: port}`; in comes `{"port", "tenants", "callers", "pause"}`, an empty line ends that; what was
+    answered, `{tenant: {code: times}}`.
     """
     held = deaf()
     ports = {kind: await _open(behave) for kind, behave in BEHAVIOURS.items()}
