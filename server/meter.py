@@ -3,7 +3,8 @@
 The driver trusts its server. A message of type zero sends it round in circles on the event loop, a length of zero has
 it read what is not there, and it reads a whole step of rows before anybody sees one: sixty-four rows of a hundred
 megabytes each would take the process. All of that would hit every other tenant's calls, so the server is not trusted.
-And what is in order takes its time, too: it is handed on in slices, each when it is its tenant's turn (`server/turns.py`).
+And what is in order takes its time, too: it is handed on in slices, each when it is its tenant's turn
+(`server/turns.py`).
 
 Rules: no I/O but `abort`, and to pause. What is wrong with a server ends its connection; `fault` then says what it was.
 """

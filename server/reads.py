@@ -106,7 +106,7 @@ async def read(
 
     Raises `QueryRefused`, `InvalidInput`, `QueryFailed`, `QueryTimeout` or `ConnectionLost`. May be cancelled at any
     time: the statement is then cancelled in Postgres, too, and the cancellation goes on when the connection is clean,
-    at most five seconds later.
+    at most two seconds later.
     """
     statement = Guard().vet(query) if isinstance(query, str) else query
     if is_gone(connection):

@@ -40,8 +40,8 @@ from server.backing import signer_of
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
 from server.pools import Lookup, Password, Pools
-from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.rates import CallRates, Rate
+from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
 from server.secret_files import SecretFiles, passwords
 from server.settings import Settings

@@ -308,7 +308,7 @@ def test_a_query_comes_back_as_columns_and_rows_within_its_limits(serve: Start, 
     assert query("SELECT no_such_column FROM books")["sqlstate"] == "42703"
 
 
-def test_who_calls_too_often_is_told_when_to_come_again_and_is_let_in_then(serve: Start, fedfina: Fields) -> None:
+def test_who_calls_too_often_is_told_when_to_come_again_and_is_let_in_then(serve: Start) -> None:
     server = serve(MCP_POSTGRES_CALLER_RATE="1", MCP_POSTGRES_RATE_BURST="3")
     told = [server.call("list_tenants") for _ in range(10)]
     refused = [error for error in told if error.get("code") == "rate_limited"]

@@ -458,7 +458,7 @@ async def test_a_tenant_whose_queries_hang_leaves_as_many_places_free_as_it_hold
         town.register(tenant)
     hanging = [town.start() for _ in range(20)]
     await until(town.running, 3)
-    assert await asyncio.gather(town.ask(tenant="b"), town.ask(tenant="c")) == [1, 1]
+    assert await asyncio.gather(*(town.ask(tenant=tenant) for tenant in "bc")) == [1, 1]
     assert await town.running() == 3
     assert town.pools.waiting == (0, 17)
     await _end(hanging)

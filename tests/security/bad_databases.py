@@ -202,14 +202,15 @@ def deaf() -> list[socket.socket]:
     held = [listener]
     for _ in range(4):
         knocking = socket.socket()
-        knocking.setblocking(False)
+        knocking.settimeout(0)
         knocking.connect_ex(listener.getsockname())
         held.append(knocking)
     return held
 
 
-async def _open(behave: Behave) -> int:
+async def _open(behave: Behave, answering: set[asyncio.Task[None] | None]) -> int:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())  # which the loop alone would let go of
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await behave(reader, writer)
         writer.close()
@@ -265,11 +266,11 @@ def _error_of(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 async def main() -> None:
     """Open all servers and tell their ports; told of a replica, call it until told to stop; tell what was answered.
 
-    Lines, in turn: `{kind: port}`; in comes `{"port", "tenants", "callers", "pause"}`, an empty line ends that; what was
-    answered, `{tenant: {code: times}}`.
+    Lines, in turn: `{kind: port}`; in comes `{"port", "tenants", "callers", "pause"}`, and an empty line ends that;
+    what was answered, `{tenant: {code: times}}`.
     """
-    held = deaf()
-    ports = {kind: await _open(behave) for kind, behave in BEHAVIOURS.items()}
+    held, answering = deaf(), set[asyncio.Task[None] | None]()
+    ports = {kind: await _open(behave, answering) for kind, behave in BEHAVIOURS.items()}
     _say({**ports, "dropped": held[0].getsockname()[1]})
     while order := json.loads(await asyncio.to_thread(sys.stdin.readline) or "null"):
         crowd = Crowd(order["port"], order["callers"], order["pause"])

@@ -1,9 +1,12 @@
 """Turns: whoever reads much waits for others, and whoever reads little never does."""
 
 import asyncio
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from server.turns import CREDIT, REPAID, Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Day:
