@@ -75,6 +75,7 @@ async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     await reader.read(1)
     for byte in WELCOME:
         writer.write(bytes([byte]))
+        await writer.drain()
         await asyncio.sleep(SECOND)
 
 
@@ -137,6 +138,7 @@ async def trickling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     async def slowly() -> None:
         while True:
             writer.write(row(_WORD))
+            await writer.drain()
             await asyncio.sleep(SECOND)
 
     await _converse(reader, writer, slowly)
