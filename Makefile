@@ -42,6 +42,9 @@ check: $(VENV)/.dev ## lint, format, types, import contract: what CI runs
 builtins: $(VENV)/.dev ## ask real servers anew which functions Postgres brings, for the guard of reads (server/sql_builtins.py)
 	@PYTHONPATH=. $(BIN)/python tests/security/write_builtins.py
 
+neighbours: $(VENV)/.dev ## measure what bad databases cost a good tenant (CALLS=2000)
+	NEIGHBOURS_CALLS=$(or $(CALLS),2000) $(BIN)/pytest -q tests/security/test_bad_neighbours.py
+
 figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
 
@@ -87,4 +90,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit chaos mutants check builtins figures fix lock audit sbom clean
+.PHONY: help run setup test unit chaos mutants check builtins neighbours figures fix lock audit sbom clean

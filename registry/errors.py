@@ -151,6 +151,13 @@ class TenantBusy(TenancyError):
     retryable = True
 
 
+class RateLimited(TenancyError):
+    """A caller calls, or a tenant is called, more often than an operator allows; `facts` say when to come again."""
+
+    code = "rate_limited"
+    retryable = True
+
+
 class TenantChanged(TenancyError):
     """The tenant was removed or re-registered while the call ran; the call was cancelled."""
 

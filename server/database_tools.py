@@ -10,6 +10,7 @@ from projections.follower import Follower
 from registry.errors import ConnectionLost
 from server import catalogue
 from server.pools import Pools
+from server.rates import CallRates
 from server.reads import ReadLimits, Rows, read
 from server.sight import Sight
 from server.sql_catalogue import KnownByTenant
@@ -62,14 +63,25 @@ class DatabaseTools:
         pools: Has their connections.
         limits: Bounds of every read.
         guard: Looks at what callers want to run.
+        rates: How often a tenant may be called.
     """
 
-    def __init__(self, *, follower: Follower, sight: Sight, pools: Pools, limits: ReadLimits, guard: Guard) -> None:
+    def __init__(
+        self,
+        *,
+        follower: Follower,
+        sight: Sight,
+        pools: Pools,
+        limits: ReadLimits,
+        guard: Guard,
+        rates: CallRates,
+    ) -> None:
         self._follower = follower
         self._sight = sight
         self._pools = pools
         self._limits = limits
         self._guard = guard
+        self._rates = rates
         self._known = KnownByTenant()
 
     @tool("List schemas", Hints(read_only=True), "query:read")
@@ -119,6 +131,7 @@ class DatabaseTools:
 
         Only reads come here, so running one twice does no harm.
         """
+        self._rates.count_tenant(tenant_id)
         try:
             return await self._leased(tenant_id, work)
         except ConnectionLost:

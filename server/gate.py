@@ -33,6 +33,11 @@ class Gate:
         """How many places are taken."""
         return self._running
 
+    @property
+    def waiting(self) -> int:
+        """How many are in the queue."""
+        return len(self._waiting)
+
     def resize(self, limit: int, admitted: int) -> None:
         """Change the sizes; who is inside stays, who waits goes in if there is room now."""
         self._limit, self._admitted = limit, max(limit, admitted)

@@ -3,15 +3,20 @@
 The driver trusts its server. A message of type zero sends it round in circles on the event loop, a length of zero has
 it read what is not there, and it reads a whole step of rows before anybody sees one: sixty-four rows of a hundred
 megabytes each would take the process. All of that would hit every other tenant's calls, so the server is not trusted.
+And what is in order takes its time, too: it is handed on in slices, each when it is its tenant's turn
+(`server/turns.py`).
 
-Rules: no I/O but `abort`. What is wrong with a server ends its connection; `fault` then says what it was.
+Rules: no I/O but `abort`, and to pause. What is wrong with a server ends its connection; `fault` then says what it was.
 """
 
 import asyncio
 import math
 import re
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+
+from server.turns import Turns
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,6 +28,13 @@ LOGIN_BYTES: Final = 1 << 20
 """What a server may send until somebody allows more: a login takes less than a thousandth of it."""
 MESSAGE_BYTES: Final = 1 << 20
 """The largest message that is not a row of a fetch."""
+SLICE: Final = 1 << 14
+"""Bytes that are read in one go."""
+LOGIN_MESSAGES: Final = 10_000
+QUIET_MESSAGES: Final = 100_000
+"""What may come that is no row, until somebody allows more: the smallest messages cost the most a byte."""
+QUIET_ROWS: Final = 10_000
+"""Rows that may come when none were fetched: answers to the driver's own questions about types."""
 ITERATIONS_AT_MOST: Final = 1_000_000
 """Of a password's hash: the server names a number and the event loop stands still for it, measured: 0.23 s."""
 
@@ -63,22 +75,42 @@ class Meter(asyncio.Protocol):
         self._left: float = LOGIN_BYTES
         self._largest = dict.fromkeys(_KINDS, MESSAGE_BYTES) | {_AUTHENTICATION: _AUTHENTICATION_BYTES}
         self._rows_left: float = math.inf
+        self._due = QUIET_ROWS
+        self._others = LOGIN_MESSAGES
+        self._turns: Turns | None = None
+        self._tenant = ""
+        self._backlog: deque[bytes] = deque()
         # Where in a message the last piece ended: a header that was cut in two, or a body with so many bytes to come.
         self._held = b""
         self._rest = 0
         self._null_at_end = False
         self._skipping = False
 
-    def allow(self, size: float, *, row: int = MESSAGE_BYTES, rows: float = math.inf) -> None:
+    def allow(self, size: float, *, row: int = MESSAGE_BYTES, rows: float = math.inf, due: int | None = None) -> None:
         """Set the limits from now on.
 
         Args:
             size: Bytes that may come.
             row: The largest row; a larger one is a fault, and never decoded.
             rows: Bytes of rows that reach the driver, which must be waiting for some; what comes beyond is left out.
+            due: How many rows were asked for, and what was asked for before has come; without it, some may still come.
         """
         self._left, self._largest[_ROW], self._rows_left = size, row, rows
+        self._due = max(self._due, 0) + QUIET_ROWS if due is None else due
+        self._others = QUIET_MESSAGES
         self.dropped = False
+
+    def take_turns(self, turns: Turns, tenant: str) -> None:
+        """Read from now on only when it is the tenant's turn."""
+        self._turns, self._tenant = turns, tenant
+
+    async def breathe(self, begun: float) -> None:
+        """Let others run, after work over what came that took since `begun` (`time.perf_counter`). May be cancelled."""
+        if self._turns is None:
+            await asyncio.sleep(0)
+            return
+        self._turns.spent(self._tenant, begun)
+        await self._turns.turn(self._tenant)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand it on."""
@@ -86,7 +118,37 @@ class Meter(asyncio.Protocol):
         self.driver.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what is in order, or cut."""
+        """Hand on what is in order, now or when it is its turn, or cut."""
+        turns = self._turns
+        if turns is None:
+            self._take(data)
+        elif not self._backlog and len(data) <= SLICE and turns.free_for(self._tenant):
+            begun = turns.now()
+            self._take(data)
+            turns.spent(self._tenant, begun)
+        else:
+            self._put_off(turns, data)
+
+    def _put_off(self, turns: Turns, data: bytes) -> None:
+        waiting = bool(self._backlog)
+        self._backlog.extend(data[at : at + SLICE] for at in range(0, len(data), SLICE))
+        if not waiting:
+            if self._transport is not None:
+                self._transport.pause_reading()
+            turns.ask(self._tenant, self._catch_up)
+
+    def _catch_up(self) -> bool:
+        """Read one slice of what was put off; return whether more is left."""
+        if self._backlog:
+            self._take(self._backlog.popleft())
+        if self._backlog and self.fault is None:
+            return True
+        self._backlog.clear()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        return False
+
+    def _take(self, data: bytes) -> None:
         if self.fault is not None:
             return
         try:
@@ -102,6 +164,7 @@ class Meter(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand it on."""
+        self._backlog.clear()
         self.driver.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -133,12 +196,14 @@ class Meter(asyncio.Protocol):
             raise _Refused("protocol")
         header, largest, row, skipping = _HEADER.unpack_from, self._largest, _ROW, self._skipping
         last, kind = end - _HEADER.size, 0
+        rows = others = 0
         while at <= last:
             kind, length = header(data, at)
             if length < _LENGTH_AT_LEAST or length > largest.get(kind, 0):
                 raise _refusal(kind, length)
             start, at = at, at + 1 + length
             if kind == row:
+                rows += 1
                 self._rows_left -= length
                 if (self._rows_left < 0) is skipping:
                     continue
@@ -147,6 +212,7 @@ class Meter(asyncio.Protocol):
                     kept.append(data[begin:start])
                 begin = start
                 continue
+            others += 1
             if skipping:
                 skipping, begin = False, start
             if kind in _LOOKED_AT and at <= end:
@@ -156,6 +222,7 @@ class Meter(asyncio.Protocol):
                 break  # what it asks for is looked at as a whole
         if at < end and data[at] not in largest:
             raise _Refused("protocol")
+        self._count(rows, others)
         if kind:
             self._null_at_end, self._skipping = kind in _ENDS_IN_NULL, skipping
         self.dropped = self.dropped or self._rows_left < 0
@@ -163,6 +230,14 @@ class Meter(asyncio.Protocol):
         if not skipping:
             kept.append(data[begin:at])
         return kept[0] if len(kept) == 1 else b"".join(kept)
+
+    def _count(self, rows: int, others: int) -> None:
+        self._due -= rows
+        self._others -= others
+        if self._due < 0:
+            raise _Refused("protocol")
+        if self._others < 0:
+            raise _Refused("size")
 
     def _look(self, kind: int, message: bytes) -> None:
         if kind == _AUTHENTICATION:

@@ -17,6 +17,7 @@ from projections.phase import Phase
 from registry.state import Quarantined
 from server import __version__
 from server.instruments import Instruments
+from server.pools import REFUSALS
 from server.refused import Reason
 
 _PREFIX: Final = "mcp_postgres_"
@@ -71,6 +72,11 @@ class _Collector:
         yield _one("pools_draining", "Pools that are being closed.", pools.draining)
         yield _one("pool_connections", "Connections to tenants' databases, open and being opened.", pools.connections)
         yield _one("pool_calls_running", "Calls that hold or await a connection.", pools.running)
+        queues = [((queue,), number) for queue, number in zip(("tenant", "replica"), pools.waiting, strict=True)]
+        yield _gauge("pool_calls_waiting", "Calls that wait for their turn.", queues, "queue")
+        yield _one("pool_logins", "Logins that are under way.", pools.logging_in)
+        refused: Samples = [((bound,), pools.refused[bound]) for bound in REFUSALS]
+        yield _counter("pool_refusals", "Calls told tenant_busy, by whose bound they met.", refused, "bound")
 
     def _counters(self) -> Iterator[Metric]:
         tally = self._of.tally

@@ -6,11 +6,11 @@ old one drains.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import asyncpg
 import structlog
@@ -19,16 +19,24 @@ from registry.errors import TenantBusy
 from registry.secrets import Secret
 from registry.state import Live, Tenant
 from server.breaker import Breaker
+from server.commons import Commons
 from server.connect import Dialler
 from server.gate import Full, Gate
+from server.meter import meter_of
 from server.tenant_pool import OnConnection, TenantPool
+from server.turns import Turns
 
 if TYPE_CHECKING:
     from server.tenant_pool import Connection
 
 PATIENCE: Final = 10.0
 """Seconds that a call waits for its turn."""
+_LOGINS_EACH: Final = 8
+"""Logins of one tenant at a time, once one has worked; before that, one."""
 
+Refusal: TypeAlias = Literal["tenant", "replica", "logins", "pools"]
+"""Whose bound a call met that was told `tenant_busy`."""
+REFUSALS: Final[tuple[Refusal, ...]] = get_args(Refusal)
 Lookup: TypeAlias = Callable[[str], Live]
 Password: TypeAlias = Callable[[Live], Awaitable[Secret | None]]
 
@@ -74,11 +82,14 @@ class Pools:
         self._drain_seconds = drain_seconds
         self._max_pools = max_pools
         self._max_connections = max_connections
-        self._everyone = Gate(max_connections, max_connections * 8)
+        self._places = Commons(max_connections, max_connections * 8)
+        self._logins = Commons(max_connections, max_connections * 8, each=_LOGINS_EACH)
         self._seats: OrderedDict[str, _Seat] = OrderedDict()
         self._drains: dict[asyncio.Task[None], TenantPool] = {}
-        self._connecting = 0
+        self._arriving = 0
+        self.refused: Counter[Refusal] = Counter()
         self._closed = False
+        self._turns = Turns(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
         self._logger = structlog.get_logger("pools")
 
     def __len__(self) -> int:
@@ -92,12 +103,22 @@ class Pools:
     @property
     def connections(self) -> int:
         """How many connections are open or being opened."""
-        return self._connections()
+        return self._connections() + self._logins.running
 
     @property
     def running(self) -> int:
         """How many calls have their turn."""
-        return self._everyone.running
+        return self._places.running
+
+    @property
+    def logging_in(self) -> int:
+        """How many logins are under way."""
+        return self._logins.running
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many calls wait for their tenant's own places, and for one that all tenants share."""
+        return sum(seat.gate.waiting for seat in self._seats.values()), self._places.waiting
 
     def error_of(self, tenant_id: str) -> str | None:
         """Return why the tenant's last login failed; None if it did not, or nobody tried."""
@@ -112,20 +133,40 @@ class Pools:
         `SecretUnreadable`, `RegistryUnavailable` when the password cannot be fetched, and `TenantChanged` when the
         tenant is removed or registered anew meanwhile. May be cancelled: the query is then cancelled in Postgres, too.
         """
-        gate = self._seat(tenant_id).gate
-        try:
+        seat = self._seat(tenant_id)
+        async with self._turn(tenant_id, seat.gate):
+            # Without a place: what hangs here has not worked yet, and others need the places for what works.
+            await seat.breaker.prove(seat.pool.lease)
+            self._make_way()
             async with (
-                gate.place(PATIENCE),
-                self._everyone.place(PATIENCE),
+                self._place(tenant_id),
                 # Looked up again: the tenant may have changed while the call waited for its turn.
                 self._seat(tenant_id).pool.lease() as connection,
             ):
                 yield connection
+
+    @asynccontextmanager
+    async def _turn(self, tenant_id: str, gate: Gate) -> AsyncIterator[None]:
+        try:
+            async with gate.place(PATIENCE):
+                yield
         except Full:
-            crowded = self._everyone.running >= self._max_connections
-            who = "This replica" if crowded else f"Tenant {tenant_id!r}"
-            running = self._everyone.running if crowded else gate.running
-            raise TenantBusy(f"{who} has {running} calls running and too many waiting; try again shortly.") from None
+            self.refused["tenant"] += 1
+            raise TenantBusy(
+                f"Tenant {tenant_id!r} has {gate.running} calls running and too many waiting; try again shortly."
+            ) from None
+
+    @asynccontextmanager
+    async def _place(self, tenant_id: str) -> AsyncIterator[None]:
+        try:
+            async with self._places.place(tenant_id, PATIENCE):
+                yield
+        except Full:
+            self.refused["replica"] += 1
+            raise TenantBusy(
+                f"This replica has {self._places.running} calls running, {self._places.held(tenant_id)} of them of "
+                f"tenant {tenant_id!r}, and too many waiting; try again shortly."
+            ) from None
 
     def react(self, tenants: Sequence[Tenant]) -> None:
         """Bring the pools in line with tenants that changed. Does not wait: what is replaced drains by itself."""
@@ -168,13 +209,18 @@ class Pools:
 
     def _pool(self, tenant: Live, breaker: Breaker) -> TenantPool:
         async def log_in() -> asyncpg.Connection:
-            password = await self._password(tenant)
-            await self._make_way()
-            self._connecting += 1
             try:
-                return await self._dialler.connect(tenant.tenant, tenant.config, password)
-            finally:
-                self._connecting -= 1
+                async with self._logins.place(tenant.tenant, PATIENCE):
+                    password = await self._password(tenant)
+                    connection = await self._dialler.connect(tenant.tenant, tenant.config, password)
+            except Full:
+                self.refused["logins"] += 1
+                raise TenantBusy("Too many logins of this replica are under way; try again shortly.") from None
+            self._arriving += 1
+            self._make_way()  # only now: a login that fails costs nobody a connection
+            self._arriving -= 1
+            meter_of(connection).take_turns(self._turns, tenant.tenant)
+            return connection
 
         async def open_connection() -> asyncpg.Connection:
             return await breaker.attempt(log_in)
@@ -187,31 +233,37 @@ class Pools:
             return
         idle = next((known for known, seat in self._seats.items() if not seat.pool.leased), None)
         if idle is None:
+            self.refused["pools"] += 1
             raise TenantBusy("All pools of this replica are in use; try again shortly.")
-        _ = self._drop(idle, "least recently used")
+        self._evict(idle)
 
-    async def _make_way(self) -> None:
-        """Close idle connections, the least recently used tenants' first, until one more may be opened.
+    def _make_way(self) -> None:
+        """Close idle connections until there are not too many: of pools that drain, then of who has the most to spare.
 
-        Calls are fewer than connections, so that is always possible, unless tenants in use want some kept open.
+        Calls are fewer than connections, so that is always possible, unless tenants in use want some kept open; a
+        tenant's first login may go beyond for the moment until its connection is idle.
         """
-        while self._connections() >= self._max_connections:
-            spare = next((pool for pool in self._all_pools() if pool.spare), None)
+        while self._connections() > self._max_connections:
+            spare = max(self._all_pools(), key=lambda pool: pool.spare)  # of several the first, used least recently
             idle = next((known for known, seat in self._seats.items() if seat.pool.size and not seat.pool.leased), None)
-            if spare is not None:
-                await spare.close_spare()
+            if spare.spare:
+                spare.close_spare()
             elif idle is not None:
-                # Waited for: until its connections are closed they count, and the next pool would go for them, too.
-                await asyncio.wait({self._drop(idle, "least recently used")})
+                self._evict(idle)
             else:
                 return
 
     def _connections(self) -> int:
-        return self._connecting + sum(pool.size for pool in self._all_pools())
+        return self._arriving + sum(pool.size for pool in self._all_pools())
 
     def _all_pools(self) -> Iterator[TenantPool]:
         """Return the pools that drain, then the others, the least recently used first."""
         return chain(self._drains.values(), (seat.pool for seat in self._seats.values()))
+
+    def _evict(self, tenant_id: str) -> None:
+        """Close the connections of a tenant that nobody uses, now."""
+        self._logger.info("closing pool", tenant=tenant_id, why="least recently used")
+        self._seats.pop(tenant_id).pool.close_idle()
 
     def _drop(self, tenant_id: str, why: str) -> asyncio.Task[None]:
         return self._drain(self._seats.pop(tenant_id).pool, why)

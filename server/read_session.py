@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS: Final = 1.0
 """How much later than Postgres this side gives up: Postgres counts each step anew, and a function may lift that."""
-_CLEAN_SECONDS: Final = 5.0
+_CLEAN_SECONDS: Final = 2.0
+"""What a server gets to stop a statement and to reset its session; the call's place is taken for so long."""
 _RESET: Final = """
     ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *;
     SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed}); DISCARD TEMP; DISCARD SEQUENCES

@@ -1,6 +1,7 @@
 """Wiring: one replica, from Redis to the tools. Everything is made here and handed in; nothing is found by itself."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -40,6 +41,7 @@ from server.connect import Dialler
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
 from server.pools import Lookup, Password, Pools
+from server.rates import CallRates, Rate
 from server.reach import Reach
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
@@ -195,7 +197,7 @@ async def _assembled(
     registry = TenantRegistry(
         log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, tally=tally, signer=signer
     )
-    sight = Sight(follower, directory)
+    sight, rates = Sight(follower, directory), _rates(settings)
     toolbox = Toolbox.of(
         TenantTools(
             registry=registry,
@@ -214,8 +216,10 @@ async def _assembled(
             pools=pools,
             limits=_limits(settings),
             guard=Guard(strict=settings.strict_reads),
+            rates=rates,
         ),
         observe=tools.note,
+        admit=rates.count_caller,
     )
     instruments = Instruments(
         follower=follower,
@@ -295,6 +299,13 @@ def _pools(settings: Settings, lookup: Lookup, dialler: Dialler, password: Passw
         drain_seconds=settings.drain_seconds,
         max_pools=settings.max_pools,
         max_connections=settings.max_connections,
+    )
+
+
+def _rates(settings: Settings) -> CallRates:
+    return CallRates(
+        caller=Rate(settings.caller_rate, settings.rate_burst, time.monotonic),
+        tenant=Rate(settings.tenant_rate, settings.rate_burst, time.monotonic),
     )
 
 

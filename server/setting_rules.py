@@ -32,6 +32,9 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "removal_wait": (0, 60),
     "max_pools": (1, 100_000),
     "max_connections": (1, 100_000),
+    "caller_rate": (0, 100_000),
+    "tenant_rate": (0, 100_000),
+    "rate_burst": (0, 3600),
 }
 """The least and the most that each number may be. An answer is held in memory, and so is a request."""
 _TAKEN: Final = frozenset({"/livez", "/readyz", "/metrics"})

@@ -83,6 +83,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     full_replay: bool = False
     max_pools: int = 200
     max_connections: int = 400
+    caller_rate: float = 0.0
+    tenant_rate: float = 0.0
+    rate_burst: float = 5.0
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -239,6 +242,9 @@ SETTINGS: Final = (
     Setting("full_replay", "MCP_POSTGRES_FULL_REPLAY", "1: start from the whole log, however long it is"),
     Setting("max_pools", "MCP_POSTGRES_MAX_POOLS", "most tenants with open connections; the least recently used go"),
     Setting("max_connections", "MCP_POSTGRES_MAX_CONNECTIONS", "most connections of this replica to all tenants"),
+    Setting("caller_rate", "MCP_POSTGRES_CALLER_RATE", "most calls a second of one caller; 0: no limit"),
+    Setting("tenant_rate", "MCP_POSTGRES_TENANT_RATE", "most calls a second to one tenant's database; 0: no limit"),
+    Setting("rate_burst", "MCP_POSTGRES_RATE_BURST", "how many seconds' worth of calls may come at once"),
     Setting("log_level", "MCP_POSTGRES_LOG_LEVEL", "debug, info, warning or error"),
     Setting("log_format", "MCP_POSTGRES_LOG_FORMAT", "json, console, or auto: console on a terminal", _ALL),
 )

@@ -82,10 +82,17 @@ class TenantPool:
             return 0
         return min(self._pool.get_idle_size(), self.size - self._pool.get_min_size())
 
-    async def close_spare(self) -> None:
-        """Close one of the spare connections; there must be one."""
-        async with self._pool.acquire() as connection:  # does not wait: idle ones are handed out first
-            connection.terminate()
+    def close_spare(self) -> None:
+        """Close one of the spare connections, now; there must be one."""
+        pool: Any = self._pool
+        # Not acquired first: where the connection has broken unseen, that would log in, and take as long as it takes.
+        next(holder for holder in pool._holders if holder.is_connected() and holder.is_idle()).terminate()  # noqa: SLF001
+
+    def close_idle(self) -> None:
+        """Refuse new leases and close everything, now; nothing may be out."""
+        self._draining = True
+        if self._initialised:
+            self._pool.terminate()
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator["Connection"]:
@@ -147,8 +154,8 @@ class TenantPool:
             self._initialised = True
 
     async def _close(self) -> None:
-        if not self._initialised:
-            return  # nothing was opened, and the driver takes closing that for a mistake
+        if not self._initialised or self._pool.is_closing():
+            return  # nothing was opened, and the driver takes closing that for a mistake; or it was closed already
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()

@@ -12,13 +12,13 @@ from typing import Any, Final, TypeVar, get_type_hints
 import msgspec
 import structlog
 
-from registry.errors import Forbidden, InvalidInput, TenancyError, UnknownTenant
+from registry.errors import Forbidden, InvalidInput, RateLimited, TenancyError, UnknownTenant
 from registry.secrets import Secret
 from server.principal import Permission, Principal
 
 _MARK: Final = "_tool_spec"
 _ENCODER: Final = msgspec.json.Encoder()
-_OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code, Forbidden.code})
+_OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code, Forbidden.code, RateLimited.code})
 """Outcomes after which `tenant_id` names nothing that is known, and may be a password in the wrong place."""
 OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. The same call may work later."
 """What is told to those who must not learn of others' tenants."""
@@ -27,6 +27,8 @@ _logger = structlog.get_logger("tools")
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
 Observe = Callable[[str, str, float], None]
 """Told each call's tool, outcome (`ok` or an error's code) and seconds."""
+Admit = Callable[[str], None]
+"""Told each call's caller before anything is done for it; may refuse by raising a `TenancyError`."""
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
 
@@ -88,12 +90,23 @@ def tool(title: str, hints: Hints, needs: Permission) -> Callable[[H], H]:
 class Toolbox:
     """All tools of a server, by name."""
 
-    def __init__(self, tools: Iterable[Tool], observe: Observe = lambda _tool, _outcome, _seconds: None) -> None:
+    def __init__(
+        self,
+        tools: Iterable[Tool],
+        observe: Observe = lambda _tool, _outcome, _seconds: None,
+        admit: Admit = lambda _subject: None,
+    ) -> None:
         self.tools: Mapping[str, Tool] = {each.name: each for each in tools}
         self._observe = observe
+        self._admit = admit
 
     @classmethod
-    def of(cls, *owners: object, observe: Observe = lambda _tool, _outcome, _seconds: None) -> "Toolbox":
+    def of(
+        cls,
+        *owners: object,
+        observe: Observe = lambda _tool, _outcome, _seconds: None,
+        admit: Admit = lambda _subject: None,
+    ) -> "Toolbox":
         """Collect the methods that `tool` marked, in the order in which they are written."""
         tools = (
             _tool(getattr(owner, name), *getattr(function, _MARK))
@@ -101,7 +114,7 @@ class Toolbox:
             for name, function in vars(type(owner)).items()
             if hasattr(function, _MARK)
         )
-        return cls(tools, observe)
+        return cls(tools, observe, admit)
 
     def open_to(self, principal: Principal) -> list[Tool]:
         """Return the tools that the caller may use: the others are not shown."""
@@ -113,7 +126,7 @@ class Toolbox:
         if known is None:
             raise UnknownTool(f"There is no tool {name[:80]!r}; there are {', '.join(self.tools)}.")
         begun = time.perf_counter()
-        answer, outcome = await _run(known, arguments, call)
+        answer, outcome = await self._run(known, arguments, call)
         spent = time.perf_counter() - begun
         self._observe(name, outcome, spent)
         _logger.info(
@@ -126,25 +139,25 @@ class Toolbox:
         )
         return answer
 
+    async def _run(self, known: Tool, arguments: Mapping[str, Any], call: Call) -> tuple[Answer, str]:
+        try:
+            self._admit(call.principal.subject)
+            call.principal.require(known.needs)
+            args = _checked(known, arguments)
+            return Answer(_ENCODER.encode(await known.run(args, call)), is_error=False), "ok"
+        except TenancyError as error:
+            return failure(error if call.principal.touches_all else _discreet(error)), error.code
+        except Exception:  # the supervising edge: a bug's text may hold anything, so it goes to the log alone
+            _logger.exception("tool failed", tool=known.name)
+            return failure(
+                TenancyError("Something broke in the server, not in your call; its log has the cause.")
+            ), "internal"
+
 
 def failure(error: TenancyError) -> Answer:
     """Return the answer that tells a model or a program about an error. The one table is the errors' own."""
     told = {"code": error.code, "message": error.message, "retryable": error.retryable, **error.facts}
     return Answer(_ENCODER.encode({"error": told}), is_error=True)
-
-
-async def _run(known: Tool, arguments: Mapping[str, Any], call: Call) -> tuple[Answer, str]:
-    try:
-        call.principal.require(known.needs)
-        args = _checked(known, arguments)
-        return Answer(_ENCODER.encode(await known.run(args, call)), is_error=False), "ok"
-    except TenancyError as error:
-        return failure(error if call.principal.touches_all else _discreet(error)), error.code
-    except Exception:  # the supervising edge: a bug's text may hold anything, so it goes to the log alone
-        _logger.exception("tool failed", tool=known.name)
-        return failure(
-            TenancyError("Something broke in the server, not in your call; its log has the cause.")
-        ), "internal"
 
 
 def _discreet(error: TenancyError) -> TenancyError:

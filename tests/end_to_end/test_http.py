@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -306,6 +307,27 @@ def test_a_query_comes_back_as_columns_and_rows_within_its_limits(serve: Start, 
     assert query("SELECT 1; SELECT 2")["code"] == "query_refused"
     assert query("SELEC 1")["code"] == "query_refused"
     assert query("SELECT no_such_column FROM books")["sqlstate"] == "42703"
+
+
+def test_who_calls_too_often_is_told_when_to_come_again_and_is_let_in_then(serve: Start) -> None:
+    server = serve(MCP_POSTGRES_CALLER_RATE="1", MCP_POSTGRES_RATE_BURST="3")
+    told = [server.call("list_tenants") for _ in range(10)]
+    refused = [error for error in told if error.get("code") == "rate_limited"]
+    assert refused
+    assert "tenants" in told[0]
+    assert refused[0]["retryable"] is True
+    time.sleep(refused[-1]["retry_after_ms"] / 1000)
+    assert "tenants" in server.call("list_tenants")
+
+
+def test_one_tenants_rate_is_no_other_tenants(serve: Start, fedfina: Fields) -> None:
+    server = serve(MCP_POSTGRES_TENANT_RATE="0.01", MCP_POSTGRES_RATE_BURST="0")
+    for tenant in ("one", "two"):
+        server.call("register_tenant", **{**fedfina, "tenant_id": tenant})
+    assert "schemas" in server.call("list_schemas", tenant_id="one")
+    assert server.call("list_schemas", tenant_id="one")["code"] == "rate_limited"
+    assert "schemas" in server.call("list_schemas", tenant_id="two")
+    assert server.call("list_schemas", tenant_id="nobody")["code"] == "unknown_tenant"
 
 
 def test_the_query_of_a_client_that_left_is_cancelled_in_postgres(

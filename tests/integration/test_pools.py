@@ -36,6 +36,7 @@ from server.database_tools import DatabaseTools
 from server.embedded.postgres import EmbeddedPostgres
 from server.pools import Pools
 from server.principal import Principal
+from server.rates import unlimited
 from server.reads import ReadLimits, prepare_connection, read, reset_connection
 from server.sight import Sight
 from server.sql_guard import Guard
@@ -84,6 +85,7 @@ class Town:
                 pools=self.pools,
                 limits=LIMITS,
                 guard=Guard(),
+                rates=unlimited(),
             )
         )
 
@@ -378,32 +380,37 @@ async def test_idle_connections_of_a_tenant_in_use_are_closed_too_when_another_o
     make_town: MakeTown,
 ) -> None:
     town = await make_town(max_connections=3)
-    town.register("other")
-    calls = [town.start("SELECT pg_sleep(0.2)::text") for _ in range(3)]
-    await asyncio.gather(*calls)
-    busy = town.start()
-    await until(town.running, 1)
-    assert await town.connections() == 3
-    assert await town.ask(tenant="other") == 1
+    busy = await _three_connections_of_which_acme_can_spare_one(town)
+    assert await town.ask(tenant="late") == 1
     await until(town.connections, 3)
-    assert not busy.done()
-    busy.cancel()
-    await asyncio.gather(busy, return_exceptions=True)
+    assert not any(call.done() for call in busy)
+    await _end(busy)
+
+
+async def _three_connections_of_which_acme_can_spare_one(town: Town) -> "list[asyncio.Task[object]]":
+    town.register("other")
+    town.register("late")
+    await asyncio.gather(*(town.start("SELECT pg_sleep(0.2)::text") for _ in range(2)))
+    busy = [town.start(), town.start(tenant="other")]
+    await until(town.running, 2)
+    assert await town.connections() == 3
+    return busy
+
+
+async def _end(calls: "list[asyncio.Task[object]]") -> None:
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_idle_connections_of_a_pool_that_drains_are_closed_when_somebody_needs_room(make_town: MakeTown) -> None:
     town = await make_town(max_connections=3)
-    town.register("other")
-    calls = [town.start("SELECT pg_sleep(0.2)::text") for _ in range(3)]
-    await asyncio.gather(*calls)
-    busy = town.start()
-    await until(town.running, 1)
+    busy = await _three_connections_of_which_acme_can_spare_one(town)
     town.remove()
     assert await town.connections() == 3
-    assert await town.ask(tenant="other") == 1
+    assert await town.ask(tenant="late") == 1
     await until(town.connections, 3)
-    busy.cancel()
-    await asyncio.gather(busy, return_exceptions=True)
+    await _end(busy)
 
 
 async def test_a_tenant_that_wants_connections_kept_makes_way_when_it_is_idle(make_town: MakeTown) -> None:
@@ -424,6 +431,39 @@ async def test_one_more_connection_costs_one_idle_tenant_its_own_and_not_all_of_
     await town.ask(tenant="last")
     assert len(town.pools) == 4
     await until(town.connections, 4)
+
+
+async def test_calls_that_wait_for_a_database_that_hangs_at_the_door_hold_no_place_that_others_need(
+    make_town: MakeTown, door: Door
+) -> None:
+    town = await make_town(max_connections=2)
+    door.behaviour = "silent"
+    port = await door.open()
+    await town.ask()
+    hanging: list[asyncio.Task[object]] = []
+    for number in range(6):
+        town.register(f"mute-{number}", port=port)
+        hanging += [town.start(tenant=f"mute-{number}") for _ in range(5)]
+    await door.knocked.wait()
+    backend = await town.backend()
+    assert town.pools.running == 0
+    assert await asyncio.gather(*(town.ask() for _ in range(5))) == [1] * 5
+    assert await town.backend() == backend, "its idle connection was closed for one that was only being tried"
+    await _end(hanging)
+
+
+async def test_a_tenant_whose_queries_hang_leaves_as_many_places_free_as_it_holds(make_town: MakeTown) -> None:
+    town = await make_town(max_connections=6)
+    town.register(max_pool_size=50, max_concurrent_requests=50)
+    for tenant in ("b", "c"):
+        town.register(tenant)
+    hanging = [town.start() for _ in range(20)]
+    await until(town.running, 3)
+    assert await asyncio.gather(*(town.ask(tenant=tenant) for tenant in "bc")) == [1, 1]
+    assert await town.running() == 3
+    assert town.pools.waiting == (0, 17)
+    await _end(hanging)
+    assert town.pools.running == 0
 
 
 async def test_no_more_calls_run_than_a_replica_may_have_connections(make_town: MakeTown) -> None:
@@ -867,12 +907,13 @@ async def test_whatever_happens_to_tenants_and_callers_no_place_no_lease_and_no_
             case _:
                 await town.kill()
         await asyncio.sleep(chance.choice([0, 0, 0.001, 0.01]))
-        assert town.pools._connections() <= bound
+        assert town.pools._connections() <= bound + len(tenants), "only a tenant's first login may go beyond"
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     ended = {told.get("code", "ok") if isinstance(told, dict) else type(told).__name__ for told in outcomes}
     fine = {"ok", "removed_tenant", "tenant_busy", "tenant_changed", "tenant_unreachable", "CancelledError"}
     assert ended <= fine
-    assert town.pools._everyone.running == 0
+    assert town.pools._connections() <= bound
+    assert (town.pools.running, town.pools.logging_in, town.pools.waiting) == (0, 0, (0, 0))
     for seat in town.pools._seats.values():
         assert (seat.gate.running, seat.pool.leased) == (0, 0)
     for tenant in tenants:

@@ -42,7 +42,7 @@ def test_the_table_says_of_each_tool_what_it_needs() -> None:
             removal_wait=1,
         ),
         StatusTools(follower=NOTHING, directory=NOTHING, presence=NOTHING),
-        DatabaseTools(follower=NOTHING, sight=NOTHING, pools=NOTHING, limits=NOTHING, guard=NOTHING),
+        DatabaseTools(follower=NOTHING, sight=NOTHING, pools=NOTHING, limits=NOTHING, guard=NOTHING, rates=NOTHING),
     )
     assert rows("tool") == {tool.name: f"`{tool.needs}`" for tool in toolbox.tools.values()}
 

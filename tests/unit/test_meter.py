@@ -2,11 +2,23 @@
 
 import asyncio
 import struct
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from server.meter import ITERATIONS_AT_MOST, LOGIN_BYTES, MESSAGE_BYTES, Meter
+from server.meter import (
+    ITERATIONS_AT_MOST,
+    LOGIN_BYTES,
+    MESSAGE_BYTES,
+    QUIET_MESSAGES,
+    QUIET_ROWS,
+    SLICE,
+    Meter,
+)
+from server.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def message(kind: bytes, body: bytes = b"") -> bytes:
@@ -34,12 +46,22 @@ class Driver(asyncio.Protocol):
 
 
 class Socket:
-    """Knows whether it was cut."""
+    """Knows whether it was cut, and whether it is to bring no more for now."""
 
     cut = False
+    pauses = 0
 
     def abort(self) -> None:
         self.cut = True
+
+    def is_closing(self) -> bool:
+        return self.cut
+
+    def pause_reading(self) -> None:
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.pauses -= 1
 
 
 class Line:
@@ -154,3 +176,80 @@ def test_a_server_that_asks_for_a_day_of_hashing_is_cut_off(line: Line, piece: i
 def test_a_driver_that_stumbles_over_a_message_loses_its_connection(line: Line) -> None:
     line.send(message(b"T", b"stumble"))
     assert (line.meter.fault, line.socket.cut) == ("protocol", True)
+
+
+ROW = message(b"D", b"\0\0")
+
+
+@pytest.mark.parametrize("piece", [1, 10, None])
+def test_a_server_that_sends_more_rows_than_were_asked_for_is_cut_off(line: Line, piece: int | None) -> None:
+    line.meter.allow(1 << 20, due=64)
+    line.send(ROW * 64 + message(b"s"), piece)
+    assert not line.socket.cut
+    line.send(ROW)
+    assert (line.meter.fault, line.socket.cut) == ("protocol", True)
+
+
+def test_what_is_left_of_a_fetch_may_still_come_after_it_was_given_up(line: Line) -> None:
+    line.meter.allow(1 << 24, due=50_000)
+    line.meter.allow(1 << 24)
+    line.send(ROW * (50_000 + QUIET_ROWS))
+    assert line.meter.fault is None
+    line.send(ROW)
+    assert line.meter.fault == "protocol"
+
+
+def test_a_flood_of_the_smallest_messages_is_cut_off_long_before_its_bytes_are_too_many(line: Line) -> None:
+    line.meter.allow(1 << 24)
+    line.send(message(b"n") * QUIET_MESSAGES)
+    assert line.meter.fault is None
+    line.send(message(b"n"))
+    assert line.meter.fault == "size"
+
+
+class Desk:
+    """A meter that takes turns, on a clock and a timer of the test's."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.clock = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+        self.turns = Turns(lambda seconds, call: self.due.append((self.clock + seconds, call)), lambda: self.clock)
+        self.line.meter.take_turns(self.turns, "acme")
+
+    def go_on(self) -> None:
+        at, call = self.due.pop(0)
+        self.clock = max(self.clock, at)
+        call()
+
+
+def test_many_bytes_at_once_reach_the_driver_in_slices_with_the_socket_paused_until_they_have() -> None:
+    desk = Desk()
+    sent = message(b"N", b"x" * (SLICE - 10) + b"\0") * 5
+    desk.line.send(sent)
+    assert desk.line.driver.told == b""
+    for number in range(1, 6):
+        assert desk.line.socket.pauses == 1
+        desk.go_on()
+        assert len(desk.line.driver.told) >= min(len(sent), number * (SLICE - 5))
+    assert desk.line.driver.told == sent
+    assert desk.line.socket.pauses == 0
+    desk.line.send(ANSWER)
+    assert desk.line.driver.told == sent + ANSWER, "few bytes of a tenant that read little are read at once"
+
+
+def test_what_was_put_off_is_forgotten_with_its_connection() -> None:
+    desk = Desk()
+    desk.line.send(message(b"N", b"x" * SLICE + b"\0") * 3)
+    desk.line.meter.connection_lost(None)
+    desk.go_on()
+    assert desk.line.driver.told == b""
+    assert desk.due == []
+
+
+def test_what_is_out_of_order_ends_what_was_put_off() -> None:
+    desk = Desk()
+    desk.line.send(b"\0" * (3 * SLICE))
+    desk.go_on()
+    assert (desk.line.meter.fault, desk.line.socket.cut) == ("protocol", True)
+    assert desk.due == []

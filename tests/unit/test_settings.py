@@ -64,6 +64,9 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "full_replay": ("1", True),
     "max_pools": ("3", 3),
     "max_connections": ("4", 4),
+    "caller_rate": ("2.5", 2.5),
+    "tenant_rate": ("100", 100.0),
+    "rate_burst": ("1", 1.0),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
 }

@@ -14,6 +14,7 @@ from registry.errors import TenancyError, VersionConflict
 from registry.secrets import Secret
 from server.database_tools import DatabaseTools
 from server.principal import Principal
+from server.rates import unlimited
 from server.reads import ReadLimits
 from server.secret_files import SecretFiles
 from server.sql_guard import Guard
@@ -54,6 +55,7 @@ TOOLBOX: Final = Toolbox.of(
         pools=NOBODY,
         limits=ReadLimits(max_rows=1, max_bytes=1, statement_timeout=1, lock_timeout=1),
         guard=Guard(),
+        rates=unlimited(),
     ),
 )
 """The real tools, over nothing: good for looking at, and for arguments that are refused before anything is asked."""

@@ -1,0 +1,119 @@
+"""Places that all tenants share: nobody holds more than are left free, so that whoever comes finds one.
+
+One tenant alone gets half of them, two get a third each, nine leave a tenth for the next: no tenant's calls, however
+long they hang, take the last places from another one's. When places are scarce, the waiting tenant that holds the
+fewest goes first, and among a tenant's own calls the one that came first. The queue is shared by the same rule.
+
+Invariant: whoever waits may not go in; so who may go in overtakes nobody who could have gone before. A waiter that is
+cancelled or gives up leaves no place taken: a place handed to it in the same instant is passed on.
+"""
+
+import asyncio
+import math
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from server.gate import Full
+
+
+class Commons:
+    """Places and a queue for all tenants.
+
+    Args:
+        places: How many there are.
+        queue: How many may wait.
+        each: The most that one tenant may hold, however many are free.
+    """
+
+    def __init__(self, places: int, queue: int, each: float = math.inf) -> None:
+        self._places = places
+        self._queue = queue
+        self._each = each
+        self._held: Counter[str] = Counter()
+        self._running = 0
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._queued = 0
+
+    @property
+    def running(self) -> int:
+        """How many places are taken."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many are in the queue."""
+        return self._queued
+
+    def held(self, tenant: str) -> int:
+        """How many places the tenant has."""
+        return self._held[tenant]
+
+    @asynccontextmanager
+    async def place(self, tenant: str, patience: float) -> AsyncIterator[None]:
+        """Hold a place; `Full` at once without room in the queue, or after `patience` seconds. May be cancelled."""
+        await self._enter(tenant, patience)
+        try:
+            yield
+        finally:
+            self._leave(tenant)
+
+    async def _enter(self, tenant: str, patience: float) -> None:
+        mine = self._waiting.get(tenant, ())
+        if not mine and self._may_enter(tenant):
+            self._take(tenant)
+            return
+        if len(mine) >= self._queue - self._queued:
+            raise Full
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(tenant, deque()).append(turn)
+        self._queued += 1
+        try:
+            async with asyncio.timeout(patience):
+                await turn
+        except TimeoutError:
+            self._give_up(tenant, turn)
+            raise Full from None
+        except asyncio.CancelledError:
+            self._give_up(tenant, turn)
+            raise
+
+    def _may_enter(self, tenant: str) -> bool:
+        return self._held[tenant] < min(self._each, self._places - self._running)
+
+    def _take(self, tenant: str) -> None:
+        self._held[tenant] += 1
+        self._running += 1
+
+    def _leave(self, tenant: str) -> None:
+        self._held[tenant] -= 1
+        self._running -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+        self._let_in()
+
+    def _give_up(self, tenant: str, turn: asyncio.Future[None]) -> None:
+        if turn in self._waiting.get(tenant, ()):
+            self._waiting[tenant].remove(turn)
+            self._unqueue(tenant)
+        elif not turn.cancelled():
+            self._leave(tenant)
+
+    def _unqueue(self, tenant: str) -> None:
+        self._queued -= 1
+        if not self._waiting[tenant]:
+            del self._waiting[tenant]
+
+    def _let_in(self) -> None:
+        # Who holds the fewest, of those the one that waits the longest: if that one may not, nobody may.
+        while self._waiting:
+            tenant = min(self._waiting, key=self._held.__getitem__)
+            if not self._may_enter(tenant):
+                return
+            turn = self._waiting[tenant].popleft()
+            self._unqueue(tenant)
+            if not turn.done():
+                self._take(tenant)
+                turn.set_result(None)
+                if tenant in self._waiting:
+                    self._waiting[tenant] = self._waiting.pop(tenant)  # behind those who hold as few
