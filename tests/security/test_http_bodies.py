@@ -23,7 +23,15 @@ CALL: Final = {
     "params": {"name": "get_tenant", "arguments": {"tenant_id": "nobody"}, "_meta": {"progressToken": 3}},
 }
 SANE: Final = {200, 202, 400, 404, 406, 413, 415}
-TALKATIVE: Final = (b"Traceback", b'.py", line', b"site-packages", b"0x7f", b" object at 0x", b"RecursionError", b"pydantic")
+TALKATIVE: Final = (
+    b"Traceback",
+    b'.py", line',
+    b"site-packages",
+    b"0x7f",
+    b" object at 0x",
+    b"RecursionError",
+    b"pydantic",
+)
 
 
 def events_of(body: bytes) -> list[Any]:
