@@ -15,6 +15,7 @@ import re
 import struct
 import uuid
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,8 +26,9 @@ from server.numerals import float4_value, float_value, integer_value, numeric_by
 DEEPEST_JSON: Final = 200
 """Levels of JSON that are passed on as JSON: the protocol's own encoder gives up at 255, its envelope included."""
 
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-_STEP: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKET: Final = bytes(set(range(256)) - _STEP.keys())
 _JSONB_VERSION: Final = b"\x01"
 _INET, _INET6 = 2, 3  # address families as Postgres numbers them on the wire, on every platform
 _FIELD: Final = re.compile(r'[(,](?:"((?:[^"\\]|""|\\.)*)"|([^,()"\\]*))(?=[,)])', re.DOTALL)
@@ -67,11 +69,8 @@ def _is_deep(text: bytes) -> bool:
     """Whether JSON nests deeper than `DEEPEST_JSON`. Few brackets cannot, and counting them is fast."""
     if text.count(b"[") + text.count(b"{") <= DEEPEST_JSON:
         return False
-    depth = deepest = 0
-    for mark in _STRING_OR_BRACKET.finditer(text):
-        depth += _STEP.get(mark[0], 0)
-        deepest = max(deepest, depth)
-    return deepest > DEEPEST_JSON
+    brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKET)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > DEEPEST_JSON
 
 
 def read_bytes(value: object) -> bytes:

@@ -32,7 +32,7 @@ from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, openi
 from server.sql_catalogue import Known
 from server.sql_guard import Guard, Statement
 from server.sqlstates import DRIVER_ERRORS, MALFORMED, lost, not_postgres, read_error, timed_out, too_large
-from server.values import LESSONS, Row, forget_records, learn, prepare_connection, row_reader
+from server.values import LESSONS, Row, forget_records, holds_many_values, learn, prepare_connection, row_reader
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -51,6 +51,8 @@ _ROW_BYTES: Final = 1 << 20
 _ROW_RESULTS: Final = 2
 """The largest row: so many bytes, or so many results of the largest size, if that is more. A row is decoded in one go,
 while every other call waits; what is larger would hardly be shorter as JSON, and is refused before that."""
+_MANY_VALUES_SHARE: Final = 8
+"""The largest row with a column that holds many values, which are decoded one by one, is so many times smaller."""
 _KEPT_ROWS: Final = 4
 """So many of the largest rows, in bytes, are kept of a step: the numbers of a result of the largest size may take up to
 some six times as much in Postgres's form. The rows after them are left out before they are decoded."""
@@ -165,7 +167,8 @@ async def _fetch(connection: "Connection", query: str, params: Sequence[object],
     budget.meter.allow(_QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types
     statement = await connection.prepare(query)
     attributes = statement.get_attributes()
-    result = _Result(budget, row_reader([attribute.type for attribute in attributes]))
+    types = [attribute.type for attribute in attributes]
+    result = _Result(budget, row_reader(types), many_values=holds_many_values(types))
     await _fill(result, statement, params)
     return Rows(
         columns=[Column(attribute.name, attribute.type.name) for attribute in attributes],
@@ -205,18 +208,19 @@ class _Budget(NamedTuple):
 class _Result:
     """Rows as they come in, up to the limits."""
 
-    def __init__(self, budget: _Budget, row_of: Callable[[asyncpg.Record], Row]) -> None:
+    def __init__(self, budget: _Budget, row_of: Callable[[asyncpg.Record], Row], *, many_values: bool) -> None:
         self.rows: list[Row] = []
         self.truncated_by: Literal["rows", "bytes"] | None = None
         self._limits, self._meter = budget
         self._row_of = row_of
+        self._largest = max(_ROW_BYTES, _ROW_RESULTS * self._limits.max_bytes)
+        self._row = self._largest // _MANY_VALUES_SHARE if many_values else self._largest
         self._bytes = 0
 
     def step(self) -> int:
         """Return how many rows to fetch next: as many as will fit by what rows took so far, and one to see the end."""
-        row = max(_ROW_BYTES, _ROW_RESULTS * self._limits.max_bytes)
         size, asked = max(_STEP_BYTES, _STEP_RESULTS * self._limits.max_bytes), self._asked()
-        self._meter.allow(size, row=row, rows=_KEPT_ROWS * row, due=asked)
+        self._meter.allow(size, row=self._row, rows=_KEPT_ROWS * self._largest, due=asked)
         return asked
 
     def _asked(self) -> int:
@@ -230,9 +234,6 @@ class _Result:
         """Keep what fits; others run in between where that takes its time."""
         begun = time.perf_counter()
         for record in records:
-            if time.perf_counter() - begun > _BREATH_SECONDS:
-                await self._meter.breathe(begun)
-                begun = time.perf_counter()
             if len(self.rows) == self._limits.max_rows:
                 self.truncated_by = "rows"
                 return
@@ -242,5 +243,8 @@ class _Result:
                 self.truncated_by = "bytes"
                 return
             self.rows.append(row)
+            if time.perf_counter() - begun > _BREATH_SECONDS:
+                await self._meter.breathe(begun)
+                begun = time.perf_counter()
         if self._meter.dropped:
             self.truncated_by = "bytes"

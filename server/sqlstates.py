@@ -118,7 +118,7 @@ def too_large() -> QueryFailed:
     """Say that a single row or message was too large to go on reading."""
     return QueryFailed(
         "The rows, or an error that quotes a value, are too large to read: ask for fewer columns, or for a part of "
-        "them with left(column, 1000) or substring(column, 1, 1000)."
+        "them with left(column, 1000) or substring(column, 1, 1000), of an array with column[1:1000]."
     )
 
 

@@ -53,6 +53,8 @@ LESSONS: Final = (UnsupportedClientFeatureError, InternalClientError, OutdatedSc
 _RECORD: Final = 2249
 _ANYARRAY: Final = 2277
 _READY: Final = frozenset({16, 19, 21, 23, 25, 26, 28, 705, 1042, 1043, *CODECS} - {_RECORD})
+_OF_MANY: Final = frozenset({602, 604, _RECORD, _ANYARRAY})
+"""Paths and polygons are of points, a record of its fields."""
 _UNREADABLE: Final = re.compile(r'cannot decode type "(.+)"\."(.+)": text encoding of ', re.DOTALL)
 _UNHANDLED: Final = re.compile(r"(?:unhandled standard data type .* \(OID |missing field types for composite )(\d+)")
 _TYPE: Final = """
@@ -121,6 +123,11 @@ def row_reader(types: Sequence[asyncpg.Type]) -> Callable[[asyncpg.Record], Row]
         return row
 
     return read
+
+
+def holds_many_values(types: Sequence[asyncpg.Type]) -> bool:
+    """Whether a cell of one of these types may be thousands of values, each of which costs as much as a cell."""
+    return any(column.kind != "scalar" or column.oid in _OF_MANY for column in types)
 
 
 def value_of(value: Any) -> Any:  # noqa: ANN401 - in: what the driver read; out: any JSON value

@@ -528,3 +528,25 @@ async def test_a_value_that_only_postgres_can_refuse_is_its_error(pool: "Pool[as
     with pytest.raises(QueryFailed) as caught:
         await run(pool, "SELECT $1::text", "a\0b")
     assert caught.value.facts["sqlstate"] == "22021"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT array_agg(now() + i * interval '1 s') FROM generate_series(1, 150000) AS i",
+        "SELECT path(polygon(50000, circle '((0,0),1)'))",
+        "SELECT ROW(repeat('x', 400000))",
+    ],
+)
+async def test_a_cell_of_so_many_values_that_reading_it_would_hold_up_other_tenants_is_refused(
+    pool: "Pool[asyncpg.Record]", query: str
+) -> None:
+    with pytest.raises(QueryFailed, match=r"too large.*column\[1:1000\]"):
+        await run(pool, query)
+
+
+async def test_a_long_text_and_an_array_of_thousands_are_read(pool: "Pool[asyncpg.Record]") -> None:
+    rows = await run(pool, "SELECT repeat('x', 1000000)")
+    assert len(rows.rows[0][0]) == 1_000_000
+    rows = await run(pool, "SELECT array_agg(i) FROM generate_series(1, 20000) AS i")
+    assert len(rows.rows[0][0]) == 20_000
