@@ -4,7 +4,6 @@ A call returns when its event is in the log, the tenant's key is materialised, a
 says that it does not yet.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
@@ -12,10 +11,10 @@ from typing import Final, Protocol
 import msgspec
 
 from registry import codec, decide
+from registry.answers import FirstAnswers, Result, reused
 from registry.appender import Appender
-from registry.chain import events_back
-from registry.errors import CommandReused, CorruptEntry, RegistryUnavailable, VersionConflict
-from registry.events import TenantEvent, is_removal
+from registry.errors import CorruptEntry, RegistryUnavailable, VersionConflict
+from registry.events import TenantEvent
 from registry.inputs import Registration
 from registry.log import (
     START,
@@ -34,7 +33,7 @@ from registry.log import (
     Unreadable,
 )
 from registry.names import check_command_id, check_tenant_id
-from registry.planner import Caller, Plan, Planner, Status
+from registry.planner import Caller, Plan, Planner
 from registry.secrets import MasterKeys
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Removed, Tenant, evolve
@@ -78,22 +77,6 @@ class Materialiser(Protocol):
         """Write the keys also where what the log has lost was there; return whose could be written."""
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command led to.
-
-    Attributes:
-        status: What happened.
-        version: The tenant's version now.
-        position: Where in the log that version stands.
-        served: Whether this replica serves it already; False only when its own tail is late.
-    """
-
-    status: Status
-    version: int
-    position: Position
-    served: bool = True
-
-
 class TenantRegistry:
     """Registers and removes tenants.
 
@@ -124,10 +107,10 @@ class TenantRegistry:
         tally: Tally | None = None,
         signer: Signer | None = None,
     ) -> None:
-        self._log = log
         self._signer = signer or Signer()
         self._appender = Appender(log, tally)
         self._planner = Planner(log, master, now, new_id)
+        self._answers = FirstAnswers(log, self._appender, self._planner)
         self._view = view
         self._keys = keys
         self._new_id = new_id
@@ -198,41 +181,13 @@ class TenantRegistry:
     async def _repeated(
         self, tenant: Tenant | None, as_of: AsOf, caller: Caller, registration: Registration | None
     ) -> Result | None:
-        """Return the first answer if the caller's command was carried out before; `CommandReused` if it was another."""
+        """Return the first answer if the caller's command was carried out before, and see that through."""
         if caller.command_id is None or tenant is None:
             return None
-        last = await self._last_repeated(tenant, as_of, caller.command_id, registration)
-        if last:
-            return last
-        found = await self._appender.find(caller.command_id, tenant.position, 0)
-        if found is None:
-            return None
-        if not await self._planner.led_to(found.event, registration):
-            raise _reused(caller.command_id)
-        await self._materialise(tenant, as_of)
-        status = await self._status_of(found.event)
-        return Result(status=status, version=found.event.version, position=found.position)
-
-    async def _last_repeated(
-        self, tenant: Tenant, as_of: AsOf, command_id: str, registration: Registration | None
-    ) -> Result | None:
-        """Return the first answer to the tenant's last command: the tenant tells of it, also when its entry is gone."""
-        if isinstance(tenant, Quarantined) or tenant.command_id != command_id:
-            return None
-        if not await self._planner.led_to(tenant, registration):
-            raise _reused(command_id)
-        await self._materialise(tenant, as_of)
-        return Result(status=_status_as(tenant), version=tenant.version, position=tenant.position)
-
-    async def _status_of(self, event: TenantEvent) -> Status:
-        if is_removal(event):
-            return "removed"
-        if event.previous is None:
-            return "registered"
-        with contextlib.suppress(CorruptEntry):  # the event before may be gone; this one was carried out all the same
-            async for before in events_back(self._log, event.previous):
-                return "registered" if is_removal(before.event) else "replaced"
-        return "replaced"
+        first = await self._answers.find(tenant, caller.command_id, registration)
+        if first:
+            await self._materialise(tenant, as_of)
+        return first
 
     def _command_id(self, caller: Caller) -> str:
         return self._new_id() if caller.command_id is None else check_command_id(caller.command_id)
@@ -284,7 +239,7 @@ class TenantRegistry:
                 _check_head(tenant, head)
                 return None
             case Reused():
-                raise _reused(event.command_id)
+                raise reused(event.command_id)
             case Twin(twin):
                 raise decide.twin_taken(event.tenant, twin)
             case Diverged(end):
@@ -320,13 +275,6 @@ class TenantRegistry:
             )
 
 
-def _status_as(tenant: Live | Removed) -> Status:
-    """Return what the event did that made the tenant what it is."""
-    if isinstance(tenant, Removed):
-        return "removed"
-    return "registered" if tenant.born == tenant.changed_at else "replaced"
-
-
 def _check_head(tenant: Tenant | None, head: Head | Unreadable | None) -> None:
     """Raise `CorruptEntry` if the head is none, or behind what the log told: then no decision can ever match it."""
     if isinstance(head, Unreadable):
@@ -336,10 +284,6 @@ def _check_head(tenant: Tenant | None, head: Head | Unreadable | None) -> None:
             f"The head of tenant {tenant.tenant!r} is missing or behind the log ({tenant.position}): somebody changed "
             "the heads by hand. Put it back as the log tells it; nothing was written."
         )
-
-
-def _reused(command_id: str) -> CommandReused:
-    return CommandReused(f"Command {command_id} was used before with other content; use a fresh id.")
 
 
 def _contended(tenant_id: str) -> VersionConflict:

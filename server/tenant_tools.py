@@ -6,13 +6,14 @@ import msgspec
 
 from projections.history import history_of, is_cut
 from projections.replicas import Confirmation
+from registry.answers import Result
 from registry.decide import unknown_tenant
 from registry.errors import InvalidInput, UnknownTenant
 from registry.inputs import Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
-from registry.service import Result, TenantRegistry
+from registry.service import TenantRegistry
 from registry.state import Live
 from server.changes import change_of, shown
 from server.connect import Dialler, Login

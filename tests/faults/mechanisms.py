@@ -300,14 +300,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a caller's command is not looked for among the tenant's events",
-        "registry/service.py",
-        "found = await self._appender.find(caller.command_id, tenant.position, 0)",
+        "registry/answers.py",
+        "found = await self._appender.find(command_id, tenant.position, 0)",
         "found = None",
     ),
     Mutant(
         "the last command of a compacted log is forgotten",
-        "registry/service.py",
-        "last = await self._last_repeated(tenant, as_of, caller.command_id, registration)",
+        "registry/answers.py",
+        "last = await self._last(tenant, command_id, registration)",
         "last = None",
     ),
     Mutant(

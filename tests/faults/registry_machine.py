@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
 from registry import codec
+from registry.answers import Result
 from registry.errors import (
     LogDiverged,
     RemovedTenant,
@@ -33,7 +34,6 @@ from registry.planner import Caller
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog, epoch_of
 from registry.secrets import Secret, id_of
-from registry.service import Result
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of
 from tests.faults.expected import Known, State, Story, prevailing, states_in

@@ -22,6 +22,7 @@ from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry import codec
+from registry.answers import Result
 from registry.appender import TRIES
 from registry.errors import (
     CommandReused,
@@ -42,7 +43,7 @@ from registry.planner import Caller
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys, Secret, new_master_key
-from registry.service import Materialiser, Result, TenantRegistry
+from registry.service import Materialiser, TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of

@@ -22,6 +22,7 @@ from projections.phase import OnLoss
 from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from registry import codec
+from registry.answers import Result
 from registry.errors import RegistryUnavailable, TenancyError
 from registry.events import Event, LogCompacted, LogCreated, LogRestored, TenantRestated
 from registry.fences import is_false
@@ -42,7 +43,7 @@ from registry.log import (
 from registry.memory_log import MemoryLog
 from registry.planner import Caller
 from registry.secrets import MasterKeys, Secret, new_master_key
-from registry.service import Result, TenantRegistry
+from registry.service import TenantRegistry
 from registry.signing import Signer
 from registry.state import Live, Quarantined, Tenant
 from registry.stored import document_of
