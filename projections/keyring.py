@@ -46,7 +46,7 @@ class Keyring:
             # Another key since, or the same under another master key.
             await self.refresh([tenant])
             key = await self._fetched(tenant)
-        return key.open(tenant.tenant, secret)
+        return key.open(tenant.tenant, tenant.config.login, secret)
 
     async def check(self) -> list[str]:
         """Try every data key; return the tenants whose key does not open, by id.

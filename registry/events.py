@@ -17,6 +17,9 @@ VERIFYING: Final = frozenset[SslMode]({"verify-ca", "verify-full"})
 """Those that look at whom the server's certificate is from."""
 
 
+Login: TypeAlias = tuple[str, int, str, str, SslMode, str | None]
+
+
 class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a tenant's database is and how much of this server the tenant may use. No secret."""
 
@@ -37,6 +40,11 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def root_ca(self) -> str | None:
         """The authorities, None where there are none of the tenant's own."""
         return self.ssl_root_ca or None
+
+    @property
+    def login(self) -> Login:
+        """Where a password goes and how: what it is sealed for, and what a connection depends on beside it."""
+        return (self.host, self.port, self.database, self.user, self.ssl, self.root_ca)
 
     def interned(self) -> "TenantConfig":
         """Return the same, sharing its texts with all that have them: many tenants are on few hosts."""

@@ -115,13 +115,16 @@ def _same_secret(tenant: Tenant | None, registration: Registration, key: DataKey
         return None
     if tenant.secret is None or registration.password is None:
         return _Kept(None) if tenant.secret is None and registration.password is None else None
-    if key is None or tenant.secret.key != key.id:
+    if key is None or tenant.secret.key != key.id or tenant.config.login != registration.config.login:
         return None
-    return _Kept(tenant.secret) if key.open(tenant.tenant, tenant.secret) == registration.password else None
+    kept = key.open(tenant.tenant, tenant.config.login, tenant.secret)
+    return _Kept(tenant.secret) if kept == registration.password else None
 
 
 def _seal(tenant_id: str, version: int, registration: Registration, key: DataKey | None) -> SealedSecret | None:
-    return key.seal(tenant_id, version, registration.password) if key and registration.password else None
+    if key is None or registration.password is None:
+        return None
+    return key.seal(tenant_id, version, registration.config.login, registration.password)
 
 
 def _content(tenant_id: str, registration: Registration | None) -> bytes:

@@ -2,7 +2,8 @@
 
 The log keeps the sealed password for ever; the wrapped data key lies beside the log and is destroyed on removal, after
 which the log remembers that the tenant was there and not how to log in. Authenticated data binds every ciphertext to
-its tenant, version and purpose, so that one tenant's record pasted into another's does not open.
+its tenant, version and purpose, so that one tenant's record pasted into another's does not open; and a password to the
+login that it is for, so that whoever may write to Redis cannot have it sent to a server of theirs, or in clear.
 
 AES-256-GCM with random 96-bit nonces (NIST SP 800-38D, section 8.2.2): a key may seal 2^32 times; a data key seals once
 a registration, a master key once a tenant.
@@ -10,7 +11,9 @@ a registration, a master key once a tenant.
 
 import base64
 import binascii
+import hashlib
 import hmac
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -19,10 +22,12 @@ from typing import Any, Final, final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from registry.errors import InvalidInput, SecretUnreadable
-from registry.events import SealedSecret
+from registry.events import Login, SealedSecret
 from registry.key_providers import KeyProvider, LocalKeys, WrongKey, seal, unseal
 
 _KEY_BYTES: Final = 32
+_FORM: Final = "2:"
+"""Before what is bound to a login, too; the base64 of the first form has no colon."""
 _PARTS: Final = 4
 FILE: Final = "the key file"
 _KEY_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31}):([A-Za-z0-9+/=]{40,48})\Z")
@@ -70,23 +75,31 @@ class DataKey:
     def __repr__(self) -> str:
         return f"DataKey({self.id}, ***)"
 
-    def seal(self, tenant: str, version: int, password: Secret) -> SealedSecret:
-        """Return `password` sealed for this tenant and version."""
-        text = seal(self._cipher, password.reveal().encode(), _bound("password", tenant, str(version), self.id))
-        return SealedSecret(key=self.id, version=version, sealed=base64.b64encode(text).decode())
+    def seal(self, tenant: str, version: int, login: Login, password: Secret) -> SealedSecret:
+        """Return `password` sealed for this tenant, version and login: it opens for no other server than that."""
+        text = seal(self._cipher, password.reveal().encode(), self._bound_to(tenant, version, login))
+        return SealedSecret(key=self.id, version=version, sealed=_FORM + base64.b64encode(text).decode())
 
-    def open(self, tenant: str, secret: SealedSecret) -> Secret:
-        """Return the password; `SecretUnreadable` if it was sealed by another key or for another tenant or version."""
+    def open(self, tenant: str, login: Login, secret: SealedSecret) -> Secret:
+        """Return the password; `SecretUnreadable` if another key sealed it, or for another tenant, version or login."""
         if secret.key != self.id:
             raise SecretUnreadable(
                 f"The password of tenant {tenant!r} was sealed with data key {secret.key}, and its key is {self.id} "
                 "now; register the tenant again."
             )
-        bound = _bound("password", tenant, str(secret.version), self.id)
+        # Those of the first form, which hold no form, are bound to no login.
+        text = secret.sealed.removeprefix(_FORM)
+        bound = self._bound_to(tenant, secret.version, None if text == secret.sealed else login)
         try:
-            return Secret(unseal(self._cipher, base64.b64decode(secret.sealed, validate=True), bound).decode())
+            return Secret(unseal(self._cipher, base64.b64decode(text, validate=True), bound).decode())
         except (WrongKey, binascii.Error, ValueError):
             raise _unreadable(f"the password of tenant {tenant!r}") from None
+
+    def _bound_to(self, tenant: str, version: int, login: Login | None) -> bytes:
+        if login is None:
+            return _bound("password", tenant, str(version), self.id)
+        where = hashlib.sha256(json.dumps(login).encode()).hexdigest()
+        return _bound("password for a login", tenant, str(version), self.id, where)
 
 
 class MasterKeys:

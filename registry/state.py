@@ -44,9 +44,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def fingerprint(self) -> tuple[str | int | None, ...]:
         """All that a connection depends on: as long as it is equal, open connections may stay."""
-        config = self.config
-        where = (config.host, config.port, config.database, config.user, config.ssl, config.root_ca)
-        return (*where, self.secret.version if self.secret else 0, config.password_ref or None)
+        return (*self.config.login, self.secret.version if self.secret else 0, self.config.password_ref or None)
 
     @property
     def document(self) -> TenantDocument:

@@ -179,7 +179,7 @@ def _problem(tenant: Live, opened: DataKey | SecretUnreadable) -> str | None:
         return opened.message.rstrip(".")
     try:
         if tenant.secret is not None:
-            opened.open(tenant.tenant, tenant.secret)
+            opened.open(tenant.tenant, tenant.config.login, tenant.secret)
     except SecretUnreadable as error:
         return error.message.rstrip(".")
     return None

@@ -233,7 +233,7 @@ def _passwords(client: "redis.Redis", directory: Directory, key_file: Path) -> d
 def _value_of_password(master: MasterKeys, tenant: Live, wrapped: str) -> str:
     assert tenant.secret is not None
     try:
-        opened = now(master.unwrap(tenant.tenant, wrapped)).open(tenant.tenant, tenant.secret)
+        opened = now(master.unwrap(tenant.tenant, wrapped)).open(tenant.tenant, tenant.config.login, tenant.secret)
     except TenancyError as error:
         return error.message
     value = tenant.config.database

@@ -277,7 +277,7 @@ MUTANTS: Final = (
     Mutant(
         "an unchanged password is sealed anew",
         "registry/planner.py",
-        "return _Kept(tenant.secret) if key.open(tenant.tenant, tenant.secret) == registration.password else None",
+        "return _Kept(tenant.secret) if kept == registration.password else None",
         "return None",
     ),
     Mutant(

@@ -4,6 +4,7 @@ The whole stream is made anew, its numbers, links and end as they should be, and
 the signing key much of that passes, which shows that nothing else gives it away.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -128,7 +129,7 @@ def edit(attacker: Attacker) -> None:
 
 
 def edit_the_last(attacker: Attacker) -> None:
-    of(attacker, "beta")[-1]["config"]["user"] = "postgres"
+    of(attacker, "beta")[-1]["config"]["max_pool_size"] = 100
 
 
 def edit_who_did_it(attacker: Attacker) -> None:
@@ -279,7 +280,11 @@ async def test_a_copy_of_the_stream_opens_no_password_with_the_master_key_once_t
         for tenant, wrapped in kept.items():
             key = await access.master.unwrap(tenant, wrapped)
             with pytest.raises(SecretUnreadable):
-                key.open("gone", msgspec.convert({**sealed, "key": key.id}, SealedSecret))
+                key.open(
+                    "gone",
+                    ("db", 5432, "app", "reader", "prefer", None),
+                    msgspec.convert({**sealed, "key": key.id}, SealedSecret),
+                )
 
 
 async def test_a_copy_of_the_stream_alone_opens_nothing_though_the_master_key_is_there(
@@ -292,3 +297,18 @@ async def test_a_copy_of_the_stream_alone_opens_nothing_though_the_master_key_is
 
     assert error["code"] == "secret_unreadable"
     assert "no data key any more" in error["message"]
+
+
+async def test_a_tenant_that_was_pointed_elsewhere_is_named_without_a_signing_key_and_its_password_does_not_go_there(
+    settings: Settings, attacker: Attacker
+) -> None:
+    callers: list[object] = []
+    listener = await asyncio.start_server(lambda _reader, writer: callers.append(writer), "127.0.0.1", 0)
+    of(attacker, "beta")[-1]["config"] |= {"host": "127.0.0.1", "port": listener.sockets[0].getsockname()[1]}
+    await attacker.write()
+
+    async with replica(settings) as running, listener:
+        error = (await call(running, "list_tables", tenant_id="beta"))["error"]
+
+    assert (error["code"], callers) == ("secret_unreadable", [])
+    assert [each.where for each in await attacker.found()] == ["data key of tenant 'beta'"]

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from projections.keyring import Keyring
 from registry.errors import InvalidInput, RegistryUnavailable, SecretUnreadable
-from registry.events import TenantRegistered
+from registry.events import Login, TenantRegistered
 from registry.key_providers import WrongKey
 from registry.log import Position
 from registry.memory_log import MemoryLog
@@ -24,6 +24,7 @@ from server.master_keys import keys_of_environment, load_master_keys
 
 ONE: Final = new_master_key("one")
 TWO: Final = new_master_key("two")
+LOGIN: Final[Login] = ("db", 5432, "app", "reader", "prefer", None)
 PASSWORD: Final = Secret("s3cr3t-canary")
 
 
@@ -179,10 +180,10 @@ async def service() -> AsyncIterator[Service]:
 async def test_a_service_in_another_process_wraps_opens_and_tells_commands_apart(service: Service) -> None:
     master = MasterKeys(service)
     key, wrapped = await master.new_data_key("acme")
-    sealed = key.seal("acme", 1, PASSWORD)
+    sealed = key.seal("acme", 1, LOGIN, PASSWORD)
     digest = await master.digest(b"command")
 
-    assert (await master.unwrap("acme", wrapped)).open("acme", sealed) == PASSWORD
+    assert (await master.unwrap("acme", wrapped)).open("acme", LOGIN, sealed) == PASSWORD
     with pytest.raises(SecretUnreadable, match="changed or copied from elsewhere"):
         await master.unwrap("beta", wrapped)
     assert digest.startswith("arn:key/2:")
@@ -199,7 +200,9 @@ async def test_a_keyring_opens_passwords_through_a_service_and_tries_one_data_ke
     tenants = []
     for number in range(20):
         key, log._keys[f"t{number}"] = await master.new_data_key(f"t{number}")
-        event = msgspec.structs.replace(registered(1), tenant=f"t{number}", secret=key.seal(f"t{number}", 1, PASSWORD))
+        plain = registered(1)
+        secret = key.seal(f"t{number}", 1, plain.config.login, PASSWORD)
+        event = msgspec.structs.replace(plain, tenant=f"t{number}", secret=secret)
         tenants.append(stated(event, Position(2, "2-0"), None))
     lost = (await MasterKeys.parse(ONE).new_data_key("t3"))[1]
     log._keys["t3"] = lost

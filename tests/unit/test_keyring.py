@@ -29,7 +29,8 @@ def sealed(log: MemoryLog, registered: Callable[[int], TenantRegistered]) -> Cal
 
     def make(password: str) -> Live:
         key, log._keys["acme"] = now(MASTER.new_data_key("acme"))
-        event = msgspec.structs.replace(registered(1), secret=key.seal("acme", 1, Secret(password)))
+        plain = registered(1)
+        event = msgspec.structs.replace(plain, secret=key.seal("acme", 1, plain.config.login, Secret(password)))
         live = evolve(None, event, Position(2, "2-0"))
         assert isinstance(live, Live)
         return live

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from registry.errors import InvalidInput
+from registry.events import TenantConfig
 from registry.secrets import MasterKeys, Secret
 from server.master_keys import ensure_key_file, load_master_keys, make_key_file
 from tests.waiting import now
@@ -21,9 +22,10 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_new_key_file_opens_what_it_sealed_and_is_its_owners_alone(path: Path) -> None:
     make_key_file(path)
+    login = TenantConfig(host="db", database="app", user="reader").login
     key, wrapped = now(load_master_keys(path).new_data_key("acme"))
-    sealed = key.seal("acme", 1, Secret("s3cr3t"))
-    assert now(load_master_keys(path).unwrap("acme", wrapped)).open("acme", sealed) == Secret("s3cr3t")
+    sealed = key.seal("acme", 1, login, Secret("s3cr3t"))
+    assert now(load_master_keys(path).unwrap("acme", wrapped)).open("acme", login, sealed) == Secret("s3cr3t")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -320,7 +320,7 @@ async def test_an_older_change_in_the_log_gives_way_once_and_not_for_ever(world:
 async def test_a_password_that_was_restored_can_be_opened(world: World) -> None:
     key, wrapped = now(MASTER.new_data_key("a"))
     world.log._keys["a"] = wrapped
-    await world.register("a", secret=key.seal("a", 2, Secret("red")))
+    await world.register("a", secret=key.seal("a", 2, ("db", 5432, "app", "reader", "prefer", None), Secret("red")))
     survivor = Survivor(world, "one")
     await survivor.keyring.refresh(list(survivor.held.all()))
     world.lose_everything()

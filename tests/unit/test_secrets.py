@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from registry.errors import InvalidInput, SecretUnreadable
-from registry.events import SealedSecret
+from registry.events import Login, SealedSecret
 from registry.secrets import DataKey, MasterKeys, Secret, new_master_key
 from tests.waiting import now
 
 PASSWORD: Final = Secret("s3cr3t-canary")
+LOGIN: Final[Login] = ("db", 5432, "app", "reader", "verify-full", None)
+BEFORE: Final = "XGUKu0P/QkiEJ8YP7oyOFifqQeK9pmlQfzkJoQAMUHIb/2aR9rIDMzI="
+"""The password as it was sealed for acme, version 3, by the key of the bytes 0 to 31, when no login was bound."""
 CANARY: Final = PASSWORD.reveal()
 ONE: Final = new_master_key("one")
 TWO: Final = new_master_key("two")
@@ -31,26 +34,59 @@ def key() -> DataKey:
     return now(MASTER.new_data_key("acme"))[0]
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        ("evil.example", *LOGIN[1:]),
+        ("db", 5433, *LOGIN[2:]),
+        (*LOGIN[:2], "other", *LOGIN[3:]),
+        (*LOGIN[:3], "other", *LOGIN[4:]),
+        (*LOGIN[:4], "disable", None),
+        (*LOGIN[:5], "an authority of the attacker's"),
+    ],
+    ids=["host", "port", "database", "user", "in clear", "authority"],
+)
+def test_who_may_write_to_redis_cannot_have_a_password_sent_elsewhere(key: DataKey, elsewhere: Login) -> None:
+    sealed = key.seal("acme", 3, LOGIN, PASSWORD)
+
+    with pytest.raises(SecretUnreadable):
+        key.open("acme", elsewhere, sealed)
+
+
+def test_what_is_bound_to_a_login_does_not_pass_for_one_that_is_not(key: DataKey) -> None:
+    sealed = key.seal("acme", 3, LOGIN, PASSWORD)
+
+    with pytest.raises(SecretUnreadable):
+        key.open("acme", LOGIN, msgspec.structs.replace(sealed, sealed=sealed.sealed.removeprefix("2:")))
+
+
+def test_a_password_that_was_sealed_before_logins_were_bound_opens_still() -> None:
+    key = DataKey("1f2e3d4c", bytes(range(32)))
+    before = SealedSecret(key="1f2e3d4c", version=3, sealed=BEFORE)
+
+    assert key.open("acme", LOGIN, before) == PASSWORD
+
+
 @given(texts)
 def test_what_is_sealed_opens_again(password: str) -> None:
     key, wrapped = now(MASTER.new_data_key("acme"))
-    sealed = key.seal("acme", 3, Secret(password))
+    sealed = key.seal("acme", 3, LOGIN, Secret(password))
 
-    assert now(MASTER.unwrap("acme", wrapped)).open("acme", sealed) == Secret(password)
+    assert now(MASTER.unwrap("acme", wrapped)).open("acme", LOGIN, sealed) == Secret(password)
 
 
 def test_a_sealed_secret_says_which_key_and_version_it_is_of(key: DataKey) -> None:
-    sealed = key.seal("acme", 3, PASSWORD)
+    sealed = key.seal("acme", 3, LOGIN, PASSWORD)
 
     assert (sealed.key, sealed.version) == (key.id, 3)
 
 
 def test_equal_passwords_do_not_look_alike(key: DataKey) -> None:
-    assert key.seal("acme", 3, PASSWORD).sealed != key.seal("acme", 3, PASSWORD).sealed
+    assert key.seal("acme", 3, LOGIN, PASSWORD).sealed != key.seal("acme", 3, LOGIN, PASSWORD).sealed
 
 
 def test_no_password_stands_in_what_is_stored(key: DataKey) -> None:
-    stored = msgspec.json.encode(key.seal("acme", 3, PASSWORD))
+    stored = msgspec.json.encode(key.seal("acme", 3, LOGIN, PASSWORD))
 
     assert CANARY.encode() not in stored
     assert base64.b64encode(CANARY.encode()).rstrip(b"=")[:-1] not in stored
@@ -58,35 +94,35 @@ def test_no_password_stands_in_what_is_stored(key: DataKey) -> None:
 
 def test_a_secret_pasted_into_another_tenants_record_does_not_open(key: DataKey) -> None:
     with pytest.raises(SecretUnreadable, match="'other'"):
-        key.open("other", key.seal("acme", 3, PASSWORD))
+        key.open("other", LOGIN, key.seal("acme", 3, LOGIN, PASSWORD))
 
 
 def test_an_old_secret_pasted_over_a_newer_one_does_not_open(key: DataKey) -> None:
-    old = key.seal("acme", 3, PASSWORD)
+    old = key.seal("acme", 3, LOGIN, PASSWORD)
 
     with pytest.raises(SecretUnreadable):
-        key.open("acme", msgspec.structs.replace(old, version=4))
+        key.open("acme", LOGIN, msgspec.structs.replace(old, version=4))
 
 
 def test_a_secret_of_a_key_that_was_destroyed_does_not_open_with_the_next_one(key: DataKey) -> None:
     after, _ = now(MASTER.new_data_key("acme"))
 
     with pytest.raises(SecretUnreadable, match="register the tenant again"):
-        after.open("acme", key.seal("acme", 3, PASSWORD))
+        after.open("acme", LOGIN, key.seal("acme", 3, LOGIN, PASSWORD))
 
 
 def test_a_secret_that_claims_another_key_does_not_open(key: DataKey) -> None:
     after, _ = now(MASTER.new_data_key("acme"))
-    forged = msgspec.structs.replace(key.seal("acme", 3, PASSWORD), key=after.id)
+    forged = msgspec.structs.replace(key.seal("acme", 3, LOGIN, PASSWORD), key=after.id)
 
     with pytest.raises(SecretUnreadable, match="changed or copied from elsewhere"):
-        after.open("acme", forged)
+        after.open("acme", LOGIN, forged)
 
 
 @pytest.mark.parametrize("sealed", ["", "AAAA", "not base64", "\u00e9", "A" * 60])
 def test_a_damaged_secret_does_not_open(sealed: str, key: DataKey) -> None:
     with pytest.raises(SecretUnreadable, match="cannot be opened"):
-        key.open("acme", SealedSecret(key=key.id, version=3, sealed=sealed))
+        key.open("acme", LOGIN, SealedSecret(key=key.id, version=3, sealed=sealed))
 
 
 def test_a_data_key_pasted_to_another_tenant_does_not_unwrap() -> None:
@@ -98,7 +134,7 @@ def test_a_data_key_pasted_to_another_tenant_does_not_unwrap() -> None:
 
 def test_a_password_is_no_data_key_though_its_ciphertext_is_pasted_there(key: DataKey) -> None:
     _, wrapped = now(MASTER.new_data_key("acme"))
-    sealed = key.seal("acme", 3, Secret("x" * 32)).sealed
+    sealed = key.seal("acme", 3, LOGIN, Secret("x" * 32)).sealed
     form, _, master, _ = wrapped.split("|")
 
     with pytest.raises(SecretUnreadable, match="cannot be opened"):
@@ -258,7 +294,7 @@ def test_the_master_keys_show_and_pickle_nothing() -> None:
 
 def test_a_traceback_of_a_failed_opening_shows_neither_key_nor_password(key: DataKey) -> None:
     with pytest.raises(SecretUnreadable) as refusal:
-        key.open("other", key.seal("acme", 3, PASSWORD))
+        key.open("other", LOGIN, key.seal("acme", 3, LOGIN, PASSWORD))
     text = "".join(traceback.format_exception(refusal.value))
 
     assert CANARY not in text

@@ -66,8 +66,8 @@ class Story:
         before = self.tenants.get(tenant)
         key, wrapped = now(MASTER.new_data_key(tenant))
         self.data_keys[tenant] = wrapped
-        secret = key.seal(tenant, decide.next_version(before), Secret("s3cret"))
         config = msgspec.structs.replace(CONFIG, host=host)
+        secret = key.seal(tenant, decide.next_version(before), config.login, Secret("s3cret"))
         return decide.register(tenant, before, config, secret, self.origin())
 
     def remove(self, tenant: str) -> None:
