@@ -70,7 +70,7 @@ _KNOWN_OF_EXTENSIONS: Final[Mapping[str, str]] = {
         autoprewarm_dump_now autoprewarm_start_worker pg_buffercache_evict pg_buffercache_evict_all
         pg_buffercache_evict_relation pg_prewarm pg_stat_kcache_reset pg_stat_monitor_reset pg_stat_statements_reset
         pg_truncate_visibility_map pg_wait_sampling_reset_profile heap_force_freeze heap_force_kill""",
-    "it changes the session": "plv8_reset set_limit",
+    "it changes the session": "isn_weak plv8_reset set_limit",
 }
 """What is refused whoever owns it and without a look at the catalogue, so that this holds without that layer, too."""
 
