@@ -9,7 +9,7 @@ from typing import Final
 
 from server.sql_facts import Name
 from server.sql_functions import KNOWN_BAD, RUN_TEXT
-from server.sql_rules import ALL_SETTINGS, SECRET_RELATIONS, SECRET_SETTINGS, Verdict
+from server.sql_rules import ALL_SETTINGS, SAMPLES, SECRET_RELATIONS, SECRET_SETTINGS, Verdict
 
 CALLS_AT_MOST: Final = 1000
 """Names that may be functions' of one text; more are not asked about."""
@@ -38,4 +38,5 @@ def scan(query: str) -> Verdict:
     return Verdict(
         functions=functions,
         settings="all" in called or "current_setting" in called or not words.isdisjoint(ALL_SETTINGS),
+        samples=not words.isdisjoint(SAMPLES),
     )

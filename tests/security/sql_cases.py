@@ -50,8 +50,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     params: list[object] = []
     run_sql: str | None = None
     verify: str | None = None
-    reset: str | None = None
-    reset_after: str | None = None
+    reset: str | list[str] = []
+    reset_after: str | list[str] = []
     needs: str | None = None
     pg: int = 0
     superuser: Expected | None = None
@@ -117,8 +117,7 @@ class Played(msgspec.Struct):
 async def play(stage: Stage, case: Case) -> tuple[Fault, str] | None:
     """Play one case and return what is wrong, with what was seen; None if all is as it must be."""
     expected = (case.superuser if stage.superuser else case.ordinary) or case.expected
-    if case.reset:
-        await stage.admin.execute(case.reset)
+    await _administer(stage, case.reset)
     before = _resident()
     played = [await _run(stage, case, text) for text in _texts(case)]
     grown = _resident() - before
@@ -126,8 +125,7 @@ async def play(stage: Stage, case: Case) -> tuple[Fault, str] | None:
     try:
         effect = await _effect(stage, case, played)
     finally:
-        if case.reset_after:
-            await stage.admin.execute(case.reset_after)
+        await _administer(stage, case.reset_after)
     if effect is not None:
         return "bypass", f"{effect}: {seen}"
     fault = _fault(case, expected, played) or ("uncapped" if case.rss and grown > RESIDENT_AT_MOST else None)
@@ -149,6 +147,11 @@ def _fault(case: Case, expected: Expected, played: list[Played]) -> Fault | None
             return None if last.capped else "uncapped"
         case "timeout":
             return None if isinstance(last.error, QueryTimeout) else "uncapped"
+
+
+async def _administer(stage: Stage, statements: str | list[str]) -> None:
+    for statement in [statements] if isinstance(statements, str) else statements:
+        await stage.admin.execute(statement)
 
 
 def _texts(case: Case) -> list[str]:
