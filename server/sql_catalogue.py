@@ -78,8 +78,17 @@ _SETTINGS: Final = """
     SELECT s.name FROM pg_catalog.pg_settings AS s
      WHERE (s.name OPERATOR(pg_catalog.=) 'ssl_passphrase_command' AND s.setting OPERATOR(pg_catalog.<>) '')
         OR (s.name OPERATOR(pg_catalog.=) 'primary_conninfo' AND s.setting OPERATOR(pg_catalog.~*) 'password|passfile')
+        OR (s.name OPERATOR(pg_catalog.~) '_command$'
+            AND s.setting OPERATOR(pg_catalog.~*) 'passw|secret|token|access.?key|api.?key|://[^/]*:[^/]*@')
 """
-"""Settings that this login sees, that Postgres hides from others, and that hold a secret now."""
+"""Settings that this login sees and that hold a secret now."""
+_SAMPLES: Final = """
+    SELECT s.tablename::pg_catalog.text AS name FROM pg_catalog.pg_stats AS s
+     WHERE s.schemaname OPERATOR(pg_catalog.=) 'pg_catalog'
+       AND (s.most_common_vals IS NOT NULL OR s.histogram_bounds IS NOT NULL)
+       AND s.attname OPERATOR(pg_catalog.=) ANY ('{rolpassword,umoptions,subconninfo}'::pg_catalog.name[])
+"""
+"""Tables with passwords of which this login sees samples."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -115,12 +124,14 @@ class Known:
         """Return why a statement may not run, or None; and whether it may leave something behind.
 
         Two round trips if there is a name that was not asked about lately, and none otherwise; as many for a statement
-        that shows all settings. Runs in the caller's transaction. Raises what the driver raises.
+        that shows all settings or samples of columns. Runs in the caller's transaction. Raises what the driver raises.
         """
         answers = await self._answered(connection, _questions(verdict, strict=strict))
         refusal = next((why for why in (_refusal(*each, strict=strict) for each in answers.items()) if why), None)
         if refusal is None and verdict.settings:
             refusal = _of_settings(await connection.fetch(_SETTINGS))
+        if refusal is None and verdict.samples:
+            refusal = _of_samples(await connection.fetch(_SAMPLES))
         return refusal, any(answer.lasting for answer in answers.values())
 
     async def _answered(self, connection: "Connection", questions: frozenset[_Question]) -> Mapping[_Question, Answer]:
@@ -199,3 +210,10 @@ def _of_settings(secret: Iterable["asyncpg.Record"]) -> str | None:
     if not names:
         return None
     return f"All settings together hold a secret here ({', '.join(names)}); name the ones you want: SHOW work_mem"
+
+
+def _of_samples(secret: Iterable["asyncpg.Record"]) -> str | None:
+    names = sorted(str(row["name"]) for row in secret)
+    if not names:
+        return None
+    return f"Postgres's samples of columns hold passwords here (of {', '.join(names)}); ask with a login that sees none"

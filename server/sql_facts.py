@@ -143,6 +143,16 @@ def _note_expression(walk: _Walk, expression: dict[str, Any]) -> None:
     walk.operators.add(_name(expression["name"]))
 
 
+def _note_sublink(walk: _Walk, link: dict[str, Any]) -> None:
+    if "operName" in link:
+        walk.operators.add(_name(link["operName"]))
+
+
+def _note_order(walk: _Walk, order: dict[str, Any]) -> None:
+    if "useOp" in order:
+        walk.operators.add(_name(order["useOp"]))
+
+
 def _note_column(walk: _Walk, reference: dict[str, Any]) -> None:
     fields = reference.get("fields") or reference["indirection"]
     names = [field["String"]["sval"] for field in fields if "String" in field]
@@ -158,6 +168,8 @@ _NOTED: Final = {
     "FuncCall": _note_function,
     "RangeVar": _note_relation,
     "A_Expr": _note_expression,
+    "SubLink": _note_sublink,
+    "SortBy": _note_order,
     "ColumnRef": _note_column,
     "A_Indirection": _note_column,
     "A_Const": _note_constant,

@@ -65,12 +65,12 @@ _KNOWN_OF_EXTENSIONS: Final[Mapping[str, str]] = {
         pg_get_wal_records_info pg_logdir_ls""",
     "it runs a text as SQL": """
         connectby cron.alter_job cron.schedule cron.schedule_in_database cron.unschedule plv8_execute
-        xpath_table""",
+        xpath_table xslt_process""",
     "it changes what others see or use": """
         autoprewarm_dump_now autoprewarm_start_worker pg_buffercache_evict pg_buffercache_evict_all
         pg_buffercache_evict_relation pg_prewarm pg_stat_kcache_reset pg_stat_monitor_reset pg_stat_statements_reset
         pg_truncate_visibility_map pg_wait_sampling_reset_profile heap_force_freeze heap_force_kill""",
-    "it changes the session": "plv8_reset set_limit",
+    "it changes the session": "isn_weak plv8_reset set_limit",
 }
 """What is refused whoever owns it and without a look at the catalogue, so that this holds without that layer, too."""
 
@@ -86,10 +86,13 @@ HARMLESS_OF_EXTENSIONS: Final[Mapping[str, str]] = {
     "figures of tables, indexes and statements": """
         approximate_row_count chunks_detailed_size hypertable_approximate_size hypertable_detailed_size
         hypertable_index_size hypertable_size pg_buffercache_pages pg_buffercache_summary pg_buffercache_usage_counts
-        pg_freespace pg_stat_statements pg_stat_statements_info pg_visibility pg_visibility_map
+        pg_freespace pg_stat_statements pg_stat_statements_info pg_relpages pg_visibility pg_visibility_map
         pg_visibility_map_summary pgrowlocks pgstatginindex pgstathashindex pgstatindex pgstattuple
         pgstattuple_approx show_chunks""",
-    "series": "time_bucket_gapfill locf interpolate",
+    "series": "interpolate locf time_bucket_gapfill",
+    "what is known of the session's own connections": """
+        postgres_fdw_get_connections ssl_cipher ssl_client_cert_present ssl_client_dn ssl_client_dn_field
+        ssl_client_serial ssl_extension_info ssl_is_used ssl_issuer_dn ssl_issuer_field ssl_version""",
 }
 """Functions of extensions that are volatile and may run all the same."""
 

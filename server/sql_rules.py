@@ -60,6 +60,7 @@ SECRET_RELATIONS: Final = {
     "pg_toast_1260": "password hashes",
     "pg_toast_1418": "passwords of foreign servers",
     "pg_toast_6100": "passwords of publishers",
+    "pg_toast_2619": "samples of every column, those with passwords among them; pg_stats has them for one table",
 }
 """Relations that hold stored credentials, which a superuser can read."""
 _SYSTEM_SCHEMAS: Final = frozenset({None, "pg_catalog", "information_schema", "pg_toast"})
@@ -77,6 +78,8 @@ SECRET_SETTINGS: Final = frozenset(
 """Settings that may hold a password, or a command with one in it."""
 ALL_SETTINGS: Final = frozenset({"pg_settings", "pg_show_all_settings"})
 """The view of all settings, and the function behind it."""
+SAMPLES: Final = frozenset({"pg_statistic", "pg_stats"})
+"""Samples of all columns: once a superuser has analysed the catalogues, of columns with passwords, too."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +90,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         functions: All that are called.
         operators, columns: What may call functions without being written like a call.
         settings: Whether it shows settings without naming them one by one.
+        samples: Whether it reads the samples that Postgres keeps of columns.
     """
 
     refusal: str | None = None
@@ -94,6 +98,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     operators: frozenset[Name] = frozenset()
     columns: frozenset[str] = frozenset()
     settings: bool = False
+    samples: bool = False
 
 
 def verdict_on(statements: Iterable[Facts]) -> Verdict:
@@ -116,6 +121,7 @@ def verdict_on(statements: Iterable[Facts]) -> Verdict:
         operators=frozenset().union(*(each.operators for each in facts)),
         columns=frozenset().union(*(each.columns for each in facts)),
         settings=any(_shows_settings(each) for each in facts),
+        samples=any(relation.name in SAMPLES for each in facts for relation in each.relations),
     )
 
 

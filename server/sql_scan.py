@@ -9,13 +9,15 @@ from typing import Final
 
 from server.sql_facts import Name
 from server.sql_functions import KNOWN_BAD, RUN_TEXT
-from server.sql_rules import ALL_SETTINGS, SECRET_RELATIONS, SECRET_SETTINGS, Verdict
+from server.sql_rules import ALL_SETTINGS, SAMPLES, SECRET_RELATIONS, SECRET_SETTINGS, Verdict
 
 CALLS_AT_MOST: Final = 1000
 """Names that may be functions' of one text; more are not asked about."""
 
-_WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*", re.ASCII)
-_CALLED: Final = re.compile(r'([A-Za-z_][A-Za-z0-9_$]*)"?[\s\0]*(?=\(|/\*|--)', re.ASCII)
+# Invariant: neither goes back into a word or a run of white space, so that the time is that of one pass: a text of one
+# long word takes a search that tries each of its letters anew hours.
+_WORD: Final = re.compile(r"(?<![A-Za-z0-9_$])[0-9$]*+([A-Za-z_][A-Za-z0-9_$]*+)", re.ASCII)
+_CALLED: Final = re.compile(_WORD.pattern + r'"?\s*+(?=\(|/\*|--)', re.ASCII)
 _ESCAPED: Final = re.compile(r'u&"', re.IGNORECASE)
 _NEVER: Final = frozenset(SECRET_RELATIONS) | SECRET_SETTINGS
 _BAD: Final = KNOWN_BAD | RUN_TEXT
@@ -36,4 +38,5 @@ def scan(query: str) -> Verdict:
     return Verdict(
         functions=functions,
         settings="all" in called or "current_setting" in called or not words.isdisjoint(ALL_SETTINGS),
+        samples=not words.isdisjoint(SAMPLES),
     )
