@@ -101,7 +101,9 @@ def keys_of_environment(text: Secret) -> MasterKeys:
 
 def check_environment_keys(text: Secret) -> list[tuple[str, bytes]]:
     """Read the same form as a key file's, with commas or line breaks in between. Raises `InvalidInput`."""
-    return parse_keys(text.reveal().replace(",", "\n"), ENVIRONMENT)
+    # A comma of a comment is none between keys: a key file as it was made begins with one.
+    lines = (line if line.lstrip().startswith("#") else line.replace(",", "\n") for line in text.reveal().splitlines())
+    return parse_keys("\n".join(lines), ENVIRONMENT)
 
 
 ENVIRONMENT: Final = "MCP_POSTGRES_KEYS"

@@ -25,6 +25,7 @@ from tests.security.scene import PREFIX, Scene
 from tests.servers import Server, eventually, free_port
 
 VERBOSE: Final = {"MCP_POSTGRES_LOG_LEVEL": "debug", "PYTHONASYNCIODEBUG": "1", "PYTHONFAULTHANDLER": "1"}
+KEY_FILE: Final = "MCP_POSTGRES_KEY_FILE"
 ALL: Final = ("allkeys", "allchannels", "allcommands")
 
 
@@ -81,6 +82,7 @@ def test_the_run_left_what_is_searched(scene: Scene) -> None:
 
 def _prepare(scene: Scene) -> None:
     """Give Redis its passwords, leave a plain key of the earlier system, and make roles and keys."""
+    (scene.home / "secrets").mkdir()
     command_lines.make_keys(scene)
     ways.make_roles(scene)
     default = scene.plant("Redis password in REDIS_PASSWORD", "d/{}@:%")
@@ -97,11 +99,17 @@ def _prepare(scene: Scene) -> None:
 
 
 def _play(scene: Scene) -> None:
-    first = _serve(scene, "json", scene.env(**VERBOSE))
-    in_parts = {name: value for name, value in scene.env(**VERBOSE).items() if name != "REDIS_URL"}
+    references = {
+        "MCP_POSTGRES_SECRETS_DIR": str(scene.home / "secrets"),
+        "MCP_POSTGRES_SECRETS_ENV_PREFIX": "TENANT_",
+        ways.VARIABLE: scene.planted["password, in a variable"].text,
+    }
+    first = _serve(scene, "json", scene.env(**VERBOSE, **references))
+    in_parts = {name: value for name, value in scene.env(**VERBOSE).items() if name not in {"REDIS_URL", KEY_FILE}}
+    keys = {"MCP_POSTGRES_KEYS": (scene.home / "master.key").read_text()}
     password = scene.planted["Redis password in REDIS_PASSWORD"].text
     redis = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(scene.redis.port), "REDIS_PASSWORD": password}
-    second = _serve(scene, "console", {**in_parts, **redis})
+    second = _serve(scene, "console", {**in_parts, **redis, **keys})
     for replica in (first, second):
         replica.wait_ready()
     scene.use("Redis password in REDIS_URL", first.get("/readyz")[1]["ready"])
@@ -109,6 +117,7 @@ def _play(scene: Scene) -> None:
     rows = scene.call(first, "execute_query", {"tenant_id": "adopted", "query": "SELECT 1"})
     assert "rows" in rows, rows
     ways.passwords_that_work(scene, first)
+    ways.passwords_that_stay(scene, first)
     ways.logins_that_fail(scene, first, free_port)
     ways.databases_that_echo(scene, first)
     ways.wrong_arguments(scene, second)

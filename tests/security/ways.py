@@ -24,6 +24,10 @@ SHAPES: Final = {
 }
 """What a password may look like; each opens a role of its own."""
 
+REFERRED: Final = {"in a file": "f/{}", "in a variable": "v#{} $1"}
+"""Those that stay with the replicas, which are told where."""
+VARIABLE: Final = "TENANT_PASSWORD"
+
 _ECHOES: Final[dict[str, Talk]] = {"clear": postgres_that_echoes, "SASL": postgres_that_echoes_sasl}
 
 
@@ -33,7 +37,7 @@ def make_roles(scene: Scene) -> None:
     async def make() -> None:
         admin = await asyncpg.connect(scene.postgres.dsn("postgres"))
         try:
-            for shape, text in SHAPES.items():
+            for shape, text in {**SHAPES, **REFERRED}.items():
                 password = scene.plant(_of_shape(shape), text).replace("'", "''")
                 await admin.execute(f"CREATE ROLE {_role(shape)} LOGIN PASSWORD '{password}'")
         finally:
@@ -61,6 +65,19 @@ def passwords_that_work(scene: Scene, replica: Process) -> None:
     scene.call(replica, "list_tenants", {})
     assert scene.call(replica, "remove_tenant", {"tenant_id": _role("unicode")})["status"] == "removed"
     scene.call(replica, "tenant_history", {"tenant_id": _role("unicode")})
+
+
+def passwords_that_stay(scene: Scene, replica: Process) -> None:
+    """Named by a file or a variable of the replica, used, and moved from Redis to there."""
+    (scene.home / "secrets" / "password").write_text(scene.planted[_of_shape("in a file")].text)
+    for shape, ref in {"in a file": "file:password", "in a variable": f"env:{VARIABLE}"}.items():
+        place, role = _of_shape(shape), _role(shape)
+        fields = scene.at_sample(role, user=role, password_ref=ref)
+        assert scene.call(replica, "register_tenant", fields)["status"] == "registered"
+        rows = scene.call(replica, "execute_query", {"tenant_id": role, "query": "SELECT current_user"})
+        scene.use(place, rows["rows"] == [[role]])
+        for tool in ("get_tenant", "tenant_history"):
+            scene.call(replica, tool, {"tenant_id": role})
 
 
 def logins_that_fail(scene: Scene, replica: Process, nobody: Callable[[], int]) -> None:
@@ -216,4 +233,4 @@ def _of_shape(shape: str) -> str:
 
 
 def _role(shape: str) -> str:
-    return f"role_{shape.lower()}"
+    return f"role_{shape.lower().replace(' ', '_')}"

@@ -81,7 +81,7 @@ async def test_a_file_that_is_gone_leaves_the_keys_of_before(path: Path) -> None
 
 
 async def test_keys_of_the_environment_may_stand_on_lines_or_between_commas() -> None:
-    for text in (f"{TWO},{ONE}", f"{TWO}\n{ONE}\n", f" {TWO} ,\n {ONE},"):
+    for text in (f"{TWO},{ONE}", f"{TWO}\n{ONE}\n", f" {TWO} ,\n {ONE},", f"# As made: first, second.\n{TWO}\n{ONE}\n"):
         assert list(await keys_of_environment(Secret(text)).names()) == ["two", "one"]
     with pytest.raises(InvalidInput, match="Line 2 of MCP_POSTGRES_KEYS"):
         keys_of_environment(Secret(f"{ONE},nonsense"))
