@@ -41,7 +41,7 @@ _FUNCTIONS: Final = """
         SELECT a.*, p.oid AS function, p.pronamespace AS place
           FROM asked AS a JOIN pg_catalog.pg_proc AS p ON p.proname OPERATOR(pg_catalog.=) a.cut
           LEFT JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) p.proargtypes[0]
-         WHERE a.kind OPERATOR(pg_catalog.=) 'function'
+         WHERE a.kind OPERATOR(pg_catalog.=) ANY ('{function,anywhere}'::pg_catalog.text[])
             OR (a.kind OPERATOR(pg_catalog.=) 'column' AND p.pronargs OPERATOR(pg_catalog.=) 1
                 AND t.typtype OPERATOR(pg_catalog.=) ANY ('{c,p}'::pg_catalog."char"[]))
         UNION ALL
@@ -71,7 +71,8 @@ _FUNCTIONS: Final = """
         ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid
            AND d.objid OPERATOR(pg_catalog.=) p.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'
       LEFT JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
-     WHERE CASE WHEN f.schema IS NULL THEN n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(true))
+     WHERE CASE WHEN f.kind OPERATOR(pg_catalog.=) 'anywhere' THEN true
+                WHEN f.schema IS NULL THEN n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(true))
                 ELSE n.nspname OPERATOR(pg_catalog.=) f.schema::pg_catalog.name END
 """
 _SETTINGS: Final = """
@@ -166,6 +167,8 @@ class KnownByTenant:
 
 
 def _questions(verdict: Verdict, *, strict: bool) -> frozenset[_Question]:
+    if verdict.anywhere:
+        return frozenset(_question("anywhere", name) for name in verdict.functions)
     functions = verdict.functions if strict else (name for name in verdict.functions if not is_built_in(name))
     asked = {_question("function", name) for name in functions}
     if strict:

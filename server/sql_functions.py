@@ -20,6 +20,7 @@ _HARMLESS: Final[Mapping[str, str]] = {
         array_sample array_shuffle clock_timestamp gen_random_uuid random random_normal timeofday uuidv4 uuidv7""",
     "waits, which end at the statement's limit of time": "pg_sleep pg_sleep_for pg_sleep_until",
     "what the session knows of itself": "current_query currval lastval pg_jit_available",
+    "samples of a table": "bernoulli system",
     "sizes on the disk": """
         pg_database_size pg_indexes_size pg_relation_size pg_table_size pg_tablespace_size pg_total_relation_size""",
     "what is in the catalogues": """

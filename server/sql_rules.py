@@ -91,6 +91,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         operators, columns: What may call functions without being written like a call.
         settings: Whether it shows settings without naming them one by one.
         samples: Whether it reads the samples that Postgres keeps of columns.
+        anywhere: Whether the functions may be of any schema, for nobody knows what stands before their names.
     """
 
     refusal: str | None = None
@@ -99,6 +100,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     columns: frozenset[str] = frozenset()
     settings: bool = False
     samples: bool = False
+    anywhere: bool = False
 
 
 def verdict_on(statements: Iterable[Facts]) -> Verdict:

@@ -10,6 +10,7 @@ from typing import Final
 from server.sql_facts import Name
 from server.sql_functions import KNOWN_BAD, RUN_TEXT
 from server.sql_rules import ALL_SETTINGS, SAMPLES, SECRET_RELATIONS, SECRET_SETTINGS, Verdict
+from server.statement import statement_kind
 
 CALLS_AT_MOST: Final = 1000
 """Names that may be functions' of one text; more are not asked about."""
@@ -21,6 +22,8 @@ _CALLED: Final = re.compile(_WORD.pattern + r'"?\s*+(?=\(|/\*|--)', re.ASCII)
 _ESCAPED: Final = re.compile(r'u&"', re.IGNORECASE)
 _NEVER: Final = frozenset(SECRET_RELATIONS) | SECRET_SETTINGS
 _BAD: Final = KNOWN_BAD | RUN_TEXT
+_EXPLAINED: Final = frozenset({"create", "declare", "delete", "execute", "insert", "merge", "refresh", "update"})
+"""What an EXPLAIN may not name: EXPLAIN ANALYZE CREATE TABLE AS makes a table even in a read-only transaction."""
 
 
 def scan(query: str) -> Verdict:
@@ -29,7 +32,8 @@ def scan(query: str) -> Verdict:
         return Verdict(refusal='It was not understood, and names written U&"…" are then not looked into')
     words = {word.lower() for word in _WORD.findall(query)}
     called = {word.lower() for word in _CALLED.findall(query)}
-    bad = sorted((words & _NEVER) | (called & _BAD))
+    kind = statement_kind(query)
+    bad = sorted((words & _NEVER) | (called & _BAD) | (words & _EXPLAINED if kind == "EXPLAIN" else frozenset()))
     if bad:
         return Verdict(refusal=f"It was not understood, and {bad[0]} may not stand in it then, whatever it means")
     functions = frozenset(Name(None, word) for word in called)
@@ -37,6 +41,7 @@ def scan(query: str) -> Verdict:
         return Verdict(refusal="It was not understood and holds too many names to look at; send values as params")
     return Verdict(
         functions=functions,
-        settings="all" in called or "current_setting" in called or not words.isdisjoint(ALL_SETTINGS),
+        anywhere=True,
+        settings=kind == "SHOW" or "current_setting" in called or not words.isdisjoint(ALL_SETTINGS),
         samples=not words.isdisjoint(SAMPLES),
     )

@@ -1,4 +1,4 @@
-"""Each layer that keeps reads reads, with those before and behind it taken away, against a real Postgres as a superuser."""
+"""Each layer that keeps reads reads, the others taken away, against a real Postgres as a superuser."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -123,7 +123,7 @@ async def test_the_read_only_transaction_alone_stops_what_writes(
 async def test_the_parser_and_the_catalogue_alone_refuse_what_writes_in_strict_mode(
     pool: "Pool[asyncpg.Record]", text: str
 ) -> None:
-    with pytest.raises(QueryRefused, match="may not be called|Only reads run"):
+    with pytest.raises(QueryRefused, match=r"may not be called|Only reads run"):
         await run(pool, Guard(strict=True).vet(text))
 
 
@@ -170,7 +170,7 @@ STATE = """
 async def test_the_reset_alone_undoes_what_a_committed_session_was_left_with(
     pool: "Pool[asyncpg.Record]", what: str
 ) -> None:
-    """No guard, no transaction: what is left here is left for good, if the reset after the next read does not undo it."""
+    """No guard, no transaction: what is left here stays, if the reset after the next read does not undo it."""
     clean = (await run(pool, STATE)).rows
     async with pool.acquire() as connection:
         await connection.execute(LEFT[what])

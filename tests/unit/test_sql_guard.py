@@ -79,12 +79,18 @@ def test_an_operator_before_any_is_one() -> None:
     assert Name("shop", "@#@") in Guard().vet("SELECT 1 OPERATOR(shop.@#@) ANY (SELECT 1)").verdict.operators
 
 
-@pytest.mark.parametrize("text", ["SELECT current_setting($1)", "SHOW ALL", "TABLE pg_settings"])
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT current_setting($1)", "SHOW ALL", "TABLE pg_settings", f"/* {'x' * TEXT_AT_MOST} */ SHOW ALL"],
+    ids=["by a value", "all", "the view", "all, in a long text"],
+)
 def test_settings_that_are_not_named_are_asked_about(text: str) -> None:
     assert Guard().vet(text).verdict.settings
 
 
-@pytest.mark.parametrize("text", ["TABLE pg_stats", f"TABLE pg_stats /* {'x' * TEXT_AT_MOST} */"])
+@pytest.mark.parametrize(
+    "text", ["TABLE pg_stats", f"TABLE pg_stats /* {'x' * TEXT_AT_MOST} */"], ids=["short", "long"]
+)
 def test_samples_of_columns_are_asked_about(text: str) -> None:
     assert Guard().vet(text).verdict.samples
 
@@ -116,6 +122,7 @@ def test_what_cannot_be_parsed_runs_and_says_so_and_in_strict_mode_does_not(text
         "SELECT crosstab('x') ) (",
         "SELECT U&\"pg!005fread_file\" UESCAPE '!' (1) ) (",
         "SELECT restore_command ) (",
+        "EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1 ) (",
     ],
 )
 def test_a_name_that_does_harm_may_not_stand_in_what_cannot_be_parsed(text: str) -> None:
