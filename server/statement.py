@@ -12,7 +12,8 @@ from registry.errors import InvalidInput, QueryRefused
 READS: Final = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "SHOW"})
 """The first words of statements that may run."""
 
-_SKIPPED: Final = re.compile(r"[\s(]+|--[^\r\n]*", re.ASCII)
+_SKIPPED: Final = re.compile(r"(?:[\s(]++|--[^\r\n]*+|/\*[^*/]*+\*/)++", re.ASCII)
+"""White space, parentheses and comments of one level, as many as there are."""
 _COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
 _WORD: Final = re.compile(r"[A-Za-z]+", re.ASCII)
 
