@@ -42,8 +42,9 @@ _FUNCTIONS: Final = """
           FROM asked AS a JOIN pg_catalog.pg_proc AS p ON p.proname OPERATOR(pg_catalog.=) a.cut
           LEFT JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) p.proargtypes[0]
          WHERE a.kind OPERATOR(pg_catalog.=) ANY ('{function,anywhere}'::pg_catalog.text[])
-            OR (a.kind OPERATOR(pg_catalog.=) 'column' AND p.pronargs OPERATOR(pg_catalog.=) 1
-                AND t.typtype OPERATOR(pg_catalog.=) ANY ('{c,p}'::pg_catalog."char"[]))
+            OR (a.kind OPERATOR(pg_catalog.=) 'column'
+                AND p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults OPERATOR(pg_catalog.<=) 1
+                AND t.typtype OPERATOR(pg_catalog.=) ANY ('{c,d,p}'::pg_catalog."char"[]))
         UNION ALL
         SELECT a.*, o.oprcode, o.oprnamespace
           FROM asked AS a JOIN pg_catalog.pg_operator AS o ON o.oprname OPERATOR(pg_catalog.=) a.cut
@@ -57,7 +58,8 @@ _FUNCTIONS: Final = """
            p.provolatile OPERATOR(pg_catalog.=) 'v' OR EXISTS (
                SELECT FROM pg_catalog.pg_aggregate AS g
                  JOIN pg_catalog.pg_proc AS s ON s.oid OPERATOR(pg_catalog.=) ANY (
-                          ARRAY[g.aggtransfn::pg_catalog.oid, g.aggfinalfn::pg_catalog.oid])
+                          ARRAY[g.aggtransfn, g.aggfinalfn, g.aggmtransfn, g.aggminvtransfn, g.aggmfinalfn,
+                                g.aggcombinefn, g.aggserialfn, g.aggdeserialfn]::pg_catalog.oid[])
                 WHERE g.aggfnoid::pg_catalog.oid OPERATOR(pg_catalog.=) p.oid
                   AND s.provolatile OPERATOR(pg_catalog.=) 'v'
            ) AS volatile,

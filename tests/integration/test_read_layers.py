@@ -26,6 +26,14 @@ SCHEMA = """
         $$ BEGIN INSERT INTO t VALUES (1); RETURN true; END $$;
     CREATE OPERATOR @#@ (LEFTARG = int, RIGHTARG = int, FUNCTION = writes_too);
     CREATE FUNCTION of_a_row(t) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (1); RETURN 1; END $$;
+    CREATE FUNCTION of_a_row_and(t, int DEFAULT 1) RETURNS int LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO t VALUES (1); RETURN 1; END $$;
+    CREATE DOMAIN some_t AS t;
+    CREATE FUNCTION of_some(some_t) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (1); RETURN 1; END $$;
+    CREATE FUNCTION adds_and_writes(int, int) RETURNS int STRICT LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO t VALUES (1); RETURN $1 + $2; END $$;
+    CREATE AGGREGATE sum_of(int) (SFUNC = int4pl, STYPE = int, MSFUNC = adds_and_writes, MINVFUNC = int4mi, MSTYPE = int);
+    CREATE AGGREGATE sums(int) (SFUNC = adds_and_writes, STYPE = int);
     CREATE FUNCTION claims(text) RETURNS text LANGUAGE plpgsql AS
         $$ BEGIN PERFORM set_config('app.tenant_id', $1, false); RETURN $1; END $$;
     CREATE FUNCTION does(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE $1; RETURN 1; END $$;
@@ -112,6 +120,10 @@ async def test_the_read_only_transaction_alone_stops_what_writes(
         "SELECT 1 @#@ ALL (ARRAY[1])",
         "SELECT t.of_a_row FROM t",
         "SELECT (t).of_a_row FROM t",
+        "SELECT t.of_a_row_and FROM t",
+        "SELECT t.of_some FROM t",
+        "SELECT sums(1)",
+        "SELECT sum_of(g) OVER (ROWS 1 PRECEDING) FROM generate_series(1, 3) g",
         "SELECT does('INSERT INTO t VALUES (1)')",
         "WITH x AS (INSERT INTO t VALUES (1) RETURNING 1) SELECT * FROM x",
         "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",

@@ -15,6 +15,7 @@ from registry.errors import ConnectionLost, InvalidInput, QueryFailed, QueryRefu
 from server import read_session
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, prepare_connection, read, reset_connection
+from server.sql_catalogue import Known
 from server.sql_guard import Statement, trusted
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ SCHEMA = """
     CREATE FUNCTION listens() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'LISTEN left_behind'; RETURN 1; END $$;
     CREATE FUNCTION holds() RETURNS int LANGUAGE plpgsql AS
         $$ BEGIN EXECUTE 'DECLARE left_behind CURSOR WITH HOLD FOR SELECT 1'; RETURN 1; END $$;
+    CREATE FUNCTION reads(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1';
     CREATE FUNCTION commits() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'COMMIT'; RETURN 1; END $$;
     CREATE FUNCTION forges() RETURNS int LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'query argument $9: forged' USING ERRCODE = '22000'; END $$;
@@ -260,7 +262,21 @@ async def test_a_small_read_takes_four_round_trips(dsn: str, monkeypatch: pytest
     assert packets == 4
 
 
-async def _packets(connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, query: str) -> int:
+async def test_a_function_that_postgres_does_not_bring_is_asked_about_once(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await asyncpg.connect(dsn, statement_cache_size=0)
+    await prepare_connection(connection)
+    known = Known()
+    packets = [await _packets(connection, monkeypatch, "SELECT reads(1)", known) for _ in range(2)]
+    packets.append(await _packets(connection, monkeypatch, "SELECT lower('A'), count(*) FROM t", Known()))
+    await connection.close()
+    assert packets == [6, 4, 4]
+
+
+async def _packets(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, query: str, known: Known | None = None
+) -> int:
     """Count how often this side waits for the server."""
     waits = 0
     driver: Any = connection
@@ -274,7 +290,7 @@ async def _packets(connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPat
             return getattr(protocol, name)
 
     monkeypatch.setattr(connection, "_protocol", Counting())
-    await read(connection, query, limits=LIMITS)
+    await read(connection, query, limits=LIMITS, known=known)
     monkeypatch.undo()
     return waits
 
