@@ -31,6 +31,7 @@ KEPT_SECONDS: Final = 60.0
 _KEPT: Final = 256
 _TENANTS_KEPT: Final = 200
 
+# 2078 is set_config in the parsed body that some functions have instead of a text (a column that Postgres 13 has not).
 # Operators are written out because a tenant's search path may come before pg_catalog.
 _FUNCTIONS: Final = """
     WITH asked AS (
@@ -64,7 +65,9 @@ _FUNCTIONS: Final = """
                   AND s.provolatile OPERATOR(pg_catalog.=) 'v'
            ) AS volatile,
            NOT l.lanname OPERATOR(pg_catalog.=) ANY ('{c,internal,sql,plpgsql}'::pg_catalog.name[])
-               OR COALESCE(p.prosrc OPERATOR(pg_catalog.~*) '\\mset(_config)?\\M', false) AS lasting
+               OR COALESCE(p.prosrc OPERATOR(pg_catalog.~*) '\\m(set(_config)?|execute)\\M', false)
+               OR COALESCE(pg_catalog.to_jsonb(p) OPERATOR(pg_catalog.->>) 'prosqlbody'
+                           OPERATOR(pg_catalog.~) ':funcid 2078\\M', false) AS lasting
       FROM found AS f
       JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) f.function
       JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) f.place

@@ -32,10 +32,12 @@ SCHEMA = """
     CREATE FUNCTION of_some(some_t) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (1); RETURN 1; END $$;
     CREATE FUNCTION adds_and_writes(int, int) RETURNS int STRICT LANGUAGE plpgsql AS
         $$ BEGIN INSERT INTO t VALUES (1); RETURN $1 + $2; END $$;
-    CREATE AGGREGATE sum_of(int) (SFUNC = int4pl, STYPE = int, MSFUNC = adds_and_writes, MINVFUNC = int4mi, MSTYPE = int);
+    CREATE AGGREGATE sum_of(int) (
+        SFUNC = int4pl, STYPE = int, MSFUNC = adds_and_writes, MINVFUNC = int4mi, MSTYPE = int);
     CREATE AGGREGATE sums(int) (SFUNC = adds_and_writes, STYPE = int);
     CREATE FUNCTION claims(text) RETURNS text LANGUAGE plpgsql AS
         $$ BEGIN PERFORM set_config('app.tenant_id', $1, false); RETURN $1; END $$;
+    CREATE FUNCTION claims_too(text) RETURNS text LANGUAGE sql RETURN set_config('app.tenant_id', $1, false);
     CREATE FUNCTION does(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE $1; RETURN 1; END $$;
     CREATE FUNCTION adds(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1 + 1';
 """
@@ -200,9 +202,14 @@ async def test_the_seed_of_one_caller_is_not_the_next_ones(pool: "Pool[asyncpg.R
     assert (await run(pool, "SELECT random()")).rows != [[foreseen]]
 
 
-async def test_a_setting_that_a_function_made_up_does_not_even_leave_its_name(pool: "Pool[asyncpg.Record]") -> None:
+@pytest.mark.parametrize(
+    "text", ["SELECT claims('theirs')", "SELECT claims_too('theirs')", "SELECT does('SET app.tenant_id = 1')"]
+)
+async def test_a_setting_that_a_function_made_up_does_not_even_leave_its_name(
+    pool: "Pool[asyncpg.Record]", text: str
+) -> None:
     """RESET ALL leaves an empty setting of that name, which tells the next caller who was here: the session ends."""
-    assert (await run(pool, "SELECT claims('theirs')")).rows == [["theirs"]]
+    assert (await run(pool, text)).row_count == 1
     assert (await run(pool, "SELECT current_setting('app.tenant_id', true)")).rows == [[None]]
 
 
