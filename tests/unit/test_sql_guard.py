@@ -4,8 +4,10 @@ import pytest
 
 from registry.errors import InvalidInput, QueryRefused
 from server.sql_facts import Name
+from server.sql_functions import is_built_in
 from server.sql_guard import Guard, classify
 from server.sql_parse import TEXT_AT_MOST, Unparsed
+from server.sql_rules import verdict_on
 from server.sql_scan import CALLS_AT_MOST, scan
 
 MEBIBYTE = 1 << 20
@@ -18,6 +20,7 @@ MEBIBYTE = 1 << 20
         "WITH RECURSIVE r(n) AS (SELECT 1 UNION SELECT n + 1 FROM r) CYCLE n SET c USING p SELECT * FROM r",
         "EXPLAIN (ANALYZE, BUFFERS) SELECT 1",
         "SHOW work_mem",
+        "SELECT EXISTS (SELECT FROM a ORDER BY 1)",
         "TABLE shop.pg_shadow",
         "SELECT ts_rewrite('a & b'::tsquery, 'a'::tsquery, 'c'::tsquery)",
         "SELECT * FROM crosstab('SELECT 1, 2, 3') AS c(a int, b int)",
@@ -46,6 +49,7 @@ def test_what_reads_may_run(text: str) -> None:
         ("SELECT * FROM crosstab('SELECT pg_read_file(''x'')')", "volatile"),
         ("SELECT * FROM crosstab('SELECT 1' || 'x')", "one literal text"),
         ("SELECT * FROM crosstab('SELECT 1; SELECT 2')", "no single statement"),
+        ("SELECT * FROM crosstab('SELEC 1')", "no single statement"),
         ("SELECT * FROM crosstab('SELECT * FROM crosstab(''x'')')", "plain SELECT"),
         ("SELECT * FROM pg_authid", "password hashes"),
         ("SHOW primary_conninfo", "may hold a password"),
@@ -56,6 +60,32 @@ def test_what_reads_may_run(text: str) -> None:
 def test_what_does_more_than_read_is_refused_with_its_reason(text: str, why: str) -> None:
     with pytest.raises(QueryRefused, match=why):
         Guard().vet(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "writes"),
+    [
+        ("SELECT 1", "read", False),
+        ("WITH x AS (DELETE FROM t RETURNING 1) SELECT 1", "read", True),
+        ("EXPLAIN ANALYZE MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE", "read", True),
+        ("UPDATE t SET a = 1", "write", True),
+        ("COMMIT", "transaction", False),
+        ("VACUUM t", "utility", False),
+    ],
+)
+def test_a_statement_is_told_for_what_it_is(text: str, kind: str, *, writes: bool) -> None:
+    (facts,) = classify(text)
+    assert (facts.kind, facts.writes) == (kind, writes)
+
+
+def test_no_statement_is_none_that_may_run() -> None:
+    assert verdict_on(()).refusal is not None
+
+
+def test_a_function_of_an_unknown_schema_is_not_taken_for_postgres_own() -> None:
+    assert is_built_in(Name(None, "lower"))
+    assert not is_built_in(Name("elsewhere", "lower"))
+    assert str(Name("elsewhere", "lower")) == "elsewhere.lower"
 
 
 def test_a_text_without_a_statement_is_refused() -> None:
