@@ -14,6 +14,7 @@ from server.connect import Login
 TenantId: TypeAlias = Annotated[
     str, Meta(description="Tenant, as list_tenants shows it", extra_json_schema={"x-mcp-header": "Tenant-Id"})
 ]
+Role: TypeAlias = Annotated[str, Meta(description="Role to run as, one of the tenant's `roles`")]
 Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
 ExpectedVersion: TypeAlias = Annotated[
     int, Meta(ge=0, description="Refuse unless the tenant is at this version; 0: new")

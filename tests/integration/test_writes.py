@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 import msgspec
@@ -23,7 +23,8 @@ from server.embedded.postgres import EmbeddedPostgres
 from server.read_session import ReadLimits
 from server.reads import prepare_connection, read, reset_connection
 from server.sql_writes import judged
-from server.writes import Step, WriteLimits, Writes, require_allowed, write
+from server.write_step import Step
+from server.writes import WriteLimits, Writes, require_allowed, write
 from tests.faults.proxy import Proxies, Proxy
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 EACH = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 LIMITS = WriteLimits(each=EACH, whole=20)
 SOON = 5.0
+Text: TypeAlias = str | tuple[str, Sequence[object]]
+"""A statement, with its parameters if it has any."""
 SCHEMA = """
     CREATE TABLE t (id int PRIMARY KEY, word text);
     CREATE TYPE mood AS ENUM ('good', 'bad');
@@ -93,14 +96,14 @@ async def pool(dsn: str) -> AsyncIterator["Pool[asyncpg.Record]"]:
         yield pool
 
 
-def steps_of(*texts: str | tuple[str, Sequence[object]], dry_run: bool = False) -> list[Step]:
+def steps_of(*texts: Text, dry_run: bool = False) -> list[Step]:
     told = [(text, ()) if isinstance(text, str) else text for text in texts]
     return [Step(judged(text, dry_run=dry_run), params) for text, params in told]
 
 
 async def run(
     pool: "Pool[asyncpg.Record]",
-    *texts: str | tuple[str, Sequence[object]],
+    *texts: Text,
     dry_run: bool = False,
     role: str | None = None,
     whole: float = 20,
@@ -113,7 +116,7 @@ async def run(
         return await write(connection, steps, limits=WriteLimits(each=each, whole=whole), role=role, dry_run=dry_run)
 
 
-async def failed(pool: "Pool[asyncpg.Record]", *texts: str | tuple[str, Sequence[object]], **how: Any) -> TenancyError:  # noqa: ANN401 - as `run`
+async def failed(pool: "Pool[asyncpg.Record]", *texts: Text, **how: Any) -> TenancyError:  # noqa: ANN401 - as `run`
     with pytest.raises(TenancyError) as caught:
         await run(pool, *texts, **how)
     return caught.value
@@ -191,7 +194,7 @@ async def test_what_a_dry_run_cannot_undo_is_the_numbers_that_it_took(
     ],
 )
 async def test_an_error_undoes_all_and_names_its_statement(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, text: Any, kind: type[TenancyError], sqlstate: str | None
+    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, text: Text, kind: type[TenancyError], sqlstate: str | None
 ) -> None:
     error = await failed(pool, "DELETE FROM t WHERE id > 1", text, "INSERT INTO t VALUES (50, 'never')")
 
@@ -227,7 +230,7 @@ async def test_what_is_deferred_is_told_as_that_also_by_a_dry_run(
 
 @pytest.mark.parametrize("limit", [{"max_rows": 3}, {"max_bytes": 1024}])
 async def test_rows_beyond_the_limits_are_written_and_not_told(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, limit: dict[str, float]
+    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, limit: dict[str, Any]
 ) -> None:
     told = await run(
         pool,
@@ -312,7 +315,7 @@ async def test_a_call_that_is_cancelled_while_it_commits_tells_that_it_did(
     ("how", "told"), [({"statement_timeout": 0.2}, "its limit of 0.2 s"), ({"whole": 0.2}, "together took longer")]
 )
 async def test_what_takes_too_long_is_cancelled_and_rolled_back(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, how: dict[str, float], told: str
+    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, how: dict[str, Any], told: str
 ) -> None:
     error = await failed(pool, "DELETE FROM t", "SELECT pg_sleep(60)", **how)
 
