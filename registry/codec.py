@@ -13,7 +13,7 @@ from typing import Final, get_args
 import msgspec
 
 from registry.errors import CorruptEntry
-from registry.events import Event, SealedSecret, SslMode, TenantConfig, TenantEvent
+from registry.events import Access, Event, SealedSecret, SslMode, TenantConfig, TenantEvent
 from registry.log import Entry, Foreign, Head, Position, Unreadable
 
 _EVENT_TYPES: Final[dict[str, type[Event]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Event)}
@@ -64,6 +64,8 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
     changed_by: str
     secret: SealedSecret | None = None
     ssl_root_ca: str | msgspec.UnsetType = msgspec.UNSET
+    access: Access | msgspec.UnsetType = msgspec.UNSET
+    roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def config(self) -> TenantConfig:
@@ -79,6 +81,8 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
             max_concurrent_requests=self.max_concurrent_requests,
             password_ref=self.password_ref,
             ssl_root_ca=self.ssl_root_ca,
+            access=self.access,
+            roles=self.roles,
         )
 
 

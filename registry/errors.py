@@ -184,6 +184,25 @@ class QueryInterrupted(QueryFailed):
     retryable = True
 
 
+class ReadOnlyTenant(TenancyError):
+    """The tenant is registered without leave to write."""
+
+    code = "read_only_tenant"
+
+
+class OutcomeUnknown(TenancyError):
+    """The connection was lost while a write was committed: nobody here knows whether it was, so nobody tries again."""
+
+    code = "outcome_unknown"
+
+
+class AuditUnavailable(TenancyError):
+    """What is to be written cannot be put down in the audit log before, so it is not written."""
+
+    code = "audit_unavailable"
+    retryable = True
+
+
 class QueryTimeout(TenancyError):
     """The statement ran into its time limit and was cancelled in Postgres."""
 

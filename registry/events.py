@@ -15,6 +15,7 @@ SslMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca
 """The words of libpq's `sslmode`."""
 VERIFYING: Final = frozenset[SslMode]({"verify-ca", "verify-full"})
 """Those that look at whom the server's certificate is from."""
+Access: TypeAlias = Literal["read_only", "read_write"]
 
 
 Login: TypeAlias = tuple[str, int, str, str, SslMode, str | None]
@@ -35,6 +36,15 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where each replica finds the password (`registry/password_refs.py`); unset: sealed, or there is none."""
     ssl_root_ca: str | msgspec.UnsetType = msgspec.UNSET
     """PEM of the authorities that vouch for the server, for modes that verify; unset: those that the system trusts."""
+    access: Access | msgspec.UnsetType = msgspec.UNSET
+    """Whether calls may write; unset: `read_only`."""
+    roles: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """What roles a call may take on, within its transaction; unset: none."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether calls may write, as far as the tenant is concerned."""
+        return self.access == "read_write"
 
     @property
     def root_ca(self) -> str | None:

@@ -7,19 +7,20 @@ message names the field and never repeats what may hold a password.
 
 import ipaddress
 import re
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from registry.certificates import check_root_ca
 from registry.errors import InvalidInput
-from registry.events import VERIFYING, SslMode, TenantConfig
+from registry.events import VERIFYING, Access, SslMode, TenantConfig
 from registry.password_refs import check_password_ref
 from registry.secrets import Secret
 
 MAX_POOL_SIZE: Final = 100
 MAX_CONCURRENT_REQUESTS: Final = 1000
+MAX_ROLES: Final = 32
 _MAX_NAME: Final = 63
 """Bytes in a Postgres identifier (NAMEDATALEN - 1)."""
 _MAX_PASSWORD: Final = 1024
@@ -58,6 +59,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent_requests: int = 20
 
 
+class Allowed(msgspec.Struct, frozen=True, kw_only=True):
+    """What calls may do in a tenant's database beyond reading it as its login does."""
+
+    access: Access = "read_only"
+    roles: tuple[str, ...] = ()
+
+
 def from_fields(  # noqa: PLR0913 - one for each field of a registration, and by keyword
     *,
     host: str | None,
@@ -69,6 +77,7 @@ def from_fields(  # noqa: PLR0913 - one for each field of a registration, and by
     ssl_root_ca: str | None = None,
     password_ref: str | None = None,
     limits: Limits | None = None,
+    allowed: Allowed | None = None,
 ) -> Registration:
     """Check the separate fields; `InvalidInput` names the first wrong one. A password may hold anything but NUL."""
     missing = [name for name, value in (("host", host), ("database", database), ("user", user)) if not value]
@@ -84,6 +93,7 @@ def from_fields(  # noqa: PLR0913 - one for each field of a registration, and by
         ssl=mode,
         ssl_root_ca=_check_root_ca(ssl_root_ca, mode),
         password_ref=_check_ref(password_ref, password),
+        **_check_allowed(allowed or Allowed()),
         **msgspec.structs.asdict(limits),
     )
     return Registration(config=config, password=check_password(password))
@@ -96,6 +106,7 @@ def from_dsn(
     ssl_root_ca: str | None = None,
     password_ref: str | None = None,
     limits: Limits | None = None,
+    allowed: Allowed | None = None,
 ) -> Registration:
     """Check a `postgresql://user:password@host:port/database?sslmode=…`; `InvalidInput` says what it may not hold.
 
@@ -115,6 +126,7 @@ def from_dsn(
         ssl_root_ca=ssl_root_ca,
         password_ref=password_ref,
         limits=limits,
+        allowed=allowed,
     )
 
 
@@ -200,6 +212,20 @@ def _check_limits(limits: Limits) -> Limits:
     _check_range("max_concurrent_requests", limits.max_concurrent_requests, 1, MAX_CONCURRENT_REQUESTS)
     _check_range("min_pool_size", limits.min_pool_size, 0, limits.max_pool_size)
     return limits
+
+
+def _check_allowed(allowed: Allowed) -> dict[str, Any]:
+    """Return the fields; what is not allowed is left unset, as in registrations from before there was anything."""
+    roles = tuple(_check_name("roles", role) for role in allowed.roles)
+    if "" in roles or "none" in roles or len(set(roles)) < len(roles) or len(roles) > MAX_ROLES:
+        raise InvalidInput(
+            f"roles must be at most {MAX_ROLES} names of roles, each once, as pg_roles has them; none is no role.",
+            field="roles",
+        )
+    return {
+        "access": "read_write" if allowed.access == "read_write" else msgspec.UNSET,
+        "roles": roles or msgspec.UNSET,
+    }
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> int:

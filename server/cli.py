@@ -191,6 +191,10 @@ def _add_registration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ssl-root-ca-file", metavar="FILE", help="PEM of the authorities that verify-ca and verify-full believe"
     )
+    parser.add_argument("--access", choices=("read_only", "read_write"), help="whether calls may write [read_only]")
+    parser.add_argument(
+        "--role", dest="roles", action="append", metavar="ROLE", help="a role that calls may take on; once for each"
+    )
     for name in ("min-pool-size", "max-pool-size", "max-concurrent-requests"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument(

@@ -12,10 +12,11 @@ from server import catalogue
 from server.pools import Pools
 from server.rates import CallRates
 from server.reads import ReadLimits, Rows, read
+from server.roles import require_lent
 from server.sight import Sight
 from server.sql_catalogue import KnownByTenant
 from server.sql_guard import Guard
-from server.tenant_messages import TenantId
+from server.tenant_messages import Role, TenantId
 from server.toolbox import Call, Hints, tool
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ExecuteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     query: Annotated[str, Meta(description="One SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN; $1, $2 for params")]
     params: Annotated[list[Any], Meta(description="Values of $1, $2, …")] = msgspec.field(default_factory=list)
     limit: Annotated[int, Meta(ge=1, description="Rows at most; the server has a bound of its own")] | None = None
+    role: Role | None = None
 
 
 class DatabaseTools:
@@ -116,9 +118,11 @@ class DatabaseTools:
         rows = min(args.limit or self._limits.max_rows, self._limits.max_rows)
         limits = msgspec.structs.replace(self._limits, max_rows=rows)
         tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
-        statement, known = self._guard.vet(args.query), self._known.of(tenant.fingerprint)
+        require_lent(tenant, args.role)
+        statement, known = self._guard.vet(args.query), self._known.of((tenant.fingerprint, args.role))
         return await self._leased_twice(
-            args.tenant_id, lambda connection: read(connection, statement, args.params, limits=limits, known=known)
+            args.tenant_id,
+            lambda connection: read(connection, statement, args.params, limits=limits, known=known, role=args.role),
         )
 
     async def _with_connection(self, tenant_id: str, call: Call, work: Callable[["Connection"], Awaitable[T]]) -> T:

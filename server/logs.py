@@ -56,6 +56,7 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("audit").setLevel(logging.INFO)  # whatever the level: it is no matter of taste
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 

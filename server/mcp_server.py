@@ -30,7 +30,7 @@ from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
 
 INSTRUCTIONS: Final = (
     "Postgres databases of many tenants. list_tenants shows them; every database tool takes a tenant_id. "
-    "Look at list_tables and describe_table before writing SQL; execute_query reads only."
+    "Look at list_tables and describe_table before writing SQL; execute_query reads, execute_write writes."
 )
 PrincipalOf: TypeAlias = Callable[[Scope | None], Principal]
 """Tells the caller from a request's scope; None over stdio."""

@@ -1,4 +1,4 @@
-"""How a read's session begins and ends: what holds for the statement, and what is undone after it.
+"""How a call's session begins and ends: what holds for its statements, and what is undone after them.
 
 Each of the two is a layer of its own: the transaction stops writes whatever was let into it, and the reset leaves
 nothing of a statement to the next caller, whatever that statement did.
@@ -6,7 +6,8 @@ nothing of a statement to the next caller, whatever that statement did.
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import asyncpg
 import msgspec
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
+T = TypeVar("T")
+
 GRACE_SECONDS: Final = 1.0
 """How much later than Postgres this side gives up: Postgres counts each step anew, and a function may lift that."""
 _CLEAN_SECONDS: Final = 2.0
 """What a server gets to stop a statement and to reset its session; the call's place is taken for so long."""
 _RESET: Final = """
-    ROLLBACK; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *;
+    RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *;
     SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed}); DISCARD TEMP; DISCARD SEQUENCES
 """
 """DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's.
@@ -46,45 +49,73 @@ class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
     lock_timeout: float
 
 
-def opening(limits: ReadLimits, search_path: str | None = None) -> str:
-    """Return what begins a read, one round trip: a transaction that cannot write, and its limits.
+def opening(
+    limits: ReadLimits,
+    search_path: str | None = None,
+    *,
+    mode: Literal["READ ONLY", "READ WRITE"] = "READ ONLY",
+    role: str | None = None,
+) -> str:
+    """Return what begins a call, one round trip: a transaction that cannot write, unless it is to, and its limits.
 
-    Backslashes are no escapes in it, whatever the database is set to: the guard reads texts that way.
+    A role is taken on last, and within the transaction alone. Backslashes are no escapes in it, whatever the database
+    is set to: the guard reads texts that way.
     """
     statement, lock = _milliseconds(limits.statement_timeout), _milliseconds(limits.lock_timeout)
     idle = _milliseconds(limits.statement_timeout + GRACE_SECONDS + _CLEAN_SECONDS)
     path = "" if search_path is None else f"; SET LOCAL search_path = {search_path}"
     return (
-        f"BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; "
+        f"BEGIN TRANSACTION {mode}; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; "
         f"SET LOCAL idle_in_transaction_session_timeout = {idle}; SET LOCAL standard_conforming_strings = on{path}"
+        f"{'' if role is None else f'; {taking_on(role)}'}"
     )
+
+
+def taking_on(role: str) -> str:
+    """Return what takes on a role until the transaction ends. Its name may hold anything but NUL."""
+    quoted = role.replace('"', '""')
+    return f'SET LOCAL ROLE "{quoted}"'
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))  # 0 would mean no limit
 
 
-async def leave(connection: "Connection") -> None:
-    """Undo what a read did to its session, in one round trip, or close the connection.
+async def leave(connection: "Connection", *, committed: bool = False) -> None:
+    """Undo what a call did to its session, in one round trip, or close the connection.
 
-    Done in a task of its own, and waited for however often the caller is cancelled meanwhile, at most five seconds.
+    Waited for however often the caller is cancelled meanwhile, at most five seconds; the cancellation then goes on,
+    unless the call has committed: then there is something to tell.
     """
-    cleaning = asyncio.create_task(_clean(connection))
-    cancelled: asyncio.CancelledError | None = None
-    while not cleaning.done():
-        try:
-            await asyncio.shield(cleaning)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
+    _, cancelled = await see_through(_clean(connection, committed=committed))
+    if cancelled is not None and not committed:
         raise cancelled
 
 
-async def _clean(connection: "Connection") -> None:
+async def see_through(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
+    """Do it in a task of its own, and wait for it however often the caller is cancelled meanwhile.
+
+    Returns what it returned, and the last cancellation, which the caller has to pass on or to answer for. Raises what
+    it raises, and then no cancellation.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except BaseException:  # noqa: BLE001, S110 - raised below, from the task
+            pass
+    return task.result(), cancelled
+
+
+async def _clean(connection: "Connection", *, committed: bool) -> None:
     clean = False
     try:
         async with asyncio.timeout(_CLEAN_SECONDS):
-            await connection.execute(_RESET.format(seed=secrets.randbits(53) / (1 << 52) - 1))
+            reset = _RESET.format(seed=secrets.randbits(53) / (1 << 52) - 1)
+            await connection.execute(reset if committed else f"ROLLBACK; {reset}")
         clean = True
     except DRIVER_ERRORS:
         return  # the connection is closed below; the read's own result or error is what counts

@@ -36,6 +36,8 @@ from registry.state import Live, Quarantined, Tenant
 from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
+from server.audit import Audit
+from server.audit_file import AuditFile
 from server.backing import signer_of
 from server.connect import Dialler
 from server.database_tools import DatabaseTools
@@ -55,6 +57,8 @@ from server.tenant_policy import policy_of
 from server.tenant_tools import TenantTools
 from server.tool_tally import ToolTally
 from server.toolbox import Toolbox
+from server.write_tools import WriteTools
+from server.writes import WriteLimits
 
 _TAIL_TIMEOUT: Final = 4.0
 """Seconds that a blocking read may take: longer than it blocks, or each idle second would look like a lost server."""
@@ -197,6 +201,9 @@ async def _assembled(
     registry = TenantRegistry(
         log=log, view=follower, keys=keys, master=master, now=_now, new_id=_new_id, tally=tally, signer=signer
     )
+    audit_file = AuditFile(settings.audit_file) if settings.audit_file and serving else None
+    if audit_file:
+        audit_file.require_writable()
     sight, rates = Sight(follower, directory), _rates(settings)
     toolbox = Toolbox.of(
         TenantTools(
@@ -217,6 +224,14 @@ async def _assembled(
             limits=_limits(settings),
             guard=Guard(strict=settings.strict_reads),
             rates=rates,
+        ),
+        WriteTools(
+            follower=follower,
+            sight=sight,
+            pools=pools,
+            limits=WriteLimits(each=_limits(settings), whole=settings.write_timeout),
+            rates=rates,
+            audit=Audit(audit_file),
         ),
         observe=tools.note,
         admit=rates.count_caller,
@@ -246,6 +261,8 @@ async def _assembled(
             yield Replica(toolbox, follower, instruments, reach)
     finally:
         await pools.close()
+        if audit_file:
+            audit_file.close()
         await presence.leave()
 
 

@@ -23,6 +23,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "max_clients": (1, 100_000),
     "statement_timeout": (0.001, _DAY),
     "lock_timeout": (0.001, _DAY),
+    "write_timeout": (0.001, _DAY),
     "max_rows": (1, 1_000_000),
     "max_result_bytes": (1024, 256 << 20),
     "connect_timeout": (0.1, _DAY),
@@ -77,6 +78,8 @@ def problems_of(settings: Settings, *, needs_key: bool) -> list[str]:
         )
     if settings.signing_key_file is not None:
         problems += file_problems("signing_key_file", settings.signing_key_file, _KEY_MAKER)
+    if settings.audit_file is not None and not settings.audit_file.parent.is_dir():
+        problems.append(f"{variable_of('audit_file')} is to be in {settings.audit_file.parent}, where no folder is.")
     problems += _secrets_rules(settings) + _key_rules(settings) + policy_problems(settings)
     problems += _redis_rules(settings, needs_key=needs_key) + access_problems(settings)
     return problems + http_problems(settings)

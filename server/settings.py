@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_rows: int = 1000
     max_result_bytes: int = 1 << 20
     strict_reads: bool = False
+    write_timeout: float = 60.0
+    audit_file: Path | None = None
     connect_timeout: float = 5.0
     allowed_networks: tuple[str, ...] = ()
     denied_networks: tuple[str, ...] = ()
@@ -200,6 +202,8 @@ SETTINGS: Final = (
         "MCP_POSTGRES_STRICT_READS",
         "1: reads call no volatile function of a tenant's own, and nothing that cannot be parsed runs",
     ),
+    Setting("write_timeout", "MCP_POSTGRES_WRITE_TIMEOUT", "longest run of all statements of one write, in seconds"),
+    Setting("audit_file", "MCP_POSTGRES_AUDIT_FILE", "where each write is put down, before and after; else in the log"),
     Setting(
         "connect_timeout",
         "MCP_POSTGRES_CONNECT_TIMEOUT",

@@ -58,7 +58,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         operators: All operators that are written with symbols.
         columns: The last names of all references to columns: `t.f` may be a call of `f(t)`.
         texts: All literal texts.
+        targets: All relations that are written, emptied, refreshed or analysed.
         setting: What a SHOW shows.
+        vacuums: Whether it is a VACUUM and no ANALYZE, which the grammar has as one.
     """
 
     node: str
@@ -68,7 +70,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     operators: frozenset[Name] = frozenset()
     columns: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
+    targets: frozenset[Name] = frozenset()
     setting: str | None = None
+    vacuums: bool = False
 
     @property
     def kind(self) -> str:
@@ -94,7 +98,9 @@ def facts_of(statement: dict[str, Any]) -> Facts:
         operators=frozenset(walk.operators),
         columns=frozenset(walk.columns),
         texts=frozenset(walk.texts),
+        targets=frozenset(walk.targets),
         setting=body.get("name") if node == "VariableShowStmt" else None,
+        vacuums=bool(body.get("is_vacuumcmd")),
     )
 
 
@@ -108,6 +114,7 @@ class _Walk:
         self.operators: set[Name] = set()
         self.columns: set[str] = set()
         self.texts: set[str] = set()
+        self.targets: set[Name] = set()
 
     def over(self, tree: object) -> None:
         pending = [tree]
@@ -137,6 +144,16 @@ def _note_function(walk: _Walk, call: dict[str, Any]) -> None:
 
 def _note_relation(walk: _Walk, relation: dict[str, Any]) -> None:
     walk.relations.add(Name(relation.get("schemaname"), relation["relname"]))
+
+
+def _note_target(walk: _Walk, body: dict[str, Any]) -> None:
+    if "relation" in body:  # ANALYZE may name none
+        walk.targets.add(Name(body["relation"].get("schemaname"), body["relation"]["relname"]))
+
+
+def _note_targets(walk: _Walk, body: dict[str, Any]) -> None:
+    for relation in body["relations"]:
+        _note_target(walk, {"relation": relation["RangeVar"]})
 
 
 def _note_expression(walk: _Walk, expression: dict[str, Any]) -> None:
@@ -173,6 +190,10 @@ _NOTED: Final = {
     "ColumnRef": _note_column,
     "A_Indirection": _note_column,
     "A_Const": _note_constant,
+    "RefreshMatViewStmt": _note_target,
+    "VacuumRelation": _note_target,
+    "TruncateStmt": _note_targets,
+    **dict.fromkeys(WRITES, _note_target),
 }
 
 

@@ -16,6 +16,19 @@ class Unparsed(Exception):
     """The text was not understood: a syntax error, a newer grammar, or too long or too deeply nested for a look."""
 
 
+def fingerprint_of(query: str) -> str | None:
+    """Return what is the same for texts that differ in literals and parameters alone; None if it cannot be parsed.
+
+    16 hexadecimal digits, of which nothing can be told but that; bounded as `parse` is.
+    """
+    if len(query) > TEXT_AT_MOST or len(query.encode()) > TEXT_AT_MOST:
+        return None
+    try:
+        return str(parser.fingerprint(query))
+    except parser.ParseError:
+        return None
+
+
 def parse(query: str) -> list[Any]:
     """Return the trees of the statements in a text, as libpg_query's JSON: `{"SelectStmt": {…}}` each.
 

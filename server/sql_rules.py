@@ -5,7 +5,7 @@ a version to come. What a read-only transaction does not stop is what matters he
 session state, stored credentials.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -26,13 +26,31 @@ _IN_READS: Final = """
     JsonAggConstructor JsonObjectAgg JsonArrayAgg JsonKeyValue JsonIsPredicate JsonParseExpr JsonScalarExpr
     JsonSerializeExpr
 """
-_READ_NODES: Final = frozenset(_IN_READS.split())
-_ALLOWED: Final = {
-    "SelectStmt": _READ_NODES,
-    "ExplainStmt": _READ_NODES | {"ExplainStmt", "DefElem"},
-    "VariableShowStmt": frozenset({"VariableShowStmt"}),
-}
-"""Which nodes may stand in a statement, by its own."""
+READ_NODES: Final = frozenset(_IN_READS.split())
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What may stand in a statement.
+
+    Attributes:
+        allowed: Which nodes may stand in a statement, by its own.
+        only: What runs at all, the beginning of a sentence.
+        functions: Those that may be called although no read may call them.
+    """
+
+    allowed: Mapping[str, frozenset[str]]
+    only: str
+    functions: frozenset[str] = frozenset()
+
+
+READS: Final = Rules(
+    allowed={
+        "SelectStmt": READ_NODES,
+        "ExplainStmt": READ_NODES | {"ExplainStmt", "DefElem"},
+        "VariableShowStmt": frozenset({"VariableShowStmt"}),
+    },
+    only="Only reads run here (SELECT, WITH, VALUES, TABLE, SHOW, EXPLAIN)",
+)
 _SAID: Final = {
     "InsertStmt": "INSERT",
     "UpdateStmt": "UPDATE",
@@ -41,6 +59,11 @@ _SAID: Final = {
     "IntoClause": "SELECT INTO makes a table, which",
     "LockingClause": "FOR UPDATE or FOR SHARE locks rows, which",
     "CreateTableAsStmt": "CREATE TABLE AS",
+    "SelectStmt": "SELECT",
+    "TruncateStmt": "TRUNCATE",
+    "RefreshMatViewStmt": "REFRESH",
+    "VacuumStmt": "ANALYZE",
+    "ExplainStmt": "EXPLAIN",
     "ExecuteStmt": "EXECUTE",
     "DeclareCursorStmt": "DECLARE",
 }
@@ -103,8 +126,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     anywhere: bool = False
 
 
-def verdict_on(statements: Iterable[Facts]) -> Verdict:
-    """Return the verdict on the statements of one text, which must be one read."""
+def verdict_on(statements: Iterable[Facts], rules: Rules = READS) -> Verdict:
+    """Return the verdict on the statements of one text, which must be one, and by the rules."""
     all_of_them = tuple(statements)
     if not all_of_them:
         return Verdict(refusal="There is no statement here")
@@ -114,7 +137,7 @@ def verdict_on(statements: Iterable[Facts]) -> Verdict:
         facts = tuple(_with_texts(all_of_them[0]))
     except _RunsText as problem:
         return Verdict(refusal=str(problem))
-    refusal = next((why for each in facts for why in _refusals(each)), None)
+    refusal = next((why for each in facts for why in _refusals(each, rules)), None)
     if refusal is not None:
         return Verdict(refusal=refusal)
     calls = [call.name for each in facts for call in each.functions]
@@ -153,15 +176,18 @@ def _text_of(call: Invocation) -> Iterator[Facts]:
         yield inner
 
 
-def _refusals(facts: Facts) -> Iterator[str]:
-    allowed = _ALLOWED.get(facts.node)
+def _refusals(facts: Facts, rules: Rules) -> Iterator[str]:
+    allowed = rules.allowed.get(facts.node)
     if allowed is None:
-        yield f"Only reads run here (SELECT, WITH, VALUES, TABLE, SHOW, EXPLAIN); this is {_said(facts.node)}"
+        yield f"{rules.only}; this is {said(facts.node)}"
         return
     for node in sorted(facts.nodes - allowed):
-        yield f"Only reads run here: {_said(node)} is no part of one"
+        yield f"{rules.only}; {said(node)} is no part of that"
+    for target in facts.targets:
+        if _is_systems(target):
+            yield f"{target} may not be written to: it is the system's, or else write its schema before it"
     for call in facts.functions:
-        why = sql_functions.refusal_of(call)
+        why = None if call.name.name in rules.functions else sql_functions.refusal_of(call)
         if why is not None:
             yield f"The function {call.name} may not be called here: {why}"
     for relation in facts.relations:
@@ -172,7 +198,14 @@ def _refusals(facts: Facts) -> Iterator[str]:
         yield f"The setting {setting} is not shown here: it may hold a password"
 
 
-def _said(node: str) -> str:
+def _is_systems(relation: Name) -> bool:
+    """Whether Postgres may take it for one of its own, for nobody else's schema begins with pg_."""
+    schema = relation.schema or relation.name
+    return schema.startswith("pg_") or schema == "information_schema"
+
+
+def said(node: str) -> str:
+    """Return how a statement or clause is called that its node names."""
     return _SAID.get(node) or node.removesuffix("Stmt").removesuffix("Clause")
 
 

@@ -44,10 +44,15 @@ def _past_comment(query: str, position: int) -> int:
     return len(query)
 
 
-def require_read(query: str) -> None:
-    """Raise `QueryRefused` unless the statement begins like a read; `InvalidInput` if it is no SQL text at all."""
+def require_text(query: str) -> None:
+    """Raise `InvalidInput` if it is no SQL text at all."""
     if "\0" in query or not _is_unicode(query):
         raise InvalidInput("The query holds a character that no SQL text can hold (NUL or half a surrogate pair).")
+
+
+def require_read(query: str) -> None:
+    """Raise `QueryRefused` unless the statement begins like a read; `InvalidInput` if it is no SQL text at all."""
+    require_text(query)
     kind = statement_kind(query)
     if kind not in READS:
         begun = f"this one begins with {kind[:40]}" if kind else "this one has no first word"

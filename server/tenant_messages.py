@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from registry.events import SslMode
+from registry.events import Access, SslMode
 from registry.planner import Status
 from registry.secrets import Secret
 from server.connect import Login
@@ -14,6 +14,7 @@ from server.connect import Login
 TenantId: TypeAlias = Annotated[
     str, Meta(description="Tenant, as list_tenants shows it", extra_json_schema={"x-mcp-header": "Tenant-Id"})
 ]
+Role: TypeAlias = Annotated[str, Meta(description="Role to run as, one of the tenant's `roles`")]
 Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
 ExpectedVersion: TypeAlias = Annotated[
     int, Meta(ge=0, description="Refuse unless the tenant is at this version; 0: new")
@@ -52,6 +53,8 @@ class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     min_pool_size: int = 0
     max_pool_size: int = 10
     max_concurrent_requests: Annotated[int, Meta(description="Calls running and waiting")] = 20
+    access: Annotated[Access, Meta(description="read_write lets execute_write write")] = "read_only"
+    roles: Annotated[tuple[str, ...], Meta(description="Postgres roles that a call may take on")] = ()
     verify: Annotated[bool, Meta(description="Log in first; false registers unseen")] = True
     expected_version: ExpectedVersion | None = None
     reason: Reason | None = None
@@ -151,6 +154,8 @@ class TenantDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     min_pool_size: int
     max_pool_size: int
     max_concurrent_requests: int
+    access: Access = "read_only"
+    roles: tuple[str, ...] = ()
     changed_at: datetime
     changed_by: str
     error: str | None = None

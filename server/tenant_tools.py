@@ -1,6 +1,6 @@
 """The tools that manage tenants."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -9,7 +9,7 @@ from projections.replicas import Confirmation
 from registry.answers import Result
 from registry.decide import unknown_tenant
 from registry.errors import InvalidInput, UnknownTenant
-from registry.inputs import Limits, Registration, from_dsn, from_fields
+from registry.inputs import Allowed, Limits, Registration, from_dsn, from_fields
 from registry.log import Position, TenantLog
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
@@ -190,15 +190,15 @@ def registration_of(args: RegisterTenant) -> Registration:
         max_pool_size=args.max_pool_size,
         max_concurrent_requests=args.max_concurrent_requests,
     )
+    allowed = Allowed(access=args.access, roles=args.roles)
+    reaching: dict[str, Any] = {"ssl": args.ssl, "ssl_root_ca": args.ssl_root_ca, "password_ref": args.password_ref}
     if args.dsn is None:
         fields = {field: getattr(args, field) for field in _FIELDS}
-        return from_fields(
-            **fields, ssl=args.ssl, ssl_root_ca=args.ssl_root_ca, password_ref=args.password_ref, limits=limits
-        )
+        return from_fields(**fields, **reaching, limits=limits, allowed=allowed)
     both = [field for field in _FIELDS if getattr(args, field) is not None]
     if both:
         raise InvalidInput(f"Both dsn and {', '.join(both)} are given; give one dsn, or the fields.", field="dsn")
-    return from_dsn(args.dsn, ssl=args.ssl, ssl_root_ca=args.ssl_root_ca, password_ref=args.password_ref, limits=limits)
+    return from_dsn(args.dsn, **reaching, limits=limits, allowed=allowed)
 
 
 def _without_what_is_hidden(error: InvalidInput, principal: Principal) -> InvalidInput:

@@ -22,6 +22,7 @@ _PAGE: Final = 1000
 _ARGUMENTS: Final = (
     *("tenant_id", "host", "port", "database", "user", "ssl", "min_pool_size", "max_pool_size"),
     *("max_concurrent_requests", "expected_version", "reason", "command_id", "limit", "verify", "password_ref"),
+    *("access", "roles"),
 )
 
 

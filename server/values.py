@@ -112,6 +112,11 @@ def forget_records(connection: "Connection") -> None:
     _declare(connection, _RECORD, codec.name, codec.encode, codec.decode)
 
 
+def are_ready(types: Sequence[asyncpg.Type]) -> bool:
+    """Whether values of these types are read without a lesson, whatever they are."""
+    return all(column.oid in _READY for column in types)
+
+
 def row_reader(types: Sequence[asyncpg.Type]) -> Callable[[asyncpg.Record], Row]:
     """Return what turns a record of these columns' types into a row; columns that are ready cost nothing."""
     pending = [position for position, column in enumerate(types) if column.oid not in _READY]

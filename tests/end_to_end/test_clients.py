@@ -17,7 +17,7 @@ from tests.processes import COMMAND, Start, clean, fields_of, run_command
 HERE = Path(__file__).parent
 TOOLS = {
     *("register_tenant", "remove_tenant", "list_tenants", "get_tenant", "tenant_history", "registry_status"),
-    *("list_schemas", "list_tables", "describe_table", "execute_query"),
+    *("list_schemas", "list_tables", "describe_table", "execute_query", "execute_write"),
 }
 
 

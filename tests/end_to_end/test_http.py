@@ -59,7 +59,7 @@ def test_every_tool_tells_clients_what_it_takes_gives_and_does(serve: Start) -> 
     tools = {tool["name"]: tool for tool in told["result"]["tools"]}
     assert set(tools) == {
         *("register_tenant", "remove_tenant", "list_tenants", "get_tenant", "tenant_history", "registry_status"),
-        *("list_schemas", "list_tables", "describe_table", "execute_query"),
+        *("list_schemas", "list_tables", "describe_table", "execute_query", "execute_write"),
     }
     for tool in tools.values():
         assert tool["description"]

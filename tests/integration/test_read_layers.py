@@ -81,7 +81,7 @@ async def run(pool: "Pool[asyncpg.Record]", statement: str | Statement) -> Rows:
 @pytest.fixture
 def writable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the read-only transaction away."""
-    monkeypatch.setattr(reads, "opening", lambda *_: "BEGIN")
+    monkeypatch.setattr(reads, "opening", lambda *_, **__: "BEGIN")
 
 
 async def written(dsn: str) -> bool:

@@ -32,7 +32,7 @@ class Row:
 
 
 ROWS: Final = {
-    "register_tenant": Row("tenants:write", {"verify": False}, changes=True),
+    "register_tenant": Row("tenants:write", {"verify": False, "access": "read_write"}, changes=True),
     "remove_tenant": Row("tenants:write", {"wait_seconds": 0}, changes=True),
     "list_tenants": Row("tenants:read", of_a_tenant=False),
     "get_tenant": Row("tenants:read"),
@@ -42,6 +42,7 @@ ROWS: Final = {
     "list_tables": Row("query:read"),
     "describe_table": Row("query:read", {"table": "books"}),
     "execute_query": Row("query:read", {"query": "SELECT 1"}),
+    "execute_write": Row("query:write", {"statements": [{"sql": "SELECT 1 FOR UPDATE"}], "dry_run": True}),
 }
 KINDS: Final = ("own", "foreign", "unknown", "unknown_own")
 """Whose tenant: the caller's, somebody else's, nobody's, and nobody's of a name that would be the caller's."""

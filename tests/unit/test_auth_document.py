@@ -16,6 +16,7 @@ from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.tokens import ROLES, parse
 from server.toolbox import Toolbox
+from server.write_tools import WriteTools
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "auth.md").read_text("utf-8")
 NOTHING: Final = cast("Any", None)
@@ -43,6 +44,7 @@ def test_the_table_says_of_each_tool_what_it_needs() -> None:
         ),
         StatusTools(follower=NOTHING, directory=NOTHING, presence=NOTHING),
         DatabaseTools(follower=NOTHING, sight=NOTHING, pools=NOTHING, limits=NOTHING, guard=NOTHING, rates=NOTHING),
+        WriteTools(follower=NOTHING, sight=NOTHING, pools=NOTHING, limits=NOTHING, rates=NOTHING, audit=NOTHING),
     )
     assert rows("tool") == {tool.name: f"`{tool.needs}`" for tool in toolbox.tools.values()}
 

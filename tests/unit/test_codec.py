@@ -169,6 +169,22 @@ def test_a_registration_with_authorities_and_powers_reads_and_is_written_as_the_
     assert codec.decode(Entry(PLACE, "1-0", "tenant_registered.v1", _bytes("tenant_registered.told.json"))) == telling
 
 
+def test_a_tenant_that_may_be_written_to_reads_and_is_written_as_the_golden_files_have_it() -> None:
+    event = VALUES["tenant_registered.v1"]
+    assert isinstance(event, TenantRegistered)
+    config = msgspec.structs.replace(event.config, access="read_write", roles=("app_writer", 'Ann\'s "role"'))
+    telling = msgspec.structs.replace(event, config=config)
+    live = evolve(None, msgspec.structs.replace(telling, version=1), PLACE)
+    assert isinstance(live, Live)
+
+    assert codec.encode(telling) == _bytes("tenant_registered.allowed.json")
+    assert (
+        codec.decode(Entry(PLACE, "1-0", "tenant_registered.v1", _bytes("tenant_registered.allowed.json"))) == telling
+    )
+    assert document_of(live) == _bytes("tenant_document.allowed.json")
+    assert tenant_of("fedfina", head_of(live), _bytes("tenant_document.allowed.json")) == live
+
+
 def test_a_document_with_authorities_reads_and_is_written_as_the_golden_file_has_it() -> None:
     live = evolve(None, msgspec.structs.replace(_telling(), version=1), PLACE)
 

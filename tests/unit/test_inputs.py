@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -13,6 +14,7 @@ from registry.errors import InvalidInput
 from registry.inputs import (
     MAX_CONCURRENT_REQUESTS,
     MAX_POOL_SIZE,
+    Allowed,
     Limits,
     Registration,
     check_host,
@@ -400,3 +402,24 @@ def _refused(dsn: str) -> None:
         from_dsn(Secret(dsn))
     assert CANARY not in "".join(traceback.format_exception(refusal.value))
     assert "\n" not in refusal.value.message
+
+
+def test_a_tenant_is_read_only_and_lends_no_role_unless_its_registration_says_so() -> None:
+    plain = register().config
+    allowed = from_dsn(Secret("postgresql://u@db/app"), allowed=Allowed(access="read_write", roles=("a", "B c"))).config
+
+    assert (plain.writable, plain.access, plain.roles) == (False, msgspec.UNSET, msgspec.UNSET)
+    assert (allowed.writable, allowed.roles) == (True, ("a", "B c"))
+
+
+def test_a_registration_that_says_read_only_is_the_one_that_says_nothing() -> None:
+    told = from_dsn(Secret("postgresql://u:p@db/app"), allowed=Allowed(access="read_only", roles=())).config
+
+    assert told == from_dsn(Secret("postgresql://u:p@db/app")).config
+
+
+@pytest.mark.parametrize("roles", [("",), ("none",), ("a", "a"), ("a\0b",), ("x" * 64,), tuple(map(str, range(33)))])
+def test_roles_that_name_no_role_are_refused(roles: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        from_dsn(Secret("postgresql://u@db/app"), allowed=Allowed(roles=roles))
+    assert refusal.value.facts == {"field": "roles"}

@@ -49,6 +49,8 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "max_rows": ("7", 7),
     "max_result_bytes": ("4096", 4096),
     "strict_reads": ("1", True),
+    "write_timeout": ("90", 90.0),
+    "audit_file": ("/audit.jsonl", Path("/audit.jsonl")),
     "connect_timeout": ("1", 1.0),
     "allowed_networks": ("private, 192.0.2.0/24", ("private", "192.0.2.0/24")),
     "denied_networks": ("loopback", ("loopback",)),

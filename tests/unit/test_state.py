@@ -178,6 +178,17 @@ def test_a_change_of_limits_leaves_connections_alone(limit: str, registered: Cal
     assert _fingerprint(changed) == _fingerprint(event)
 
 
+@pytest.mark.parametrize("change", [{"access": "read_write"}, {"roles": ("writer",)}])
+def test_what_calls_are_allowed_leaves_connections_alone(
+    change: dict[str, object], registered: Callable[[int], TenantRegistered]
+) -> None:
+    event = registered(1)
+    changed = msgspec.structs.replace(event, config=msgspec.structs.replace(event.config, **change))
+
+    assert changed != event
+    assert _fingerprint(changed) == _fingerprint(event)
+
+
 def test_other_authorities_recycle_connections(registered: Callable[[int], TenantRegistered]) -> None:
     event = registered(1)
     prints = {

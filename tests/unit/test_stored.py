@@ -41,6 +41,8 @@ configs: Final = st.builds(
     ssl=st.sampled_from(["disable", "require", "verify-full"]),
     max_pool_size=st.integers(1, 100),
     password_ref=st.sampled_from([msgspec.UNSET, "file:acme/password", "env:TENANT_ACME"]),
+    access=st.sampled_from([msgspec.UNSET, "read_write"]),
+    roles=st.sampled_from([msgspec.UNSET, ("writer",), ("writer", "reader")]),
 )
 secrets: Final = st.none() | st.builds(SealedSecret, key=ids, version=st.integers(1, 9), sealed=ids)
 lives: Final = st.builds(Live, config=configs, secret=secrets, born=told["changed_at"], **told)

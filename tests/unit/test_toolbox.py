@@ -21,6 +21,7 @@ from server.sql_guard import Guard
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.toolbox import OPERATORS_KNOW, Answer, Call, Hints, Tool, Toolbox, UnknownTool, failure, tool
+from server.write_tools import WriteTools
 
 CANARY: Final = "hunter2-canary"
 NOBODY: Final = cast("Any", None)
@@ -35,6 +36,7 @@ REQUIRED: Final = {
     "list_tables": ["tenant_id"],
     "describe_table": ["tenant_id", "table"],
     "execute_query": ["tenant_id", "query"],
+    "execute_write": ["tenant_id", "statements"],
 }
 ANYBODY: Final = Call(principal=Principal("anonymous"))
 TOOLBOX: Final = Toolbox.of(
@@ -57,6 +59,7 @@ TOOLBOX: Final = Toolbox.of(
         guard=Guard(),
         rates=unlimited(),
     ),
+    WriteTools(follower=NOBODY, sight=NOBODY, pools=NOBODY, limits=NOBODY, rates=unlimited(), audit=NOBODY),
 )
 """The real tools, over nothing: good for looking at, and for arguments that are refused before anything is asked."""
 
@@ -163,7 +166,7 @@ def test_a_secret_is_a_plain_string_to_clients(field: str) -> None:
 def test_a_tool_says_in_one_paragraph_what_it_does_and_whether_it_only_reads(known: Tool) -> None:
     assert known.description
     assert "\n" not in known.description
-    assert known.hints.read_only is (known.name not in {"register_tenant", "remove_tenant"})
+    assert known.hints.read_only is (known.name not in {"register_tenant", "remove_tenant", "execute_write"})
     assert known.hints.destructive is not known.hints.read_only
 
 

@@ -1,0 +1,131 @@
+"""One statement of a write, run once and to its end, and what it did."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import asyncpg
+import msgspec
+from msgspec import Meta
+
+from server.binding import bind, misfit
+from server.meter import Meter
+from server.results import QUIET_BYTES, Budget, Column, Result
+from server.sql_writes import Write
+from server.values import Row, are_ready
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+    from asyncpg.prepared_stmt import PreparedStatement
+
+    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
+
+_DRAINED: Final = 10_000
+"""Rows of a step of which none is kept."""
+_LARGEST: Final = 1 << 30
+"""Bytes of the largest message that Postgres makes; one that is left out is not held."""
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one statement did."""
+
+    kind: str
+    row_count: Annotated[int, Meta(description="Rows written; of SELECT: returned")] | None = None
+    columns: list[Column] = []
+    rows: list[list[Any]] = []
+    truncated: Annotated[bool, Meta(description="More rows than are told here; all were written")] = False
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One statement to be run, and its parameters."""
+
+    write: Write
+    params: Sequence[object]
+
+
+class Attempt:
+    """One statement, run once."""
+
+    def __init__(self, connection: "Connection", meter: Meter, step: Step) -> None:
+        self._connection = connection
+        self._meter = meter
+        self._step = step
+        self._saved = self._ran = False
+
+    async def undo(self) -> bool:
+        """Return whether it is as if it had not run, which is made so where there is a savepoint."""
+        if self._saved:
+            self._meter.allow(QUIET_BYTES)
+            await self._connection.execute("ROLLBACK TO SAVEPOINT before_statement")
+        return self._saved or not self._ran
+
+    async def run(self, budget: Budget) -> tuple[Written, int]:
+        """Return what it did, and the bytes of its rows."""
+        self._meter.allow(QUIET_BYTES)
+        statement = await self._connection.prepare(self._step.write.text)
+        attributes = statement.get_attributes()
+        types = [attribute.type for attribute in attributes]
+        if not are_ready(types):
+            await self._connection.execute("SAVEPOINT before_statement")
+            self._saved = True
+        result = Result(budget, types)
+        self._ran = True
+        count = await self._fill(result, statement)
+        told = [Column(attribute.name, attribute.type.name) for attribute in attributes]
+        return Written(
+            kind=self._step.write.kind,
+            row_count=count,
+            columns=told,
+            rows=result.rows,
+            truncated=result.truncated_by is not None,
+        ), result.size
+
+    async def _fill(self, result: Result, statement: "PreparedStatement[asyncpg.Record]") -> int | None:
+        """Run it to its end; return how many rows it wrote or returned."""
+        types = statement.get_parameters()
+        portal = _Portal(self._connection, statement, bind(types, self._step.params))
+        try:
+            await result.take(await portal.next(result.step()))
+        except (asyncpg.DataError, asyncpg.InterfaceError) as error:
+            raise misfit(types, error) or error from None
+        while not portal.done:
+            if result.truncated_by is None:
+                await result.take(await portal.next(result.step()))
+            else:
+                self._meter.allow(math.inf, row=_LARGEST, rows=0, due=_DRAINED)
+                await portal.next(_DRAINED)
+        return portal.count
+
+
+class _Portal:
+    """A statement being run in steps: what the driver's cursor does, with the command's tag at the end."""
+
+    def __init__(self, connection: Any, statement: Any, args: Row) -> None:  # noqa: ANN401 - private parts of the driver
+        self.done = False
+        self._protocol = connection._protocol  # noqa: SLF001 - the driver's cursor keeps the tag to itself
+        self._state = statement._state  # noqa: SLF001 - as above
+        self._statement = statement
+        self._name: str = connection._get_unique_id("portal")  # noqa: SLF001 - as above
+        self._args: Row | None = args
+        self._before = 0
+        self._tag = b""
+
+    async def next(self, rows: int) -> list[asyncpg.Record]:
+        """Return so many rows, or the last ones."""
+        args, self._args = self._args, None
+        if args is not None:
+            told = await self._protocol.bind_execute(self._state, args, self._name, rows, True, None)  # noqa: FBT003
+        else:
+            told = await self._protocol.execute(self._state, self._name, rows, True, None)  # noqa: FBT003
+        records, tag, self.done = told
+        if self.done:
+            self._tag = tag or b""
+        else:
+            self._before += rows
+        return records or []
+
+    @property
+    def count(self) -> int | None:
+        """How many rows it wrote or returned; None where that is not counted. The tag tells of the last step alone."""
+        last = self._tag.rpartition(b" ")[2]
+        return self._before + int(last) if last.isdigit() else None
