@@ -53,10 +53,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         node: Its own: `SelectStmt`, `InsertStmt`, …
         nodes: All that stand in it, its own included.
-        functions: All calls.
+        functions: All calls, also those that are written like a field: `(x).f` may be `f(x)`.
         relations: All tables and views that are named; also names of its own WITH.
         operators: All operators that are written with symbols.
-        columns: The last names of all references to columns: `t.f` may be a call of `f(t)`.
+        columns: All columns that are named with their table: `t.f` may be a call of `f(t)`.
+        sources: What functions in FROM are called by: of one that returns a single value, `t.f` may be a call with that
+            value, whatever its type. None among them stands for a name that nobody wrote.
         texts: All literal texts.
         targets: All relations that are written, emptied, refreshed or analysed.
         setting: What a SHOW shows.
@@ -68,11 +70,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     functions: tuple[Invocation, ...] = ()
     relations: frozenset[Name] = frozenset()
     operators: frozenset[Name] = frozenset()
-    columns: frozenset[str] = frozenset()
+    columns: frozenset[Name] = frozenset()
+    sources: frozenset[str | None] = frozenset()
     texts: frozenset[str] = frozenset()
     targets: frozenset[Name] = frozenset()
     setting: str | None = None
     vacuums: bool = False
+
+    @property
+    def calls(self) -> list[Invocation]:
+        """All calls, those included that a column of a function in FROM may be."""
+        hidden = (column for column in self.columns if column.schema in self.sources or None in self.sources)
+        return [*self.functions, *(Invocation(Name(None, column.name), (None,)) for column in hidden)]
 
     @property
     def kind(self) -> str:
@@ -97,6 +106,7 @@ def facts_of(statement: dict[str, Any]) -> Facts:
         relations=frozenset(walk.relations),
         operators=frozenset(walk.operators),
         columns=frozenset(walk.columns),
+        sources=frozenset(walk.sources),
         texts=frozenset(walk.texts),
         targets=frozenset(walk.targets),
         setting=body.get("name") if node == "VariableShowStmt" else None,
@@ -112,7 +122,8 @@ class _Walk:
         self.functions: list[Invocation] = []
         self.relations: set[Name] = set()
         self.operators: set[Name] = set()
-        self.columns: set[str] = set()
+        self.columns: set[Name] = set()
+        self.sources: set[str | None] = set()
         self.texts: set[str] = set()
         self.targets: set[Name] = set()
 
@@ -171,9 +182,22 @@ def _note_order(walk: _Walk, order: dict[str, Any]) -> None:
 
 
 def _note_column(walk: _Walk, reference: dict[str, Any]) -> None:
-    fields = reference.get("fields") or reference["indirection"]
-    names = [field["String"]["sval"] for field in fields if "String" in field]
-    walk.columns.update(names[-1:])
+    names = _strings(reference["fields"])
+    if len(names) > 1:
+        walk.columns.add(Name(*names[-2:]))
+
+
+def _note_fields(walk: _Walk, selection: dict[str, Any]) -> None:
+    text = _text(selection["arg"])
+    walk.functions += [Invocation(Name(None, name), (text,)) for name in _strings(selection["indirection"])]
+
+
+def _note_source(walk: _Walk, function: dict[str, Any]) -> None:
+    walk.sources.add(function.get("alias", {}).get("aliasname"))
+
+
+def _strings(fields: list[dict[str, Any]]) -> list[str]:
+    return [field["String"].get("sval", "") for field in fields if "String" in field]
 
 
 def _note_constant(walk: _Walk, constant: dict[str, Any]) -> None:
@@ -188,7 +212,8 @@ _NOTED: Final = {
     "SubLink": _note_sublink,
     "SortBy": _note_order,
     "ColumnRef": _note_column,
-    "A_Indirection": _note_column,
+    "A_Indirection": _note_fields,
+    "RangeFunction": _note_source,
     "A_Const": _note_constant,
     "RefreshMatViewStmt": _note_target,
     "VacuumRelation": _note_target,

@@ -18,6 +18,7 @@ BUILT_IN_SCHEMAS: Final = frozenset({None, "pg_catalog", "information_schema"})
 _HARMLESS: Final[Mapping[str, str]] = {
     "chance and the clock": """
         array_sample array_shuffle clock_timestamp gen_random_uuid random random_normal timeofday uuidv4 uuidv7""",
+    "what nobody but Postgres can call": "bernoulli system",
     "waits, which end at the statement's limit of time": "pg_sleep pg_sleep_for pg_sleep_until",
     "what the session knows of itself": "current_query currval lastval pg_jit_available",
     "samples of a table": "bernoulli system",

@@ -111,7 +111,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         refusal: Why it may not run, a sentence without its full stop; None if nothing speaks against it.
         functions: All that are called.
-        operators, columns: What may call functions without being written like a call.
+        operators, columns: What may call functions of the tenant's without being written like a call.
         settings: Whether it shows settings without naming them one by one.
         samples: Whether it reads the samples that Postgres keeps of columns.
         anywhere: Whether the functions may be of any schema, for nobody knows what stands before their names.
@@ -140,11 +140,11 @@ def verdict_on(statements: Iterable[Facts], rules: Rules = READS) -> Verdict:
     refusal = next((why for each in facts for why in _refusals(each, rules)), None)
     if refusal is not None:
         return Verdict(refusal=refusal)
-    calls = [call.name for each in facts for call in each.functions]
+    calls = [call.name for each in facts for call in each.calls]
     return Verdict(
         functions=frozenset(calls),
         operators=frozenset().union(*(each.operators for each in facts)),
-        columns=frozenset().union(*(each.columns for each in facts)),
+        columns=frozenset(column.name for each in facts for column in each.columns),
         settings=any(_shows_settings(each) for each in facts),
         samples=any(relation.name in SAMPLES for each in facts for relation in each.relations),
     )
@@ -157,7 +157,7 @@ class _RunsText(Exception):
 def _with_texts(facts: Facts) -> Iterator[Facts]:
     """Return a statement and those that it has run from texts, as far as functions are known that do that."""
     yield facts
-    for call in facts.functions:
+    for call in facts.calls:
         if call.name.name in sql_functions.RUN_TEXT:
             yield from _text_of(call)
 
@@ -171,7 +171,7 @@ def _text_of(call: Invocation) -> Iterator[Facts]:
         except (Unparsed, ValueError):
             raise _RunsText(f"{call.name} runs a text as SQL, and this one is no single statement") from None
         inner = facts_of(statement)
-        if inner.node != "SelectStmt" or any(each.name.name in sql_functions.RUN_TEXT for each in inner.functions):
+        if inner.node != "SelectStmt" or any(each.name.name in sql_functions.RUN_TEXT for each in inner.calls):
             raise _RunsText(f"{call.name} runs a text as SQL, which may only be a plain SELECT")
         yield inner
 
@@ -186,7 +186,7 @@ def _refusals(facts: Facts, rules: Rules) -> Iterator[str]:
     for target in facts.targets:
         if _is_systems(target):
             yield f"{target} may not be written to: it is the system's, or else write its schema before it"
-    for call in facts.functions:
+    for call in facts.calls:
         why = None if call.name.name in rules.functions else sql_functions.refusal_of(call)
         if why is not None:
             yield f"The function {call.name} may not be called here: {why}"
@@ -220,7 +220,7 @@ def _secret_setting(facts: Facts) -> str | None:
 
 def _reads_settings(facts: Facts) -> bool:
     return any(relation.name in ALL_SETTINGS for relation in facts.relations) or any(
-        call.name.name in ALL_SETTINGS or call.name.name == "current_setting" for call in facts.functions
+        call.name.name in ALL_SETTINGS or call.name.name == "current_setting" for call in facts.calls
     )
 
 
@@ -231,5 +231,5 @@ def _shows_settings(facts: Facts) -> bool:
     return any(relation.name in ALL_SETTINGS for relation in facts.relations) or any(
         call.name.name in ALL_SETTINGS
         or (call.name.name == "current_setting" and not any(text is not None for text in call.texts[:1]))
-        for call in facts.functions
+        for call in facts.calls
     )

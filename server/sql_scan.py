@@ -19,7 +19,9 @@ CALLS_AT_MOST: Final = 1000
 # long word takes a search that tries each of its letters anew hours.
 _WORD: Final = re.compile(r"(?<![A-Za-z0-9_$])[0-9$]*+([A-Za-z_][A-Za-z0-9_$]*+)", re.ASCII)
 _CALLED: Final = re.compile(_WORD.pattern + r'"?\s*+(?=\(|/\*|--)', re.ASCII)
-_ESCAPED: Final = re.compile(r'u&"', re.IGNORECASE)
+_FIELD: Final = re.compile(r'\.\s*+"?([A-Za-z_][A-Za-z0-9_$]*+)', re.ASCII)
+"""What may be a call of a function of one argument: `(x).f` may be `f(x)`."""
+_HIDDEN: Final = re.compile(r'u&"|\.\s*+(?:/\*|--)', re.IGNORECASE)
 _NEVER: Final = frozenset(SECRET_RELATIONS) | SECRET_SETTINGS
 _BAD: Final = KNOWN_BAD | RUN_TEXT
 _EXPLAINED: Final = frozenset({"create", "declare", "delete", "execute", "insert", "merge", "refresh", "update"})
@@ -28,10 +30,10 @@ _EXPLAINED: Final = frozenset({"create", "declare", "delete", "execute", "insert
 
 def scan(query: str) -> Verdict:
     """Return the verdict on a text that could not be parsed; cost: some ten nanoseconds a character."""
-    if _ESCAPED.search(query):
-        return Verdict(refusal='It was not understood, and names written U&"…" are then not looked into')
+    if _HIDDEN.search(query):
+        return Verdict(refusal='It was not understood, and names written U&"…" or behind a comment are not looked into')
     words = {word.lower() for word in _WORD.findall(query)}
-    called = {word.lower() for word in _CALLED.findall(query)}
+    called = {name for word in (*_CALLED.findall(query), *_FIELD.findall(query)) for name in (word, word.lower())}
     kind = statement_kind(query)
     bad = sorted((words & _NEVER) | (called & _BAD) | (words & _EXPLAINED if kind == "EXPLAIN" else frozenset()))
     if bad:
