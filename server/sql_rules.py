@@ -117,9 +117,9 @@ def verdict_on(statements: Iterable[Facts]) -> Verdict:
     refusal = next((why for each in facts for why in _refusals(each)), None)
     if refusal is not None:
         return Verdict(refusal=refusal)
-    calls = [call.name for each in facts for call in each.functions]
+    calls = (call for each in facts for call in each.functions)
     return Verdict(
-        functions=frozenset(calls),
+        functions=frozenset(call.name for call in calls if not sql_functions.rewrites_by_values(call)),
         operators=frozenset().union(*(each.operators for each in facts)),
         columns=frozenset().union(*(each.columns for each in facts)),
         settings=any(_shows_settings(each) for each in facts),

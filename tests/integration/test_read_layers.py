@@ -144,6 +144,8 @@ async def test_the_parser_and_the_catalogue_alone_refuse_what_writes_in_strict_m
 async def test_strict_mode_lets_what_only_reads_run(pool: "Pool[asyncpg.Record]") -> None:
     rows = await run(pool, Guard(strict=True).vet("SELECT adds(1), lower('A'), count(*) FROM t WHERE id = ANY ('{1}')"))
     assert rows.rows == [[2, "a", 0]]
+    rows = await run(pool, Guard(strict=True).vet("SELECT ts_rewrite('a'::tsquery, 'a'::tsquery, 'c'::tsquery)::text"))
+    assert rows.rows == [["'c'"]]
 
 
 async def test_a_text_means_to_postgres_what_it_means_to_the_parser(pool: "Pool[asyncpg.Record]") -> None:
