@@ -119,10 +119,16 @@ _REWRITE_BY_VALUES: Final = 3
 """ts_rewrite runs a text as SQL when it has two arguments, and no text when it has three."""
 
 
+def rewrites_by_values(call: Invocation) -> bool:
+    """Whether it is the form of ts_rewrite that runs no text, of which the catalogue knows no more than its name."""
+    name = call.name
+    return name.schema in BUILT_IN_SCHEMAS and name.name == "ts_rewrite" and len(call.texts) == _REWRITE_BY_VALUES
+
+
 def refusal_of(call: Invocation) -> str | None:
     """Return why a call is refused by its function's name alone; None if it is not, or not by that."""
     name = call.name.name
-    if name == "ts_rewrite" and len(call.texts) == _REWRITE_BY_VALUES:
+    if rewrites_by_values(call):
         return None
     if call.name.schema in BUILT_IN_SCHEMAS and name in _REFUSED:
         return _REFUSED[name]

@@ -140,9 +140,9 @@ def verdict_on(statements: Iterable[Facts], rules: Rules = READS) -> Verdict:
     refusal = next((why for each in facts for why in _refusals(each, rules)), None)
     if refusal is not None:
         return Verdict(refusal=refusal)
-    calls = [call.name for each in facts for call in each.calls]
+    calls = (call for each in facts for call in each.calls)
     return Verdict(
-        functions=frozenset(calls),
+        functions=frozenset(call.name for call in calls if not sql_functions.rewrites_by_values(call)),
         operators=frozenset().union(*(each.operators for each in facts)),
         columns=frozenset(column.name for each in facts for column in each.columns),
         settings=any(_shows_settings(each) for each in facts),

@@ -112,6 +112,24 @@ async def test_the_read_only_transaction_alone_stops_what_writes(
     assert not await written(dsn)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["EXPLAIN ANALYZE CREATE TABLE u AS SELECT 1", "SELECT does('EXPLAIN ANALYZE CREATE TABLE u AS SELECT 1')"],
+)
+async def test_the_rollback_alone_undoes_the_table_that_a_read_only_transaction_lets_explain_make(
+    pool: "Pool[asyncpg.Record]", text: str
+) -> None:
+    assert (await run(pool, trusted(text))).row_count > 0
+    assert (await run(pool, "SELECT to_regclass('u') IS NULL")).rows == [[True]]
+
+
+@pytest.mark.usefixtures("writable")
+@pytest.mark.parametrize("text", ["SELECT writes()", "INSERT INTO t VALUES (1) RETURNING id"])
+async def test_the_rollback_alone_undoes_what_was_written(pool: "Pool[asyncpg.Record]", dsn: str, text: str) -> None:
+    assert (await run(pool, trusted(text))).rows == [[1]]
+    assert not await written(dsn)
+
+
 @pytest.mark.usefixtures("writable")
 @pytest.mark.parametrize(
     "text",
@@ -144,6 +162,8 @@ async def test_the_parser_and_the_catalogue_alone_refuse_what_writes_in_strict_m
 async def test_strict_mode_lets_what_only_reads_run(pool: "Pool[asyncpg.Record]") -> None:
     rows = await run(pool, Guard(strict=True).vet("SELECT adds(1), lower('A'), count(*) FROM t WHERE id = ANY ('{1}')"))
     assert rows.rows == [[2, "a", 0]]
+    rows = await run(pool, Guard(strict=True).vet("SELECT ts_rewrite('a'::tsquery, 'a'::tsquery, 'c'::tsquery)::text"))
+    assert rows.rows == [["'c'"]]
 
 
 async def test_a_text_means_to_postgres_what_it_means_to_the_parser(pool: "Pool[asyncpg.Record]") -> None:
