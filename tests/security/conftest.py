@@ -79,8 +79,12 @@ async def stage(
 
 async def _make(server: EmbeddedPostgres) -> None:
     admin = await asyncpg.connect(server.dsn("postgres"))
-    await admin.execute(f"CREATE DATABASE {DATABASE}")
+    made = await admin.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", DATABASE)
+    if not made:
+        await admin.execute(f"CREATE DATABASE {DATABASE}")
     await admin.close()
+    if made:  # for another file, whose cases have left it as it was
+        return
     connection = await asyncpg.connect(server.dsn(DATABASE))
     for file in sorted(CORPUS.glob("*.sql")):
         await connection.execute(file.read_text())
