@@ -5,7 +5,9 @@ what all of them have sent so far is bounded together.
 """
 
 import asyncio
-from typing import Final, TypeVar
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,6 +16,8 @@ from server.json_depth import MOST, is_too_deep
 from server.refusals import PARSE_ERROR, HttpTally, Refusal, refuse
 
 T = TypeVar("T", bytes, bytearray)
+CallerOf: TypeAlias = Callable[[Scope], str | None]
+"""Tells who sent a request; None where nobody is asked, and all are one."""
 
 BODY: Final = "mcp_postgres.body"
 """Where in the scope the whole body is for what comes behind."""
@@ -26,6 +30,12 @@ _TOO_DEEP: Final = Refusal(
 )
 _BUSY: Final = Refusal(
     reason="busy", status=503, message="Too many requests are in flight; try again in a second.", retry_after=1
+)
+_GREEDY: Final = Refusal(
+    reason="busy",
+    status=503,
+    message="Too many of your requests are in flight: nobody has more than they leave to others. Try again in a second.",
+    retry_after=1,
 )
 _BODIES_FULL: Final = Refusal(
     reason="bodies_full",
@@ -61,12 +71,17 @@ class Intake:
         endpoint: Answers MCP.
         limits: What a body and all requests together may take.
         tally: Counts refusals and what is in flight.
+        caller_of: Tells whose request it is: no caller has more in flight than they leave free.
     """
 
-    def __init__(self, endpoint: ASGIApp, limits: Limits, tally: HttpTally) -> None:
+    def __init__(
+        self, endpoint: ASGIApp, limits: Limits, tally: HttpTally, caller_of: CallerOf = lambda _scope: None
+    ) -> None:
         self._endpoint = endpoint
         self._limits = limits
         self._tally = tally
+        self._caller_of = caller_of
+        self._running_of: Counter[str | None] = Counter()
         self._arriving = 0
         self._too_large = Refusal(
             reason="body_too_large", status=413, message=f"A body may have {limits.max_body} bytes at most."
@@ -80,20 +95,31 @@ class Intake:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        caller = self._caller_of(scope)
         try:
             self._check_head(scope)
             body = await self._read(receive)
-            self._check(body)
+            self._check(body, caller)
         except _Refused as refused:
             await refuse(refused.refusal, send, self._tally, rpc=True)
             return
         except _Left:
             return
-        self._tally.running += 1
+        self._enter(caller)
         try:
             await self._endpoint({**scope, BODY: body}, receive, send)
         finally:
-            self._tally.running -= 1
+            self._leave(caller)
+
+    def _enter(self, caller: str | None) -> None:
+        self._tally.running += 1
+        self._running_of[caller] += 1
+
+    def _leave(self, caller: str | None) -> None:
+        self._tally.running -= 1
+        self._running_of[caller] -= 1
+        if not self._running_of[caller]:
+            del self._running_of[caller]
 
     def _check_head(self, scope: Scope) -> None:
         if scope["method"] != "POST":
@@ -107,11 +133,14 @@ class Intake:
         if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
             raise _Refused(_MEDIA_TYPE)
 
-    def _check(self, body: bytes) -> None:
+    def _check(self, body: bytes, caller: str | None) -> None:
         if is_too_deep(body):
             raise _Refused(_TOO_DEEP)
-        if self._tally.running >= self._limits.max_requests:
+        free = self._limits.max_requests - self._tally.running
+        if free <= 0:
             raise _Refused(_BUSY)
+        if caller is not None and self._running_of[caller] >= free:
+            raise _Refused(_GREEDY)
 
     async def _read(self, receive: Receive) -> bytes:
         try:

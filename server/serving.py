@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import Scope
 
 from server.access import authenticator_of, challenge_of
 from server.addresses import is_loopback
@@ -96,7 +97,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     )
     names = Names(settings.allowed_hosts or LOOPBACK, settings.allowed_origins)
     app = build_app(
-        Intake(endpoint, limits, tally),
+        Intake(endpoint, limits, tally, _subject_of if authenticator.required else lambda _scope: None),
         settings.path,
         lambda: replica.follower.status,
         lifespan,
@@ -134,6 +135,10 @@ async def serve_stdio(replica: Replica) -> None:
 
     caller = Principal(f"stdio:{user()}")
     await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica), lambda _scope: caller))
+
+
+def _subject_of(scope: Scope) -> str:
+    return caller_of(scope).subject
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.embedded.sample import SampleLogin
 from server.principal import PERMISSIONS
 from server.tokens import RANDOM_BYTES, is_whole, token_of
-from tests.processes import COMMAND, clean, fields_of, run_command
+from tests.processes import COMMAND, clean, eventually, fields_of, run_command
 from tests.security.doors import EVERYTHING, Caller, TokenFile, Told, call_of, send, serving
 from tests.security.issuer import Key, issuing
 
@@ -44,6 +45,29 @@ def test_many_failed_logins_are_slowed_and_counted_and_hold_up_nobody_who_has_a_
     assert 1 <= log.count("login failed") <= 60
     assert STRANGER not in log
     assert STRANGER[-20:] not in log
+
+
+def test_a_registrant_whose_servers_hang_takes_no_more_requests_than_they_leave_to_others(
+    tmp_path: Path, redis_url: str
+) -> None:
+    tokens = TokenFile(tmp_path / "tokens.toml")
+    greedy, reader = (tokens.add(name, EVERYTHING, ["*"]) for name in ("greedy", "reader"))
+    env = {"MCP_POSTGRES_MAX_REQUESTS": "8", "MCP_POSTGRES_CONNECT_TIMEOUT": "3"}
+    env["MCP_POSTGRES_TOKENS_FILE"] = str(tokens.path)
+    with serving(tmp_path, redis_url, **env) as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = {"host": "127.0.0.1", "port": silent.getsockname()[1], "database": "d", "user": "u"}
+        with ThreadPoolExecutor(20) as threads:
+            calls = [
+                threads.submit(Caller(server, greedy).call, "register_tenant", tenant_id=f"t{number}", **hanging)
+                for number in range(20)
+            ]
+            eventually(lambda: any(call.done() for call in calls), "nobody was refused")
+            others = [Caller(server, reader).post(LIST).status for _ in range(20)]
+        told = [call.result() for call in calls]
+
+    assert others == [200] * 20
+    assert sorted({each.status for each in told}) == [200, 503]
+    assert [each.status for each in told].count(200) == 4
 
 
 def test_a_server_with_tokens_listens_beyond_loopback(tmp_path: Path, redis_url: str) -> None:
