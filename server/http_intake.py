@@ -34,7 +34,7 @@ _BUSY: Final = Refusal(
 _GREEDY: Final = Refusal(
     reason="busy",
     status=503,
-    message="Too many of your requests are in flight: nobody has more than they leave to others. Try again in a second.",
+    message="Too many of your requests are in flight: nobody has more than they leave free. Try again in a second.",
     retry_after=1,
 )
 _BODIES_FULL: Final = Refusal(
