@@ -288,6 +288,35 @@ async def test_a_name_server_that_never_answers_is_told_as_late_and_holds_one_th
     assert asked == ["rebind.example"]
 
 
+async def test_made_up_names_whose_name_server_never_answers_keep_nobody_from_looking_up_theirs() -> None:
+    answers, asked = threading.Event(), []
+
+    def never_for_some(host: str) -> Sequence[Address]:
+        asked.append(host)
+        if host.startswith("made-up"):
+            answers.wait()
+        return [ip_address("192.0.2.1")]
+
+    async def gives_up(host: str) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await resolver.addresses(host)
+
+    resolver = Resolver(never_for_some)
+    await resolver.addresses("db.example")
+    try:
+        await asyncio.gather(*(gives_up(f"made-up-{number}.example") for number in range(200)))
+        async with asyncio.timeout(WITHIN):
+            await resolver.addresses("db.example")
+    finally:
+        answers.set()
+    begun = len(asked)
+    async with asyncio.timeout(WITHIN):
+        await resolver.addresses("new.example")
+
+    assert asked[begun:] == ["new.example"]  # none of those that were given up is asked for now
+
+
 async def test_a_name_that_nobody_knows_is_told_as_that() -> None:
     with pytest.raises(TenantUnreachable, match=r"'rebind\.example' of tenant 'acme' is not known"):
         await dialler(Names([])).connect("acme", at(5432), None)
