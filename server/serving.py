@@ -177,12 +177,13 @@ class _PatientToolbox(Toolbox):
 
     def __init__(self, replica: Replica) -> None:
         super().__init__(replica.toolbox.tools.values())
+        self._toolbox = replica.toolbox
         self._follower = replica.follower
 
     async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
-        """Wait, and do as every toolbox does."""
+        """Wait, and have the replica's own toolbox do it: that counts calls, and bounds how many a caller makes."""
         await first_read(self._follower, _PATIENCE)
-        return await super().call(name, arguments, call)
+        return await self._toolbox.call(name, arguments, call)
 
 
 def _advise(settings: Settings) -> None:

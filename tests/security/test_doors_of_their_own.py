@@ -7,7 +7,7 @@ import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 from prometheus_client.parser import text_string_to_metric_families
@@ -109,17 +109,33 @@ def test_oauth_from_the_first_refusal_to_the_audit_history(tmp_path: Path, redis
 
 
 def test_over_stdio_the_user_of_the_machine_is_who_did_it(tmp_path: Path, redis_url: str, sample: SampleLogin) -> None:
-    key = tmp_path / "master.key"
+    _over_stdio(tmp_path, redis_url, call_of("register_tenant", **fields_of("acme", sample), verify=False))
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        (_, entry) = client.xrevrange("mcp:postgres:tenant-events", count=1)[0]
+    assert json.loads(entry["data"])["actor"].startswith("stdio:")
+
+
+def test_over_stdio_a_caller_is_held_to_the_rate_that_the_operator_set(tmp_path: Path, redis_url: str) -> None:
+    calls = [{**call_of("list_tenants"), "id": number} for number in (1, 2)]
+    answers = _over_stdio(tmp_path, redis_url, *calls, MCP_POSTGRES_CALLER_RATE="0.01", MCP_POSTGRES_RATE_BURST="0")
+    told = [json.loads(answer["result"]["content"][0]["text"]) for answer in answers]
+
+    assert sorted(each.get("error", {}).get("code", "ok") for each in told) == ["ok", "rate_limited"]
+
+
+def _over_stdio(home: Path, redis_url: str, *calls: dict[str, Any], **env: str) -> list[dict[str, Any]]:
+    """Have a server answer the calls over stdio; return their answers in the order in which they came."""
+    key = home / "master.key"
     run_command("keys", "new", "--out", str(key))
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
     messages = [
         {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        call_of("register_tenant", **fields_of("acme", sample), verify=False),
+        *calls,
     ]
     process = subprocess.Popen(
         [COMMAND, "serve", "--stdio"],
-        env=clean({"REDIS_URL": redis_url, "MCP_POSTGRES_KEY_FILE": str(key)}),
+        env=clean({"REDIS_URL": redis_url, "MCP_POSTGRES_KEY_FILE": str(key), **env}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -130,14 +146,14 @@ def test_over_stdio_the_user_of_the_machine_is_who_did_it(tmp_path: Path, redis_
     for message in messages:
         process.stdin.write(json.dumps(message) + "\n")
         process.stdin.flush()
-    while json.loads(process.stdout.readline()).get("id") != 1:
-        pass
+    answers: list[dict[str, Any]] = []
+    while len(answers) < len(calls):
+        answer = json.loads(process.stdout.readline())
+        answers += [answer] if answer.get("id") else []
     process.stdin.close()
     process.wait(30)
     process.stdout.close()
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        (_, entry) = client.xrevrange("mcp:postgres:tenant-events", count=1)[0]
-    assert json.loads(entry["data"])["actor"].startswith("stdio:")
+    return answers
 
 
 def test_a_token_is_told_once_and_the_file_has_its_hash_alone(tmp_path: Path) -> None:
