@@ -119,8 +119,14 @@ def _print_list(tenants: list[dict[str, Any]], *, as_json: bool) -> None:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for tenant, version, database in rows:
-        print(f"{tenant:<{widths[0]}}  {version:>{widths[1]}}  {database}")  # noqa: T201 - what the command is for
+        _write(f"{tenant:<{widths[0]}}  {version:>{widths[1]}}  {database}")
 
 
 def _print(told: dict[str, Any]) -> None:
-    print(json.dumps(told, indent=2, ensure_ascii=False))  # noqa: T201 - what the command is for
+    _write(json.dumps(told, indent=2, ensure_ascii=False))
+
+
+def _write(text: str) -> None:
+    """Print it, with JSON's escapes for what a terminal would obey: registrants choose names and reasons."""
+    shown = (each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+    print("".join(shown))  # noqa: T201 - what the command is for
