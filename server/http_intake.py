@@ -71,7 +71,8 @@ class Intake:
         endpoint: Answers MCP.
         limits: What a body and all requests together may take.
         tally: Counts refusals and what is in flight.
-        caller_of: Tells whose request it is: no caller has more in flight than they leave free.
+        caller_of: Tells whose request it is: no caller has more in flight, nor more bytes of bodies on their way, than
+            they leave free.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Intake:
         self._caller_of = caller_of
         self._running_of: Counter[str | None] = Counter()
         self._arriving = 0
+        self._arriving_of: Counter[str | None] = Counter()
         self._too_large = Refusal(
             reason="body_too_large", status=413, message=f"A body may have {limits.max_body} bytes at most."
         )
@@ -98,7 +100,7 @@ class Intake:
         caller = self._caller_of(scope)
         try:
             self._check_head(scope)
-            body = await self._read(receive)
+            body = await self._read(receive, caller)
             self._check(body, caller)
         except _Refused as refused:
             await refuse(refused.refusal, send, self._tally, rpc=True)
@@ -142,12 +144,12 @@ class Intake:
         if caller is not None and self._running_of[caller] >= free:
             raise _Refused(_GREEDY)
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, caller: str | None) -> bytes:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 message = await receive()
                 if message.get("more_body", False):
-                    return await self._read_on(message["body"], receive)
+                    return await self._read_on(message["body"], receive, caller)
         except TimeoutError:
             raise _Refused(self._late) from None
         if message["type"] == "http.disconnect":
@@ -155,24 +157,34 @@ class Intake:
         whole: bytes = message.get("body", b"")
         return self._within(whole)
 
-    async def _read_on(self, part: bytes, receive: Receive) -> bytes:
+    async def _read_on(self, part: bytes, receive: Receive, caller: str | None) -> bytes:
         body, held, more = bytearray(), 0, True
         try:
             while True:
                 body += part
                 self._within(body)
-                self._arriving += len(body) - held
+                self._hold(len(body) - held, caller)
                 held = len(body)
                 if not more:
                     return bytes(body)
-                if self._arriving > self._limits.max_requests * self._limits.max_body:
-                    raise _Refused(_BODIES_FULL)
+                self._require_room(caller)
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise _Left
                 part, more = message.get("body", b""), message.get("more_body", False)
         finally:
-            self._arriving -= held
+            self._hold(-held, caller)
+
+    def _hold(self, size: int, caller: str | None) -> None:
+        self._arriving += size
+        self._arriving_of[caller] += size
+        if not self._arriving_of[caller]:
+            del self._arriving_of[caller]
+
+    def _require_room(self, caller: str | None) -> None:
+        free = self._limits.max_requests * self._limits.max_body - self._arriving
+        if free < 0 or (caller is not None and self._arriving_of[caller] > free + self._limits.max_body):
+            raise _Refused(_BODIES_FULL)
 
     def _within(self, body: T) -> T:
         if len(body) > self._limits.max_body:

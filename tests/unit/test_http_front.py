@@ -142,6 +142,41 @@ async def test_a_place_among_the_requests_in_flight_is_given_back_however_one_en
     assert (tally.running, tally.refused["busy"]) == (0, 1)
 
 
+class Slow(Exchange):
+    """A request of somebody, whose body comes in two parts: half of what a body may have, and the rest when it may."""
+
+    def __init__(self, caller: str, rest: asyncio.Event) -> None:
+        super().__init__()
+        self.scope["caller"] = caller
+        self._rest = rest
+        self._parts = [b" " * 50, b"{}"]
+
+    async def receive(self) -> dict[str, Any]:
+        if len(self._parts) == 1:
+            await self._rest.wait()
+        part = self._parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(self._parts)}
+
+
+async def test_whose_bodies_arrive_slowly_has_no_more_of_them_held_than_they_leave_to_others() -> None:
+    async def fine(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    limits = Limits(max_body=100, seconds=30, max_requests=4)
+    intake = Intake(fine, limits, HttpTally(), lambda scope: str(scope["caller"]))
+    rest = asyncio.Event()
+    greedy, other = [Slow("greedy", rest) for _ in range(20)], Slow("other", rest)
+    tasks = []
+    for each in (*greedy, other):
+        tasks.append(asyncio.create_task(intake(each.scope, each.receive, each.send)))
+        await asyncio.sleep(0)
+    rest.set()
+    await asyncio.wait(tasks)
+
+    assert other.sent[0]["status"] == 200
+    assert [each.sent[0]["status"] for each in greedy] == [200] * 5 + [503] * 15
+
+
 class Somebody:
     dropped = False
 
