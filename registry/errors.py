@@ -196,6 +196,12 @@ class OutcomeUnknown(TenancyError):
     code = "outcome_unknown"
 
 
+class NotConfirmed(TenancyError):
+    """The user did not confirm a write, or could not be asked and had to be."""
+
+    code = "not_confirmed"
+
+
 class AuditUnavailable(TenancyError):
     """What is to be written cannot be put down in the audit log before, so it is not written."""
 

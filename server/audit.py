@@ -18,13 +18,14 @@ import structlog
 
 from registry.errors import AuditUnavailable, OutcomeUnknown, TenancyError
 from server.audit_file import AuditFile
+from server.confirmation import AnswerNeeded
 from server.read_session import see_through
 from server.sql_writes import Write
 
 if TYPE_CHECKING:
     from server.writes import Writes
 
-Outcome: TypeAlias = Literal["committed", "rolled_back", "refused", "failed", "cancelled", "unknown"]
+Outcome: TypeAlias = Literal["committed", "rolled_back", "refused", "failed", "cancelled", "unknown", "asked"]
 Put: TypeAlias = Callable[["Line"], Awaitable[None]]
 """Puts a line down, or raises `OSError`."""
 
@@ -101,6 +102,8 @@ class Account:
             }
         if isinstance(error, asyncio.CancelledError):
             return {"outcome": "cancelled", "ms": spent}
+        if isinstance(error, AnswerNeeded):
+            return {"outcome": "asked", "ms": spent}
         if not isinstance(error, TenancyError):
             return {"outcome": "failed", "code": "internal", "ms": spent}
         outcome = "unknown" if isinstance(error, OutcomeUnknown) else "failed" if self._intended else "refused"

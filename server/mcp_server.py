@@ -21,6 +21,7 @@ from mcp.shared.exceptions import MCPError
 from starlette.types import Receive, Scope, Send
 
 from server import __version__
+from server.confirmation import AnswerNeeded, Ask, Question
 from server.departure import ClientLeft, Departure
 from server.http_intake import BODY
 from server.principal import Principal
@@ -54,6 +55,11 @@ class _Peek(msgspec.Struct):
 _logger = structlog.get_logger("mcp")
 _PEEK: Final = msgspec.json.Decoder(_Peek)
 _STRUCTURED: Final = msgspec.json.Decoder()
+_YES_OR_NO: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"confirm": {"type": "boolean", "title": "Run and commit", "default": False}},
+    "required": ["confirm"],
+}
 _INTEGER_DIGITS: Final = 1000
 """Beyond that Python refuses to convert, for the time it would take."""
 
@@ -69,9 +75,12 @@ def build_server(toolbox: Toolbox, principal_of: PrincipalOf) -> "Server[Any]":
     async def call_tool(context: Any, params: mcp_types.CallToolRequestParams) -> Any:  # noqa: ANN401 - as below
         scope = _scope_of(context)
         departure = Departure.of(scope)
-        work = toolbox.call(params.name, params.arguments or {}, Call(principal=principal_of(scope)))
+        call = Call(principal=principal_of(scope), ask=_asking(context, params))
+        work = toolbox.call(params.name, params.arguments or {}, call)
         try:
             return _result(await (departure.unless_left(work) if departure else work))
+        except AnswerNeeded as needed:
+            return _input_required(needed.question)
         except UnknownTool as error:
             raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
         except ClientLeft:
@@ -89,6 +98,44 @@ def build_server(toolbox: Toolbox, principal_of: PrincipalOf) -> "Server[Any]":
         on_call_tool=call_tool,
         # Without it the SDK lists all tools on each call to find one schema.
         get_tool_input_schema=lambda name: toolbox.tools[name].input_schema if name in toolbox.tools else None,
+    )
+
+
+def _asking(context: Any, params: mcp_types.CallToolRequestParams) -> Ask:  # noqa: ANN401 - as above
+    """Return how the user behind a call is asked: in the call, or by an answer that has the client call again."""
+
+    async def ask(question: Question) -> bool | None:
+        session = context.session
+        capabilities = session.client_capabilities
+        offered = capabilities.elicitation if capabilities else None
+        if offered is None or (offered.url is not None and offered.form is None):
+            return None
+        if session.protocol_version.encode() in _HANDSHAKE_REVISIONS:
+            if not session.can_send_request:
+                return None
+            try:
+                told = await session.elicit_form(question.text, _YES_OR_NO, related_request_id=context.request_id)
+            except MCPError:  # it says that it can ask, and did not
+                return False
+            return _is_yes(told)
+        answers = params.input_responses or {}
+        if params.request_state != question.digest or question.digest not in answers:
+            raise AnswerNeeded(question)
+        return _is_yes(answers[question.digest])
+
+    return ask
+
+
+def _is_yes(answer: Any) -> bool:  # noqa: ANN401 - a client may answer with anything
+    if not isinstance(answer, mcp_types.ElicitResult) or answer.action != "accept":
+        return False
+    return (answer.content or {}).get("confirm") is True
+
+
+def _input_required(question: Question) -> mcp_types.InputRequiredResult:
+    form = mcp_types.ElicitRequestFormParams(message=question.text, requested_schema=_YES_OR_NO)
+    return mcp_types.InputRequiredResult(
+        input_requests={question.digest: mcp_types.ElicitRequest(params=form)}, request_state=question.digest
     )
 
 

@@ -39,6 +39,7 @@ from server.adopting import adopt_once
 from server.audit import Audit
 from server.audit_file import AuditFile
 from server.backing import signer_of
+from server.confirmation import Policy
 from server.connect import Dialler
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
@@ -232,6 +233,7 @@ async def _assembled(
             limits=WriteLimits(each=_limits(settings), whole=settings.write_timeout),
             rates=rates,
             audit=Audit(audit_file),
+            confirm=Policy(settings.confirm_writes),
         ),
         observe=tools.note,
         admit=rates.count_caller,

@@ -8,6 +8,7 @@ from typing import Final
 from registry import redis_url
 from registry.errors import InvalidInput
 from server.access_rules import access_problems, file_problems
+from server.confirmation import Policy
 from server.http_rules import http_problems
 from server.master_keys import check_environment_keys
 from server.secret_files import TENANT
@@ -44,6 +45,7 @@ _REPLICA_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*\Z")
 _ONE_OF: Final = {
     "on_log_loss": ("restore", "halt"),
+    "confirm_writes": tuple(Policy),
     "min_sslmode": MODES,
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("auto", "json", "console"),

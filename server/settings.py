@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: int = 1 << 20
     strict_reads: bool = False
     write_timeout: float = 60.0
+    confirm_writes: str = "never"
     audit_file: Path | None = None
     connect_timeout: float = 5.0
     allowed_networks: tuple[str, ...] = ()
@@ -203,6 +204,11 @@ SETTINGS: Final = (
         "1: reads call no volatile function of a tenant's own, and nothing that cannot be parsed runs",
     ),
     Setting("write_timeout", "MCP_POSTGRES_WRITE_TIMEOUT", "longest run of all statements of one write, in seconds"),
+    Setting(
+        "confirm_writes",
+        "MCP_POSTGRES_CONFIRM_WRITES",
+        "never; ask: have users confirm writes where their client can; require: and refuse where it cannot",
+    ),
     Setting("audit_file", "MCP_POSTGRES_AUDIT_FILE", "where each write is put down, before and after; else in the log"),
     Setting(
         "connect_timeout",

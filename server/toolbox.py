@@ -14,6 +14,7 @@ import structlog
 
 from registry.errors import Forbidden, InvalidInput, RateLimited, TenancyError, UnknownTenant
 from registry.secrets import Secret
+from server.confirmation import AnswerNeeded, Ask
 from server.principal import Permission, Principal
 
 _MARK: Final = "_tool_spec"
@@ -33,9 +34,10 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call: who makes it."""
+    """One call: who makes it, and how their user is asked, if that can be."""
 
     principal: Principal
+    ask: Ask | None = None
 
     @property
     def actor(self) -> str:
@@ -121,7 +123,10 @@ class Toolbox:
         return [each for each in self.tools.values() if principal.may(each.needs)]
 
     async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
-        """Check the arguments, run the tool, return its answer. Raises `UnknownTool` alone; may be cancelled."""
+        """Check the arguments, run the tool, return its answer. Raises `UnknownTool` and `AnswerNeeded` alone.
+
+        May be cancelled.
+        """
         known = self.tools.get(name)
         if known is None:
             raise UnknownTool(f"There is no tool {name[:80]!r}; there are {', '.join(self.tools)}.")
@@ -147,6 +152,8 @@ class Toolbox:
             return Answer(_ENCODER.encode(await known.run(args, call)), is_error=False), "ok"
         except TenancyError as error:
             return failure(error if call.principal.touches_all else _discreet(error)), error.code
+        except AnswerNeeded:
+            raise  # no answer yet, and no error
         except Exception:  # the supervising edge: a bug's text may hold anything, so it goes to the log alone
             _logger.exception("tool failed", tool=known.name)
             return failure(

@@ -9,6 +9,7 @@ from projections.follower import Follower
 from registry.errors import QueryRefused, ReadOnlyTenant, TenancyError
 from registry.state import Live
 from server.audit import Account, Audit
+from server.confirmation import Policy, question_of, require_confirmed
 from server.pools import Pools
 from server.rates import CallRates
 from server.roles import require_lent
@@ -47,6 +48,7 @@ class WriteTools:
         limits: Bounds of every write.
         rates: How often a tenant may be called.
         audit: Where each write is put down.
+        confirm: Whether a user is to confirm each write that is to be committed.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class WriteTools:
         limits: WriteLimits,
         rates: CallRates,
         audit: Audit,
+        confirm: Policy = Policy.NEVER,
     ) -> None:
         self._follower = follower
         self._sight = sight
@@ -65,6 +68,7 @@ class WriteTools:
         self._limits = limits
         self._rates = rates
         self._audit = audit
+        self._confirm = confirm
         self._known = KnownByTenant()
 
     @tool("Write", Hints(read_only=False, destructive=True, idempotent=False), "query:write")
@@ -92,6 +96,9 @@ class WriteTools:
         told = zip(writes, args.statements, strict=True)
         steps = [Step(each, statement.params) for each, statement in told]
         require_allowed(steps)
+        if not args.dry_run:
+            asked = [(statement.sql, statement.params) for statement in args.statements]
+            await require_confirmed(self._confirm, question_of(args.tenant_id, args.role, asked), call.ask)
         await account.intend()
         try:
             async with self._pools.lease(args.tenant_id) as connection:

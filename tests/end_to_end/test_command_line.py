@@ -153,6 +153,18 @@ def test_an_operator_registers_looks_at_and_removes_a_tenant_without_a_server(
     assert len(again.stderr.splitlines()) == 1
 
 
+def test_an_operator_says_that_a_tenant_may_be_written_to_and_what_roles_it_lends(
+    env: dict[str, str], sample: SampleLogin
+) -> None:
+    fields = ("--host", sample.host, "--port", str(sample.port), "--database", sample.database, "--user", sample.user)
+    more = ("--access", "read_write", "--role", "writer", "--role", "Odd name", "--no-verify", "--password-file", "-")
+    told = run_command("tenants", "register", "acme", *fields, *more, env=env, stdin=sample.password + "\n")
+    assert json.loads(told.stdout)["status"] == "registered", told.stderr
+
+    shown = json.loads(run_command("tenants", "get", "acme", env=env).stdout)
+    assert (shown["access"], shown["roles"]) == ("read_write", ["writer", "Odd name"])
+
+
 def test_an_operator_registers_a_tenant_whose_password_is_in_a_file_of_the_servers(
     env: dict[str, str], sample: SampleLogin, tmp_path: Path, serve: Start
 ) -> None:

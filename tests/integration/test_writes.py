@@ -358,6 +358,41 @@ async def test_nothing_that_a_write_does_to_its_session_reaches_the_next_call(po
         assert (await read(connection, state, limits=EACH)).rows == before
 
 
+@pytest.mark.usefixtures("admin")
+@pytest.mark.parametrize(
+    ("texts", "role", "trips"),
+    [
+        (("DELETE FROM t WHERE id = 1 RETURNING word",), None, 5),
+        (("DELETE FROM t WHERE id = 1", "DELETE FROM t WHERE id = 2"), None, 7),
+        (("INSERT INTO notes (note) VALUES ('x')",), "ann", 5),
+        (("INSERT INTO notes (note) VALUES ('x')", "DELETE FROM notes"), "ann", 8),
+    ],
+)
+async def test_a_write_takes_the_round_trips_of_a_read_and_its_commit(
+    dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    texts: tuple[str, ...],
+    role: str | None,
+    trips: int,
+) -> None:
+    connection = await asyncpg.connect(dsn, statement_cache_size=0)
+    await prepare_connection(connection)
+    driver: Any = connection
+    protocol, calls = driver._protocol, []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the driver's
+            if name in ("query", "prepare", "bind_execute", "execute", "bind", "close_portal"):
+                calls.append(name)
+            return getattr(protocol, name)
+
+    monkeypatch.setattr(connection, "_protocol", Counting())
+    await write(connection, steps_of(*texts), limits=LIMITS, role=role)
+    monkeypatch.undo()
+    await connection.close()
+    assert len(calls) == trips, calls
+
+
 @pytest.fixture
 def proxy(postgres: EmbeddedPostgres) -> Iterator[Proxy]:
     with Proxies() as proxies:

@@ -69,7 +69,13 @@ def test_the_run_left_what_is_searched(scene: Scene) -> None:
     for what, data in scene.harvest:
         kept[what] = kept.get(what, b"") + data
     for what, told in {
-        "log 0, json": (b'"level": "debug"', b"tool call", b"cut off", b"Fatal Python error: Aborted"),
+        "log 0, json": (
+            b'"level": "debug"',
+            b"tool call",
+            b'"logger": "audit"',
+            b"cut off",
+            b"Fatal Python error: Aborted",
+        ),
         "log 1, console": (b"tool call", b"cut_off", b"stopping"),
         "MONITOR": (b"XREAD", b"EVALSHA", b"HSET"),
         "keys in Redis": (b"mcp:postgres:tenant-events", b"tenant_registered.v1", b"role_json"),
@@ -123,6 +129,7 @@ def _play(scene: Scene) -> None:
     ways.wrong_arguments(scene, second)
     ways.names_that_are_none(scene, first)
     ways.statements(scene, first)
+    ways.writes(scene, first)
     ways.requests(scene, second)
     with ThreadPoolExecutor(2) as pool:
         # They mostly wait: a command is patient with a Redis that does not let it in.

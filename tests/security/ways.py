@@ -191,6 +191,29 @@ def statements(scene: Scene, replica: Process) -> None:
         scene.use(place, fails == ("code" in scene.call(replica, "execute_query", arguments)))
 
 
+def writes(scene: Scene, replica: Process) -> None:
+    """A secret in what is written, in its parameters, as a role: the caller's, and in no line of the audit log."""
+    login = {"user": _role("plain"), "password": scene.planted[_of_shape("plain")].text}
+    fields = scene.at_sample("written", access="read_write", **login)
+    assert scene.call(replica, "register_tenant", fields)["status"] == "registered"
+    for place, statement, code in (
+        ("secret in a write", "SELECT '{}' FOR UPDATE", None),
+        ("secret in a write that fails", "SELECT '{}'::int", "query_failed"),
+        ("secret in a write that is refused", "CREATE TABLE t AS SELECT '{}'::text", "query_refused"),
+        ("secret in a write that does not parse", "INSERT {} INTO", "query_refused"),
+    ):
+        sql = statement.replace("{}", scene.plant(place, told=True))
+        answer = scene.call(replica, "execute_write", {"tenant_id": "written", "statements": [{"sql": sql}]})
+        scene.use(place, answer.get("code") == code)
+    place = "secret in a write's parameter"
+    step = {"sql": "SELECT $1::text", "params": [scene.plant(place, told=True)]}
+    answer = scene.call(replica, "execute_write", {"tenant_id": "written", "statements": [step]})
+    scene.use(place, answer["committed"])
+    place = "secret as a role"
+    arguments = {"tenant_id": "written", "statements": [{"sql": "SELECT 1"}], "role": scene.plant(place)}
+    scene.use(place, scene.call(replica, "execute_write", arguments)["code"] == "invalid_input")
+
+
 def requests(scene: Scene, replica: Process) -> None:
     """What is no call: JSON cut short, of the wrong shape, too large; a secret in headers and in the path."""
 

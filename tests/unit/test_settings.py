@@ -50,6 +50,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "max_result_bytes": ("4096", 4096),
     "strict_reads": ("1", True),
     "write_timeout": ("90", 90.0),
+    "confirm_writes": ("require", "require"),
     "audit_file": ("/audit.jsonl", Path("/audit.jsonl")),
     "connect_timeout": ("1", 1.0),
     "allowed_networks": ("private, 192.0.2.0/24", ("private", "192.0.2.0/24")),

@@ -99,6 +99,7 @@ def test_rows_may_be_written(text: str, kind: str) -> None:
             "SELECT query_to_xml('DELETE FROM t', true, true, '')",
             "SELECT pg_reload_conf()",
         ),
+        "INSERT INTO t SELECT ('/etc/passwd').pg_read_file",
         "INSERT INTO t SELECT set_config('a.b', 'c', false)",
         "WITH x AS (UPDATE t SET a = 1 RETURNING pg_sleep(1), pg_logical_emit_message(true, 'a', 'b')) SELECT 1",
         "EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1",
