@@ -80,6 +80,8 @@ def check_subject(subject: str) -> str | None:
         return f"is not 1 to {_SUBJECT_AT_MOST} printable characters"
     if subject.startswith(_RESERVED):
         return f"begins with {' or '.join(map(repr, _RESERVED))}, which is for who is on this machine"
+    if subject in _OURS:
+        return "is a name under which the server itself makes changes"
     return None
 
 
@@ -87,3 +89,4 @@ _SHOWN: Final = 5
 """Globs in a message."""
 _SUBJECT_AT_MOST: Final = 200
 _RESERVED: Final = ("cli:", "stdio:")
+_OURS: Final = frozenset({"adoption", "anonymous", "mcp-postgres run"})

@@ -1,14 +1,11 @@
 """Wiring: one replica, from Redis to the tools. Everything is made here and handed in; nothing is found by itself."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
-
-import structlog
 
 from projections.clock import ticking
 from projections.directory import Directory
@@ -32,21 +29,20 @@ from registry.redis_log import RedisLog
 from registry.secrets import MasterKeys
 from registry.service import TenantRegistry
 from registry.signing import Signer
-from registry.state import Live, Quarantined, Tenant
+from registry.state import Live, Tenant
 from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
+from server.alarms import check_keys, tell_quarantined
 from server.audit import Audit
 from server.audit_file import AuditFile
 from server.backing import signer_of
+from server.bounds import limits_of, pools_of, rates_of
 from server.confirmation import Policy
 from server.connect import Dialler
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
-from server.pools import Lookup, Password, Pools
-from server.rates import CallRates, Rate
 from server.reach import Reach
-from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.redis_check import RedisCheck
 from server.refusals import HttpTally
 from server.secret_files import SecretFiles, passwords
@@ -144,7 +140,7 @@ async def _assembled(
     policy = policy_of(settings)
     reach = Reach(policy.network, redis=lambda: commands.known)
     dialler = Dialler(settings.connect_timeout, policy, reach)
-    pools = _pools(settings, lookup, dialler, passwords(secret_files, keyring.password))
+    pools = pools_of(settings, lookup, dialler, passwords(secret_files, keyring.password))
     tally, tools = Tally(), ToolTally()
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
@@ -159,13 +155,13 @@ async def _assembled(
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
         presence.moved()  # the removed tenants' pools refuse from here on
-        tally.quarantined += _tell_quarantined(tenants)
+        tally.quarantined += tell_quarantined(tenants)
         await keyring.refresh(tenants)
 
     async def on_caught_up() -> None:
         await check()
         if not follower.status.ready:
-            await _check_keys(keyring)
+            await check_keys(keyring)
         reconciler.hurry()
 
     restorer = Restorer(
@@ -205,7 +201,7 @@ async def _assembled(
     audit_file = AuditFile(settings.audit_file) if settings.audit_file and serving else None
     if audit_file:
         audit_file.require_writable()
-    sight, rates = Sight(follower, directory), _rates(settings)
+    sight, rates = Sight(follower, directory), rates_of(settings)
     toolbox = Toolbox.of(
         TenantTools(
             registry=registry,
@@ -222,7 +218,7 @@ async def _assembled(
             follower=follower,
             sight=sight,
             pools=pools,
-            limits=_limits(settings),
+            limits=limits_of(settings),
             guard=Guard(strict=settings.strict_reads),
             rates=rates,
         ),
@@ -230,7 +226,7 @@ async def _assembled(
             follower=follower,
             sight=sight,
             pools=pools,
-            limits=WriteLimits(each=_limits(settings), whole=settings.write_timeout),
+            limits=WriteLimits(each=limits_of(settings), whole=settings.write_timeout),
             rates=rates,
             audit=Audit(audit_file),
             confirm=Policy(settings.confirm_writes),
@@ -291,50 +287,6 @@ def _whereabouts(directory: Directory, follower: Follower) -> Whereabouts:
     log = directory.epoch.name if directory.epoch else ""
     phase = follower.status.phase
     return Whereabouts(log=log, position=directory.position, state=phase, linked=phase not in {*STUCK, Phase.RESTORING})
-
-
-def _tell_quarantined(tenants: Sequence[Tenant]) -> int:
-    quarantined = [tenant for tenant in tenants if isinstance(tenant, Quarantined)]
-    for tenant in quarantined:
-        structlog.get_logger("replica").error("tenant quarantined", tenant=tenant.tenant, reason=tenant.reason)
-    return len(quarantined)
-
-
-async def _check_keys(keyring: Keyring) -> None:
-    """Say whose data keys do not open; raises `SecretUnreadable` if none does."""
-    unreadable = await keyring.check()
-    if unreadable:
-        logger = structlog.get_logger("replica")
-        logger.error("data keys that do not open", count=len(unreadable), tenants=unreadable[:_SHOWN])
-
-
-def _pools(settings: Settings, lookup: Lookup, dialler: Dialler, password: Password) -> Pools:
-    return Pools(
-        lookup=lookup,
-        dialler=dialler,
-        password=password,
-        prepare=prepare_connection,
-        reset=reset_connection,
-        drain_seconds=settings.drain_seconds,
-        max_pools=settings.max_pools,
-        max_connections=settings.max_connections,
-    )
-
-
-def _rates(settings: Settings) -> CallRates:
-    return CallRates(
-        caller=Rate(settings.caller_rate, settings.rate_burst, time.monotonic),
-        tenant=Rate(settings.tenant_rate, settings.rate_burst, time.monotonic),
-    )
-
-
-def _limits(settings: Settings) -> ReadLimits:
-    return ReadLimits(
-        max_rows=settings.max_rows,
-        max_bytes=settings.max_result_bytes,
-        statement_timeout=settings.statement_timeout,
-        lock_timeout=settings.lock_timeout,
-    )
 
 
 def _now() -> datetime:

@@ -122,6 +122,7 @@ WRONG: Final = {
     "printable characters": file_of(subject='""'),
     "1 to 200 printable": file_of(subject=f'"{"a" * 201}"'),
     "which is for who is on this machine": file_of(subject='"cli:root"'),
+    "under which the server itself makes changes": file_of(subject='"adoption"'),
     "built in and cannot be defined anew": '[roles]\nadmin = ["query:read"]\n' + file_of(),
     "Invalid enum value 'all'": '[roles]\nboss = ["all"]\n',
 }
