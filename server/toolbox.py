@@ -202,9 +202,11 @@ def _tool(run: Handler, title: str, hints: Hints, needs: Permission) -> Tool:
 def _schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the JSON Schema of `kind` with its root inlined: MCP wants an object there, not a reference."""
     _, definitions = msgspec.json.schema_components((kind,), schema_hook=_secret_schema, ref_template="#/$defs/{name}")
+    for definition in definitions.values():
+        # A docstring is for who reads the code; what a model needs to know stands at the fields.
+        for needless in ("title", "description"):
+            definition.pop(needless, None)
     root = definitions.pop(kind.__name__)
-    for needless in ("title", "description"):
-        root.pop(needless, None)
     return {**root, "$defs": definitions} if definitions else root
 
 
