@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Final, TypeAlias
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from server.network_policy import NEVER, Address, NetworkPolicy, faces_of, networks_of, ports_of
 
@@ -100,6 +100,7 @@ def test_ports_are_those_that_are_allowed() -> None:
 
 
 @pytest.mark.parametrize("way", EMBEDDINGS)
+@settings(max_examples=20)  # of each of a dozen ways
 @given(four=st.ip_addresses(v=4))
 def test_every_way_to_write_an_ipv4_address_into_an_ipv6_one_is_seen_through(way: str, four: IPv4Address) -> None:
     if int(four) >> 24:  # below, it is this host, and never an address to connect to
@@ -107,6 +108,7 @@ def test_every_way_to_write_an_ipv4_address_into_an_ipv6_one_is_seen_through(way
 
 
 @pytest.mark.parametrize("way", EMBEDDINGS)
+@settings(max_examples=20)  # of each of a dozen ways
 @given(data=st.data())
 def test_no_way_of_writing_gets_around_a_denied_network(way: str, data: st.DataObject) -> None:
     denied = data.draw(st.ip_addresses(v=4).flatmap(_around))
@@ -117,6 +119,7 @@ def test_no_way_of_writing_gets_around_a_denied_network(way: str, data: st.DataO
 
 
 @pytest.mark.parametrize("way", EMBEDDINGS)
+@settings(max_examples=20)  # of each of a dozen ways
 @given(data=st.data())
 def test_no_way_of_writing_gets_into_an_allowed_network(way: str, data: st.DataObject) -> None:
     allowed = data.draw(st.ip_addresses(v=4).flatmap(_around))
