@@ -15,9 +15,10 @@ from projections.inspection import Inspected
 from projections.replicas import read_line
 from registry import codec
 from registry.archive import Archive
+from registry.entries import Entry, Epoch, Position, entry_order
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogCompacted
-from registry.log import Entry, Epoch, Position, TenantLog, entry_order
+from registry.log import TenantLog
 from registry.names import Names
 from registry.redis_client import RedisClient, Script
 from registry.signing import Signer

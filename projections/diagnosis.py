@@ -7,7 +7,8 @@ next entry, or nothing for ever. Here the silence is taken apart.
 import enum
 
 from projections.directory import Directory
-from registry.log import Entry, Foreign, Position, TenantLog, entry_order
+from registry.entries import Entry, Foreign, Position, entry_order
+from registry.log import TenantLog
 
 
 class Finding(enum.StrEnum):

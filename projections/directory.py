@@ -11,6 +11,7 @@ from typing import assert_never, cast
 import msgspec
 
 from registry import codec
+from registry.entries import START, UNKNOWN, AsOf, Entry, Epoch, Foreign, Position, entry_order
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import (
     LogCompacted,
@@ -21,7 +22,6 @@ from registry.events import (
     TenantRemoved,
     TenantRestated,
 )
-from registry.log import START, UNKNOWN, AsOf, Entry, Epoch, Foreign, Position, entry_order
 from registry.state import Known, Live, Quarantined, Removed, Tenant, follow, known, may_follow, stated
 
 

@@ -11,6 +11,7 @@ from projections.inspection import entries_up_to
 from projections.progress import Progress
 from projections.tenant_keys import TenantKeys
 from registry.archive import Archive, Snapshot
+from registry.entries import Foreign, Head, Unreadable
 from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable
 from registry.export_format import (
     FORMAT,
@@ -22,7 +23,7 @@ from registry.export_format import (
     Summed,
     entry_line,
 )
-from registry.log import Foreign, Head, TenantLog, Unreadable
+from registry.log import TenantLog
 from registry.stored import tenant_of
 from registry.verify import Audit
 

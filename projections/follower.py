@@ -20,6 +20,7 @@ from projections.reasons import KEEP, MISFIT, PUT_BACK, reason_of
 from projections.rebuild import PAGE, Rebuilder, Rebuilt
 from projections.restoration import Restorer
 from projections.view import View
+from registry.entries import START, Position
 from registry.errors import (
     CorruptEntry,
     LogDiverged,
@@ -28,7 +29,7 @@ from registry.errors import (
     UnexpectedEvent,
     UnsafeRedis,
 )
-from registry.log import START, Position, TenantLog
+from registry.log import TenantLog
 from registry.state import Tenant
 
 _WAIT: Final = 0.8

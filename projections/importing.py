@@ -11,6 +11,7 @@ from projections.progress import Progress
 from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.archive import Archive, Import
+from registry.entries import AsOf, Position
 from registry.errors import InvalidInput, LogDiverged, RegistryUnavailable
 from registry.export_format import (
     DataKeyLine,
@@ -21,7 +22,6 @@ from registry.export_format import (
     entry_of,
     read_lines,
 )
-from registry.log import AsOf, Position
 from registry.signing import Signer
 from registry.state import Live, Tenant
 from registry.stored import document_of

@@ -11,8 +11,9 @@ from projections.progress import Progress
 from projections.rebuild import PAGE
 from projections.tenant_keys import TenantKeys
 from registry.archive import Archive, Snapshot
+from registry.entries import START, Entry, Foreign, entry_order
 from registry.errors import SecretUnreadable
-from registry.log import START, Entry, Foreign, TenantLog, entry_order
+from registry.log import TenantLog
 from registry.secrets import DataKey, MasterKeys
 from registry.signing import Signer
 from registry.verify import Audit, Finding

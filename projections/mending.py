@@ -7,8 +7,9 @@ import msgspec
 
 from projections.inspection import Inspected
 from projections.tenant_keys import TenantKeys, differs
+from registry.entries import UNKNOWN, AsOf, Epoch
 from registry.errors import CorruptEntry
-from registry.log import UNKNOWN, AsOf, Epoch, TenantLog
+from registry.log import TenantLog
 from registry.state import Live, Removed
 from registry.stored import head_of
 

@@ -15,8 +15,8 @@ import structlog
 
 from projections.clock import boottime
 from projections.replicas import LEASE, Confirmation, Identity, ReplicaState, Whereabouts, judge, line_of, read_line
+from registry.entries import Position
 from registry.errors import RegistryUnavailable
-from registry.log import Position
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from registry.log import Entry, Foreign, Position, TenantLog
+from registry.entries import Entry, Foreign, Position
+from registry.log import TenantLog
 
 _Page = Sequence[Entry | Foreign]
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from projections.diagnosis import Finding
-from registry.log import START, Position
+from registry.entries import START, Position
 
 PUT_BACK: Final = (
     "Put it back from a backup, or let replicas that hold it say it again (mcp-postgres log restore); if it may be "

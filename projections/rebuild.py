@@ -15,9 +15,10 @@ from projections.directory import Directory
 from projections.progress import Progress
 from projections.read_ahead import read_ahead
 from registry import codec
+from registry.entries import UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import LogCompacted, LogCreated, LogRestored
-from registry.log import UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position, TenantLog
+from registry.log import TenantLog
 from registry.state import Live, Quarantined, Removed, Tenant, stated
 from registry.stored import tenant_of
 from registry.verify import Audit

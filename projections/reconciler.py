@@ -12,8 +12,9 @@ import structlog
 
 from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
+from registry.entries import Head, Position, Unreadable
 from registry.errors import CommandRefused, RegistryUnavailable
-from registry.log import Head, Position, TenantLog, Unreadable
+from registry.log import TenantLog
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.state import Live, Removed, Tenant

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from registry.log import Position
+from registry.entries import Position
 
 LEASE: Final = 5.0
 """Seconds that a replica counts as live after it was last seen: five heartbeats. It is longer than one needs to notice

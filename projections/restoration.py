@@ -18,22 +18,10 @@ from projections.diagnosis import Finding
 from projections.directory import Directory
 from projections.keyring import Keyring
 from registry import codec, restore
+from registry.entries import START, Epoch, Head, Position, Unreadable
 from registry.errors import LogDiverged
 from registry.events import LogCreated, LogRestored
-from registry.log import (
-    START,
-    Appended,
-    DestroyKey,
-    Epoch,
-    Head,
-    KeepKey,
-    KeyChange,
-    Position,
-    Proposal,
-    SetKey,
-    TenantLog,
-    Unreadable,
-)
+from registry.log import Appended, DestroyKey, KeepKey, KeyChange, Proposal, SetKey, TenantLog
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant
 from registry.stored import proposed_head

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from registry.entries import AsOf
 from registry.fences import is_false
-from registry.log import AsOf
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 from registry.redis_log import RedisLog

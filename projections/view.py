@@ -11,9 +11,10 @@ from projections.directory import Directory
 from projections.freshness import Freshness, Verdict, refusal
 from projections.phase import STUCK, Phase, Status, is_degraded
 from projections.standing import Standing
+from registry.entries import START, AsOf, Head, Position, Unreadable
 from registry.errors import CorruptEntry, RegistryUnavailable
 from registry.events import TenantEvent
-from registry.log import START, AsOf, Head, Position, TenantLog, Unreadable
+from registry.log import TenantLog
 from registry.state import Live, Tenant
 
 _CATCH_UP: Final = 5.0

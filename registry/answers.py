@@ -6,10 +6,11 @@ import msgspec
 
 from registry.appender import Appender
 from registry.chain import events_back
+from registry.entries import Position
 from registry.errors import CommandReused, CorruptEntry
 from registry.events import TenantEvent, is_removal
 from registry.inputs import Registration
-from registry.log import Position, TenantLog
+from registry.log import TenantLog
 from registry.planner import Planner, Status
 from registry.state import Live, Quarantined, Removed, Tenant
 

@@ -9,20 +9,9 @@ import contextlib
 from typing import Final
 
 from registry.chain import Recorded, events_back
+from registry.entries import Head, Position
 from registry.errors import CorruptEntry, RegistryUnavailable
-from registry.log import (
-    Appended,
-    Conflict,
-    Diverged,
-    Head,
-    Outcome,
-    Position,
-    Proposal,
-    Repeated,
-    Reused,
-    TenantLog,
-    Twin,
-)
+from registry.log import Appended, Conflict, Diverged, Outcome, Proposal, Repeated, Reused, TenantLog, Twin
 from registry.tally import Tally
 
 REMEMBERED: Final = 32

@@ -7,8 +7,8 @@ import msgspec
 
 from registry import codec
 from registry.adoption import tenant_keys
+from registry.entries import Entry, Epoch, Head, Position, Unreadable
 from registry.errors import LogDiverged
-from registry.log import Entry, Epoch, Head, Position, Unreadable
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 from registry.redis_log import epoch_of

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from registry import codec
+from registry.entries import Entry, Position
 from registry.errors import CompactedAway, CorruptEntry
 from registry.events import TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
-from registry.log import Entry, Position, TenantLog
+from registry.log import TenantLog
 
 
 class Recorded(msgspec.Struct, frozen=True):

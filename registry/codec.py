@@ -12,9 +12,9 @@ from typing import Final, get_args
 
 import msgspec
 
+from registry.entries import Entry, Foreign, Head, Position, Unreadable
 from registry.errors import CorruptEntry
 from registry.events import Access, Event, SealedSecret, SslMode, TenantConfig, TenantEvent
-from registry.log import Entry, Foreign, Head, Position, Unreadable
 
 _EVENT_TYPES: Final[dict[str, type[Event]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Event)}
 _KNOWN: Final = {name.encode(): name for name in _EVENT_TYPES}

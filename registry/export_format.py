@@ -15,8 +15,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from registry.entries import Entry, Epoch, Position
 from registry.errors import InvalidInput
-from registry.log import Entry, Epoch, Position
 
 FORMAT: Final = 1
 

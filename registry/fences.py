@@ -7,7 +7,7 @@ Its state was in the log before: an end that is looked up after the fence includ
 import re
 from typing import Final
 
-from registry.log import AsOf, Position, entry_order
+from registry.entries import AsOf, Position, entry_order
 from registry.state import Tenant
 
 _FENCE: Final = re.compile(rb"(\d+-\d+)\|(\d+)\Z")

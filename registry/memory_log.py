@@ -5,27 +5,19 @@ from collections.abc import Sequence
 
 import msgspec
 
+from registry.entries import START, Cut, Entry, Epoch, Foreign, Head, Position, Unreadable, entry_order
 from registry.log import (
-    START,
     Appended,
     Conflict,
-    Cut,
     DestroyKey,
     Diverged,
-    Entry,
-    Epoch,
-    Foreign,
-    Head,
     KeepKey,
     Outcome,
-    Position,
     Proposal,
     Repeated,
     Reused,
     SetKey,
     Twin,
-    Unreadable,
-    entry_order,
 )
 from registry.names import are_twins
 

@@ -5,10 +5,8 @@ that failed was carried out is unknown, and each caller decides for itself what 
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set as AbstractSet
-from importlib import resources
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from redis.exceptions import (
@@ -25,6 +23,7 @@ from registry.redis_cluster import Cluster
 from registry.redis_commands import key_of
 from registry.redis_errors import is_lost, unavailable
 from registry.redis_node import Command, Node, NodeMaker, Word
+from registry.redis_script import Script
 from registry.redis_topology import OneServer, Sentinels, Topology
 from registry.redis_url import Address, RedisUrl, read
 
@@ -38,14 +37,6 @@ _PAUSE: Final = 0.05
 """Seconds between two tries of a command that a cluster puts off; with `_HOPS`, two seconds in all."""
 _REBUILD_AFTER: Final = 10.0
 """Seconds of failures and nothing else after which all connections, and what is known of the servers, begin anew."""
-
-
-class Script:
-    """A Lua script that ships with a package, in one file or more, known to Redis by its digest."""
-
-    def __init__(self, package: str, *names: str) -> None:
-        self.text = "".join(resources.files(package).joinpath(name).read_text("utf-8") for name in names)
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisClient:

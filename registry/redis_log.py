@@ -4,26 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from registry import codec
+from registry.entries import Cut, Entry, Epoch, Foreign, Head, Position, Unreadable
 from registry.log import (
     Appended,
     Conflict,
-    Cut,
     DestroyKey,
     Diverged,
-    Entry,
-    Epoch,
-    Foreign,
-    Head,
     KeepKey,
     KeyChange,
     Outcome,
-    Position,
     Proposal,
     Repeated,
     Reused,
     SetKey,
     Twin,
-    Unreadable,
 )
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word

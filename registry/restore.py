@@ -10,8 +10,8 @@ from datetime import datetime
 
 import msgspec
 
+from registry.entries import START
 from registry.events import TenantEvent, TenantRestated
-from registry.log import START
 from registry.state import Live, Quarantined, Removed, Tenant
 
 

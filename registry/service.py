@@ -13,25 +13,11 @@ import msgspec
 from registry import codec, decide
 from registry.answers import FirstAnswers, Result, reused
 from registry.appender import Appender
+from registry.entries import START, AsOf, Head, Position, Unreadable
 from registry.errors import CorruptEntry, RegistryUnavailable, VersionConflict
 from registry.events import TenantEvent
 from registry.inputs import Registration
-from registry.log import (
-    START,
-    Appended,
-    AsOf,
-    Conflict,
-    Diverged,
-    Head,
-    Outcome,
-    Position,
-    Proposal,
-    Repeated,
-    Reused,
-    TenantLog,
-    Twin,
-    Unreadable,
-)
+from registry.log import Appended, Conflict, Diverged, Outcome, Proposal, Repeated, Reused, TenantLog, Twin
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller, Plan, Planner
 from registry.secrets import MasterKeys

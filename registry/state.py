@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from registry.codec import TenantDocument
+from registry.entries import Position
 from registry.errors import UnexpectedEvent
 from registry.events import (
     SealedSecret,
@@ -21,7 +22,6 @@ from registry.events import (
     TenantRestated,
     is_removal,
 )
-from registry.log import Position
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):

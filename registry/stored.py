@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from registry.codec import TenantDocument, sum_of
-from registry.log import START, Head
+from registry.entries import START, Head
 from registry.state import Live, Removed
 
 _DOCUMENT: Final = msgspec.json.Decoder(TenantDocument)

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 import msgspec
 
 from registry import codec
+from registry.entries import START, Entry, Epoch, Foreign, Head, Position, entry_order
 from registry.errors import CorruptEntry, InvalidInput
 from registry.events import (
     Event,
@@ -22,7 +23,6 @@ from registry.events import (
     TenantRemoved,
     TenantRestated,
 )
-from registry.log import START, Entry, Epoch, Foreign, Head, Position, entry_order
 from registry.signing import Signer, mac_of
 from registry.state import Live, Quarantined, Removed, Tenant, evolve, since, stated
 

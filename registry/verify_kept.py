@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
+from registry.entries import AsOf, Epoch, Head, Position, Unreadable
 from registry.errors import SecretUnreadable
 from registry.fences import is_false
-from registry.log import AsOf, Epoch, Head, Position, Unreadable
 from registry.secrets import DataKey, id_of
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of, tenant_of

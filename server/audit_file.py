@@ -8,11 +8,11 @@ import asyncio
 import os
 import stat
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from server.errors import StartError
+from server.threads import settle
 
 PATIENCE: Final = 5.0
 """Seconds that a disk gets: after that the line counts as not put down, whatever becomes of it."""
@@ -76,8 +76,7 @@ class AuditFile:
             except OSError as error:
                 problem = error
             for _, loop, done in batch:
-                with suppress(RuntimeError):  # its loop has ended meanwhile
-                    loop.call_soon_threadsafe(_settle, done, problem)
+                settle(loop, done, None, problem)
 
     def _append(self, lines: bytes) -> None:
         file = self._opened()
@@ -117,12 +116,3 @@ def _keep_name(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _settle(done: "asyncio.Future[None]", problem: OSError | None) -> None:
-    if done.done():
-        return
-    if problem is None:
-        done.set_result(None)
-    else:
-        done.set_exception(problem)

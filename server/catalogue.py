@@ -5,21 +5,16 @@ Each question is one guarded read (`server.reads`) and takes its round trips. An
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from registry.errors import InvalidInput
 from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES
+from server.connections import Connection
 from server.reads import ReadLimits, Rows, read
 from server.sql_guard import trusted
-
-if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
 _DESCRIPTION_BYTES: Final = 8 << 20
 _NEAR: Final = 3
@@ -112,13 +107,13 @@ class TableDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     definition: Annotated[str, Meta(description="A view's query")] | None = None
 
 
-async def list_schemas(connection: "Connection", *, limits: ReadLimits) -> Schemas:
+async def list_schemas(connection: Connection, *, limits: ReadLimits) -> Schemas:
     """Return the schemas that the login may use. Raises what `read` raises; may be cancelled."""
     rows = await _ask(connection, SCHEMAS, (), limits)
     return Schemas(schemas=_structs(rows, Schema), truncated=rows.truncated)
 
 
-async def list_tables(connection: "Connection", schema: str | None = None, *, limits: ReadLimits) -> Tables:
+async def list_tables(connection: Connection, schema: str | None = None, *, limits: ReadLimits) -> Tables:
     """Return the tables that the login may read.
 
     Args:
@@ -135,7 +130,7 @@ async def list_tables(connection: "Connection", schema: str | None = None, *, li
 
 
 async def describe_table(
-    connection: "Connection", table: str, schema: str | None = None, *, limits: ReadLimits
+    connection: Connection, table: str, schema: str | None = None, *, limits: ReadLimits
 ) -> TableDescription:
     """Return one table in full.
 
@@ -160,11 +155,11 @@ async def describe_table(
     raise InvalidInput(_which(table, schemas) if schemas else _no_table(table, names or ()), field="table")
 
 
-async def _ask(connection: "Connection", query: str, params: Sequence[object], limits: ReadLimits) -> Rows:
+async def _ask(connection: Connection, query: str, params: Sequence[object], limits: ReadLimits) -> Rows:
     return await read(connection, trusted(query), params, limits=limits, search_path=SEARCH_PATH)
 
 
-async def _require_schema(connection: "Connection", schema: str, limits: ReadLimits) -> None:
+async def _require_schema(connection: Connection, schema: str, limits: ReadLimits) -> None:
     known = [known.name for known in (await list_schemas(connection, limits=limits)).schemas]
     if schema not in known:
         raise InvalidInput(

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from server.errors import StartError
 from server.settings import Settings
+from server.watched_file import Stamp, stamp_of
 
 T = TypeVar("T")
 
@@ -36,9 +37,9 @@ class TlsFiles(msgspec.Struct, frozen=True):
             return None
         return cls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
-    def stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """Return what changes when a file is written or replaced, also behind a symbolic link."""
-        return tuple(_stamp(path) for path in (self.certificate, self.key, self.client_ca) if path is not None)
+    def stamps(self) -> tuple[Stamp | None, ...]:
+        """Return what changes when one of them does."""
+        return tuple(stamp_of(path) for path in (self.certificate, self.key, self.client_ca) if path is not None)
 
 
 class Certificates:
@@ -117,11 +118,3 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
     except (ssl.SSLError, OSError) as error:
         raise StartError(f"OpenSSL does not take {files.certificate} with {files.key} ({error}).") from None
     return context
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        seen = path.stat()
-    except OSError:
-        return None
-    return seen.st_mtime_ns, seen.st_ino, seen.st_size

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from server.gate import Full
+from server.gate import Full, come
 
 
 class Commons:
@@ -68,15 +68,7 @@ class Commons:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(tenant, deque()).append(turn)
         self._queued += 1
-        try:
-            async with asyncio.timeout(patience):
-                await turn
-        except TimeoutError:
-            self._give_up(tenant, turn)
-            raise Full from None
-        except asyncio.CancelledError:
-            self._give_up(tenant, turn)
-            raise
+        await come(turn, patience, lambda: self._give_up(tenant, turn))
 
     def _may_enter(self, tenant: str) -> bool:
         return self._held[tenant] < min(self._each, self._places - self._running)

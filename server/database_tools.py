@@ -1,7 +1,7 @@
 """The tools that look into a tenant's database."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -9,6 +9,7 @@ from msgspec import Meta
 from projections.follower import Follower
 from registry.errors import ConnectionLost
 from server import catalogue
+from server.connections import Connection
 from server.pools import Pools
 from server.rates import CallRates
 from server.reads import ReadLimits, Rows, read
@@ -18,9 +19,6 @@ from server.sql_catalogue import KnownByTenant
 from server.sql_guard import Guard
 from server.tenant_messages import Role, TenantId
 from server.toolbox import Call, Hints, tool
-
-if TYPE_CHECKING:
-    from server.tenant_pool import Connection
 
 T = TypeVar("T")
 
@@ -125,12 +123,12 @@ class DatabaseTools:
             lambda connection: read(connection, statement, args.params, limits=limits, known=known, role=args.role),
         )
 
-    async def _with_connection(self, tenant_id: str, call: Call, work: Callable[["Connection"], Awaitable[T]]) -> T:
+    async def _with_connection(self, tenant_id: str, call: Call, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` on one of the tenant's connections, if the caller may see the tenant."""
         await self._sight.live_tenant(tenant_id, call.principal)
         return await self._leased_twice(tenant_id, work)
 
-    async def _leased_twice(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:
+    async def _leased_twice(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` on one of the tenant's connections; once more on another one when that breaks under it.
 
         Only reads come here, so running one twice does no harm.
@@ -141,7 +139,7 @@ class DatabaseTools:
         except ConnectionLost:
             return await self._leased(tenant_id, work)
 
-    async def _leased(self, tenant_id: str, work: Callable[["Connection"], Awaitable[T]]) -> T:
+    async def _leased(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._pools.lease(tenant_id) as connection:
             self._follower.require_ready()  # the wait for the connection may have been this process's sleep
             return await work(connection)

@@ -6,12 +6,25 @@ up leaves no place taken: a place handed to it in the same instant is passed on.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
 class Full(Exception):
     """No place is free, and the queue is full or the wait was too long."""
+
+
+async def come(turn: asyncio.Future[None], patience: float, give_up: Callable[[], None]) -> None:
+    """Wait for a turn; `Full` after `patience` seconds. May be cancelled; either way `give_up` is called before."""
+    try:
+        async with asyncio.timeout(patience):
+            await turn
+    except TimeoutError:
+        give_up()
+        raise Full from None
+    except asyncio.CancelledError:
+        give_up()
+        raise
 
 
 class Gate:
@@ -61,15 +74,7 @@ class Gate:
             raise Full
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        try:
-            async with asyncio.timeout(patience):
-                await turn
-        except TimeoutError:
-            self._give_up(turn)
-            raise Full from None
-        except asyncio.CancelledError:
-            self._give_up(turn)
-            raise
+        await come(turn, patience, lambda: self._give_up(turn))
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn in self._waiting:

@@ -13,8 +13,8 @@ from projections.compaction import Compactor, PublishedReplicas
 from projections.exporting import Exported, Exporter
 from projections.importing import FileRead, Importer, read_file
 from projections.mending import Mender
+from registry.entries import START, Position
 from registry.errors import CommandRefused, RegistryUnavailable
-from registry.log import START, Position
 from server.errors import StartError
 from server.log_access import LogAccess, open_log
 from server.log_files import lines_of, to_standard_output, writing

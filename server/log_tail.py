@@ -12,9 +12,10 @@ import structlog
 from projections.inspection import id_of
 from registry import codec
 from registry.chain import Recorded
+from registry.entries import START, Entry, Foreign, Position
 from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable
 from registry.events import TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
-from registry.log import START, Entry, Foreign, Position, TenantLog
+from registry.log import TenantLog
 from server.changes import change_of
 
 _PAGE: Final = 500

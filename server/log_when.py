@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
+from registry.entries import Position
 from registry.errors import InvalidInput
-from registry.log import Position
 
 _DURATION: Final = re.compile(r"(\d{1,6})([dhm])\Z")
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}

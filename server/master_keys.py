@@ -5,7 +5,7 @@ import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import structlog
 
@@ -14,10 +14,9 @@ from registry.key_providers import LocalKeys, WrongKey
 from registry.secrets import MasterKeys, Secret, new_master_key, parse_keys
 from registry.signing import Signer
 from server.embedded.private import create_private, make_data_directory
+from server.watched_file import stamp_of
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-
-_Seen: TypeAlias = tuple[int, int, int, int]
 
 
 class FileKeys:
@@ -35,7 +34,7 @@ class FileKeys:
     def __init__(self, path: Path, where: str) -> None:
         self.where = where
         self._path = path
-        self._seen = _seen(path)
+        self._seen = stamp_of(path)
         self._keys = LocalKeys(parse_keys(_text_of(path)), where)
         self._logger = structlog.get_logger("keys")
 
@@ -67,7 +66,7 @@ class FileKeys:
 
     def _look_again(self) -> bool:
         """Read the file if it has changed; return whether there are other keys now."""
-        seen = _seen(self._path)
+        seen = stamp_of(self._path)
         if seen == self._seen:
             return False
         self._seen = seen
@@ -78,15 +77,6 @@ class FileKeys:
             return False
         self._logger.info("key file read again", path=str(self._path))
         return True
-
-
-def _seen(path: Path) -> _Seen | None:
-    """Return what changes when the file does; a mounted secret is a link to another file then."""
-    try:
-        told = path.stat()
-    except OSError:
-        return None
-    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
 def load_master_keys(path: Path, where: str | None = None) -> MasterKeys:

@@ -14,15 +14,10 @@ import math
 import re
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
+from server.connections import Connection
 from server.turns import Turns
-
-if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
 LOGIN_BYTES: Final = 1 << 20
 """What a server may send until somebody allows more: a login takes less than a thousandth of it."""
@@ -252,7 +247,7 @@ class _Refused(Exception):
         self.fault = fault
 
 
-def meter_of(connection: "Connection") -> Meter:
+def meter_of(connection: Connection) -> Meter:
     """Return the meter of a connection that is idle, put there if it has none yet."""
     driver: Any = connection
     transport: asyncio.Transport = driver._transport  # noqa: SLF001 - the driver has no public way to its socket

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 import asyncpg
 import structlog
@@ -21,13 +21,11 @@ from registry.state import Live, Tenant
 from server.breaker import Breaker
 from server.commons import Commons
 from server.connect import Dialler
+from server.connections import Connection
 from server.gate import Full, Gate
 from server.meter import meter_of
 from server.tenant_pool import OnConnection, TenantPool
 from server.turns import Turns
-
-if TYPE_CHECKING:
-    from server.tenant_pool import Connection
 
 PATIENCE: Final = 10.0
 """Seconds that a call waits for its turn."""
@@ -126,7 +124,7 @@ class Pools:
         return seat.breaker.last_error.message if seat and seat.breaker.last_error else None
 
     @asynccontextmanager
-    async def lease(self, tenant_id: str) -> AsyncIterator["Connection"]:
+    async def lease(self, tenant_id: str) -> AsyncIterator[Connection]:
         """Hold one of the tenant's connections for one call.
 
         Raises `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `PolicyRefused`,

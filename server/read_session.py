@@ -7,17 +7,13 @@ nothing of a statement to the next caller, whatever that statement did.
 import asyncio
 import secrets
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import asyncpg
 import msgspec
 
+from server.connections import Connection
 from server.sqlstates import DRIVER_ERRORS
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
 T = TypeVar("T")
 
@@ -81,10 +77,10 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))  # 0 would mean no limit
 
 
-async def leave(connection: "Connection", *, committed: bool = False) -> None:
+async def leave(connection: Connection, *, committed: bool = False) -> None:
     """Undo what a call did to its session, in one round trip, or close the connection.
 
-    Waited for however often the caller is cancelled meanwhile, at most five seconds; the cancellation then goes on,
+    Waited for however often the caller is cancelled meanwhile, at most two seconds; the cancellation then goes on,
     unless the call has committed: then there is something to tell.
     """
     _, cancelled = await see_through(_clean(connection, committed=committed))
@@ -110,7 +106,7 @@ async def see_through(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.Cancelle
     return task.result(), cancelled
 
 
-async def _clean(connection: "Connection", *, committed: bool) -> None:
+async def _clean(connection: Connection, *, committed: bool) -> None:
     clean = False
     try:
         async with asyncio.timeout(_CLEAN_SECONDS):
@@ -124,14 +120,14 @@ async def _clean(connection: "Connection", *, committed: bool) -> None:
             connection.terminate()
 
 
-async def reset_connection(_connection: "Connection") -> None:
+async def reset_connection(_connection: Connection) -> None:
     """Do nothing more when a connection comes back: the `reset` hook of a pool whose connections only `read` uses.
 
     `read` has reset it already, in the round trip of its ROLLBACK; the driver's own reset would be another.
     """
 
 
-def is_gone(connection: "Connection") -> bool:
+def is_gone(connection: Connection) -> bool:
     """Whether it is closed, or the pool took it out of the lease when it broke."""
     try:
         return connection.is_closed()

@@ -18,14 +18,15 @@ function that Postgres does not bring two, once a minute and tenant.
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import asyncpg
 import msgspec
 
 from registry.errors import QueryRefused
 from server.binding import bind, misfit
-from server.codecs import UnknownElement
+from server.connections import Connection
+from server.lessons import taught
 from server.meter import meter_of
 from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, reset_connection
 from server.results import QUIET_BYTES, Budget, Column, Result, failure
@@ -33,17 +34,12 @@ from server.sql_catalogue import Known
 from server.sql_guard import Guard, Statement
 from server.sql_rules import Verdict
 from server.sqlstates import DRIVER_ERRORS, MALFORMED, lost
-from server.values import LESSONS, forget_records, learn, prepare_connection
+from server.values import prepare_connection
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
     from asyncpg.prepared_stmt import PreparedStatement
 
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
-
 __all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read", "reset_connection"]
-
-_LESSONS_AT_MOST: Final = 16
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,7 +59,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def read(
-    connection: "Connection",
+    connection: Connection,
     query: str | Statement,
     params: Sequence[object] = (),
     *,
@@ -99,7 +95,8 @@ async def read(
         async with scope:
             await connection.execute(opening(limits, search_path, role=role))
             lasting = await require_harmless(connection, statement.verdict, known or Known(), strict=statement.strict)
-            rows = await _run(connection, statement.text, params, Budget(limits, meter))
+            budget = Budget(limits, meter)
+            rows = await taught(connection, lambda: _fetch(connection, statement.text, params, budget), _as_it_was)
             return rows if statement.guard != "unparsed" else msgspec.structs.replace(rows, guard="unparsed")
     except (*MALFORMED, *DRIVER_ERRORS) as error:
         elapsed = time.monotonic() - begun
@@ -113,7 +110,7 @@ async def read(
             connection.terminate()
 
 
-async def require_harmless(connection: "Connection", verdict: Verdict, known: Known, *, strict: bool = False) -> bool:
+async def require_harmless(connection: Connection, verdict: Verdict, known: Known, *, strict: bool = False) -> bool:
     """Ask the tenant's catalogue; return whether a statement may leave what no reset reaches. Raises `QueryRefused`."""
     refusal, lasting = await known.refusal(connection, verdict, strict=strict)
     if refusal is not None:
@@ -121,22 +118,12 @@ async def require_harmless(connection: "Connection", verdict: Verdict, known: Kn
     return lasting
 
 
-async def _run(connection: "Connection", query: str, params: Sequence[object], budget: "Budget") -> Rows:
-    lessons: list[BaseException] = []
-    try:
-        while True:
-            try:
-                return await _fetch(connection, query, params, budget)
-            except LESSONS as lesson:
-                lessons.append(lesson)
-                if len(lessons) > _LESSONS_AT_MOST or not await learn(connection, lesson):
-                    raise
-    finally:
-        if any(isinstance(lesson, UnknownElement) for lesson in lessons) and not is_gone(connection):
-            forget_records(connection)
+async def _as_it_was() -> bool:
+    """Return that a read leaves nothing to be undone."""
+    return True
 
 
-async def _fetch(connection: "Connection", query: str, params: Sequence[object], budget: "Budget") -> Rows:
+async def _fetch(connection: Connection, query: str, params: Sequence[object], budget: "Budget") -> Rows:
     budget.meter.allow(QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types
     statement = await connection.prepare(query)
     attributes = statement.get_attributes()

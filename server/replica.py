@@ -1,8 +1,7 @@
 """Wiring: one replica, from Redis to the tools. Everything is made here and handed in; nothing is found by itself."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -42,6 +41,7 @@ from server.confirmation import Policy
 from server.connect import Dialler
 from server.database_tools import DatabaseTools
 from server.instruments import Instruments
+from server.loops import running
 from server.reach import Reach
 from server.redis_check import RedisCheck
 from server.refusals import HttpTally
@@ -255,25 +255,13 @@ async def _assembled(
             follow_rotations(DataKeys(commands, names), keyring, directory),
         ]
     try:
-        async with _running(*loops):
+        async with running(*loops):
             yield Replica(toolbox, follower, instruments, reach)
     finally:
         await pools.close()
         if audit_file:
             audit_file.close()
         await presence.leave()
-
-
-@asynccontextmanager
-async def _running(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run loops that end when they are cancelled."""
-    tasks = [asyncio.create_task(loop) for loop in loops]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
 
 async def _follow(follower: Follower, presence: Presence | None) -> None:

@@ -11,11 +11,12 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 
 from server.network_policy import Address
+from server.threads import settle
 
 LookUp: TypeAlias = Callable[[str], Sequence[Address]]
 
@@ -99,14 +100,4 @@ def _ask_for(
         found, failure = ask(host), None
     except OSError as error:
         found, failure = (), error
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_settle, answer, found, failure)
-
-
-def _settle(answer: asyncio.Future[Sequence[Address]], found: Sequence[Address], failure: OSError | None) -> None:
-    if answer.done():
-        return
-    if failure is not None:
-        answer.set_exception(failure)
-    else:
-        answer.set_result(found)
+    settle(loop, answer, found, failure)

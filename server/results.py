@@ -2,22 +2,18 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple
 
 import asyncpg
 import msgspec
 from asyncpg.exceptions import InternalClientError
 
 from registry.errors import TenancyError
+from server.connections import Connection
 from server.meter import Meter
 from server.read_session import ReadLimits, is_gone
 from server.sqlstates import MALFORMED, lost, not_postgres, read_error, timed_out, too_large
 from server.values import Row, holds_many_values, row_reader
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
 _FIRST_STEP: Final = 64
 """Rows of the first fetch: most results are smaller, and rows may be large."""
@@ -99,7 +95,7 @@ class Result:
 
 
 def failure(
-    error: Exception, connection: "Connection", meter: Meter, *, timeout: float, elapsed: float, expired: bool
+    error: Exception, connection: Connection, meter: Meter, *, timeout: float, elapsed: float, expired: bool
 ) -> TenancyError:
     """Say what one of `DRIVER_ERRORS` or `MALFORMED` means for the caller.
 

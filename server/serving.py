@@ -25,6 +25,7 @@ from server.errors import StartError
 from server.first_read import first_read
 from server.http_names import LOOPBACK, Names
 from server.http_protocol import PACE, Bounds, impatient
+from server.loops import running
 from server.principal import Principal
 from server.redaction import shown
 from server.replica import Replica
@@ -86,7 +87,8 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with endpoint.run(), _keeping_up(authenticator), _followed(certificates):
+        followed = [certificates.follow()] if certificates else []
+        async with endpoint.run(), running(_keep_up(authenticator), *followed):
             await announce(base)
             yield
 
@@ -141,35 +143,13 @@ def _subject_of(scope: Scope) -> str:
     return caller_of(scope).subject
 
 
-@asynccontextmanager
-async def _keeping_up(authenticator: Authenticator) -> AsyncIterator[None]:
-    async def keep_up() -> None:
-        while True:
-            try:
-                await authenticator.run()
-            except Exception:  # noqa: BLE001 - the supervising loop: what is taken back must be refused also after a bug
-                structlog.get_logger("auth").exception("cannot keep up with who may get in")
-            await asyncio.sleep(_AGAIN)
-
-    task = asyncio.create_task(keep_up())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-@asynccontextmanager
-async def _followed(certificates: Certificates | None) -> AsyncIterator[None]:
-    """Take new certificate files over for as long as the context lasts."""
-    if certificates is None:
-        yield
-        return
-    following = asyncio.create_task(certificates.follow())
-    try:
-        yield
-    finally:
-        following.cancel()
+async def _keep_up(authenticator: Authenticator) -> None:
+    while True:
+        try:
+            await authenticator.run()
+        except Exception:  # noqa: BLE001 - the supervising loop: what is taken back must be refused also after a bug
+            structlog.get_logger("auth").exception("cannot keep up with who may get in")
+        await asyncio.sleep(_AGAIN)
 
 
 class _PatientToolbox(Toolbox):

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from server.connections import Connection
 from server.sql_facts import Name
 from server.sql_functions import HARMLESS, HARMLESS_EXTENSIONS, is_built_in
 from server.sql_rules import Verdict
 
 if TYPE_CHECKING:
     import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
 KEPT_SECONDS: Final = 60.0
 """How long an answer is believed: so soon a function that was made or changed is seen as what it is."""
@@ -126,7 +124,7 @@ class Known:
         self._until = 0.0
         self._answers: dict[_Question, Answer] = {}
 
-    async def refusal(self, connection: "Connection", verdict: Verdict, *, strict: bool) -> tuple[str | None, bool]:
+    async def refusal(self, connection: Connection, verdict: Verdict, *, strict: bool) -> tuple[str | None, bool]:
         """Return why a statement may not run, or None; and whether it may leave something behind.
 
         Two round trips if there is a name that was not asked about lately, and none otherwise; as many for a statement
@@ -140,7 +138,7 @@ class Known:
             refusal = _of_samples(await connection.fetch(_SAMPLES))
         return refusal, any(answer.lasting for answer in answers.values())
 
-    async def _answered(self, connection: "Connection", questions: frozenset[_Question]) -> Mapping[_Question, Answer]:
+    async def _answered(self, connection: Connection, questions: frozenset[_Question]) -> Mapping[_Question, Answer]:
         if not questions:
             return {}
         if self._now() > self._until or len(self._answers) > _KEPT:

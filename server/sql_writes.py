@@ -16,8 +16,9 @@ from typing import Final
 import msgspec
 
 from registry.errors import InvalidInput
-from server.sql_facts import WRITES, Facts, facts_of
-from server.sql_parse import TEXT_AT_MOST, Unparsed, fingerprint_of, parse
+from server.sql_facts import WRITES, Facts
+from server.sql_guard import classify
+from server.sql_parse import TEXT_AT_MOST, Unparsed, fingerprint_of
 from server.sql_rules import READ_NODES, Rules, Verdict, said, verdict_on
 from server.statement import require_text
 
@@ -64,7 +65,7 @@ def judged(text: str, *, dry_run: bool) -> Write:
     """Return the statement with its verdict; the time it takes is bounded as `parse` is."""
     try:
         require_text(text)
-        statements = [facts_of(statement) for statement in parse(text)]
+        statements = classify(text)
     except InvalidInput as problem:
         return Write(text=text, kind="unparsed", verdict=Verdict(refusal=problem.message.rstrip(".")))
     except Unparsed as problem:

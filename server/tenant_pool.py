@@ -7,19 +7,15 @@ their time, then cancels what still runs: the driver then cancels the query in P
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 from asyncpg.exceptions import InternalClientError
 
 from registry.errors import ConnectionLost, TenantChanged
 from registry.state import Live
+from server.connections import Connection
 from server.sqlstates import reason_of
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
 
 Open: TypeAlias = Callable[[], Awaitable[asyncpg.Connection]]
 OnConnection: TypeAlias = Callable[[asyncpg.Connection], Coroutine[Any, Any, None]]
@@ -95,7 +91,7 @@ class TenantPool:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator["Connection"]:
+    async def lease(self) -> AsyncIterator[Connection]:
         """Hold one connection. `TenantChanged` if the pool drains before or meanwhile. May be cancelled."""
         self._refuse_if_draining()
         scope = asyncio.timeout(None)

@@ -8,9 +8,10 @@ from projections.history import history_of, is_cut
 from projections.replicas import Confirmation
 from registry.answers import Result
 from registry.decide import unknown_tenant
+from registry.entries import Position
 from registry.errors import InvalidInput, UnknownTenant
 from registry.inputs import Allowed, Limits, Registration, from_dsn, from_fields
-from registry.log import Position, TenantLog
+from registry.log import TenantLog
 from registry.names import check_command_id, check_tenant_id
 from registry.planner import Caller
 from registry.service import TenantRegistry

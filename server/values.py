@@ -24,7 +24,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 import msgspec
@@ -37,12 +37,8 @@ from server.codecs import (
     bytes_value,
     composite_texts,
 )
+from server.connections import Connection
 from server.numerals import float_value, integer_value
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
 Row: TypeAlias = list[Any]
 """One row: a JSON value (or `msgspec.Raw`) for each column."""
@@ -66,7 +62,7 @@ _TYPE: Final = """
 """
 
 
-async def prepare_connection(connection: "Connection") -> None:
+async def prepare_connection(connection: Connection) -> None:
     """Make a fresh connection speak JSON values: the `init` hook of a pool.
 
     No round trip: only types of pg_catalog are declared here, and the driver knows their oids.
@@ -77,7 +73,7 @@ async def prepare_connection(connection: "Connection") -> None:
     _declare(connection, _ANYARRAY, "anyarray", str, str, form="text")
 
 
-async def learn(connection: "Connection", lesson: BaseException) -> bool:
+async def learn(connection: Connection, lesson: BaseException) -> bool:
     """Prepare the connection for a type that it stumbled over, in the caller's transaction.
 
     Args:
@@ -106,7 +102,7 @@ async def learn(connection: "Connection", lesson: BaseException) -> bool:
     return True
 
 
-def forget_records(connection: "Connection") -> None:
+def forget_records(connection: Connection) -> None:
     """Read anonymous records by their elements' types again: what one statement held says nothing about the next."""
     codec = CODECS[_RECORD]
     _declare(connection, _RECORD, codec.name, codec.encode, codec.decode)
@@ -142,7 +138,7 @@ def value_of(value: Any) -> Any:  # noqa: ANN401 - in: what the driver read; out
 
 
 def _declare(
-    connection: "Connection",
+    connection: Connection,
     oid: int,
     name: str,
     encode: Callable[[Any], str | bytes],

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import structlog
 
@@ -14,6 +14,18 @@ T = TypeVar("T")
 LOOK_EVERY: Final = 1.0
 """Seconds. What is taken out of the file is in force for so long, and for as long as it takes to read it."""
 _BYTES_AT_MOST: Final = 16 << 20
+
+
+Stamp: TypeAlias = tuple[int, int, int, int]
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return what changes when a file is written or replaced, also behind a symbolic link; None if it is not there."""
+    try:
+        told = path.stat()
+    except OSError:
+        return None
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
 class WatchedFile(Generic[T]):

@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import asyncpg
 import msgspec
 from msgspec import Meta
 
 from server.binding import bind, misfit
+from server.connections import Connection
 from server.meter import Meter
 from server.results import QUIET_BYTES, Budget, Column, Result
 from server.sql_writes import Write
 from server.values import Row, are_ready
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
     from asyncpg.prepared_stmt import PreparedStatement
-
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
 
 _DRAINED: Final = 10_000
 """Rows of a step of which none is kept."""
@@ -44,9 +42,9 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Attempt:
-    """One statement, run once."""
+    """One statement, run once, and once more after it was undone."""
 
-    def __init__(self, connection: "Connection", meter: Meter, step: Step) -> None:
+    def __init__(self, connection: Connection, meter: Meter, step: Step) -> None:
         self._connection = connection
         self._meter = meter
         self._step = step
@@ -61,6 +59,7 @@ class Attempt:
 
     async def run(self, budget: Budget) -> tuple[Written, int]:
         """Return what it did, and the bytes of its rows."""
+        self._saved = self._ran = False
         self._meter.allow(QUIET_BYTES)
         statement = await self._connection.prepare(self._step.write.text)
         attributes = statement.get_attributes()

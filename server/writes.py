@@ -16,30 +16,23 @@ before each statement but the first, so that what a function did to the role end
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import Annotated
 
 import asyncpg
 import msgspec
 from msgspec import Meta
 
 from registry.errors import ConnectionLost, QueryRefused, TenancyError
-from server.codecs import UnknownElement
+from server.connections import Connection
+from server.lessons import taught
 from server.meter import Meter, meter_of
 from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, see_through, taking_on
 from server.reads import require_harmless
 from server.results import QUIET_BYTES, Budget, failure
 from server.sql_catalogue import Known
 from server.sqlstates import DRIVER_ERRORS, MALFORMED, lost
-from server.values import LESSONS, forget_records, learn
 from server.write_errors import at_commit, at_statement, clash, no_writes_there, took_too_long, unknown
 from server.write_step import Attempt, Step, Written
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy[asyncpg.Record]
-
-_LESSONS_AT_MOST: Final = 16
 
 
 class WriteLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +50,7 @@ class Writes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def write(
-    connection: "Connection",
+    connection: Connection,
     steps: Sequence[Step],
     *,
     limits: WriteLimits,
@@ -98,7 +91,7 @@ async def write(
 class _Run:
     """The transaction of one write."""
 
-    def __init__(self, connection: "Connection", limits: WriteLimits, known: Known, role: str | None) -> None:
+    def __init__(self, connection: Connection, limits: WriteLimits, known: Known, role: str | None) -> None:
         self.meter: Meter = meter_of(connection)
         self.lasting = False
         self._connection = connection
@@ -162,7 +155,8 @@ class _Run:
                 if self._role is not None and index:
                     await self._connection.execute(taking_on(self._role))
                 self.lasting |= await require_harmless(self._connection, step.write.verdict, self._known)
-                return await self._run(step)
+                attempt = Attempt(self._connection, self.meter, step)
+                return await taught(self._connection, lambda: self._counted(attempt), attempt.undo)
         except (*MALFORMED, *DRIVER_ERRORS) as error:
             if isinstance(error, TimeoutError) and not scope.expired():
                 raise
@@ -175,23 +169,7 @@ class _Run:
         timeout, elapsed = self._limits.each.statement_timeout, time.monotonic() - begun
         return failure(error, self._connection, self.meter, timeout=timeout, elapsed=elapsed, expired=expired)
 
-    async def _run(self, step: Step) -> Written:
-        lessons: list[BaseException] = []
-        try:
-            while True:
-                attempt = Attempt(self._connection, self.meter, step)
-                try:
-                    return await self._counted(attempt)
-                except LESSONS as lesson:
-                    lessons.append(lesson)
-                    undone = await attempt.undo()
-                    if not undone or len(lessons) > _LESSONS_AT_MOST or not await learn(self._connection, lesson):
-                        raise
-        finally:
-            if any(isinstance(lesson, UnknownElement) for lesson in lessons) and not is_gone(self._connection):
-                forget_records(self._connection)
-
-    async def _counted(self, attempt: "Attempt") -> Written:
+    async def _counted(self, attempt: Attempt) -> Written:
         each = msgspec.structs.replace(self._limits.each, max_rows=self._rows_left, max_bytes=self._bytes_left)
         written, size = await attempt.run(Budget(each, self.meter))
         self._rows_left -= len(written.rows)

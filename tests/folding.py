@@ -9,8 +9,9 @@ import msgspec
 
 from projections.directory import Directory
 from registry import codec
+from registry.entries import START, Entry, Foreign, Position
 from registry.events import SealedSecret, TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
-from registry.log import START, Appended, Entry, Foreign, KeepKey, Position, Proposal
+from registry.log import Appended, KeepKey, Proposal
 from registry.memory_log import MemoryLog
 from registry.state import Live, Quarantined, Tenant, evolve
 from registry.stored import document_of, proposed_head

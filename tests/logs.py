@@ -1,6 +1,7 @@
 """One at a time what a log does for many."""
 
-from registry.log import Entry, Foreign, Head, Outcome, Proposal, TenantLog, Unreadable
+from registry.entries import Entry, Foreign, Head, Unreadable
+from registry.log import Outcome, Proposal, TenantLog
 
 
 async def append_one(log: TenantLog, proposal: Proposal) -> Outcome:

@@ -31,8 +31,9 @@ from projections.rebuild import PAGE, Rebuilder
 from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.appender import Appender
+from registry.entries import START, AsOf, Entry, Position
 from registry.events import LogCreated, SealedSecret, TenantConfig, TenantRegistered
-from registry.log import START, Appended, AsOf, Entry, Position, Proposal, SetKey
+from registry.log import Appended, Proposal, SetKey
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog

@@ -7,7 +7,8 @@ from typing import Final, TypeAlias
 
 import pytest
 
-from registry.log import START, Appended, Head, KeepKey, KeyChange, Position, Proposal, TenantLog
+from registry.entries import START, Head, Position
+from registry.log import Appended, KeepKey, KeyChange, Proposal, TenantLog
 from registry.memory_log import MemoryLog
 from registry.names import Names
 from registry.redis_client import RedisClient

@@ -7,16 +7,14 @@ from typing import TypeAlias
 import msgspec
 import pytest
 
+from registry.entries import START, Entry, Position
 from registry.log import (
-    START,
     Appended,
     Conflict,
     DestroyKey,
     Diverged,
-    Entry,
     KeepKey,
     KeyChange,
-    Position,
     Proposal,
     Repeated,
     Reused,

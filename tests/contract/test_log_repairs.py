@@ -6,21 +6,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from registry.log import (
-    START,
-    Appended,
-    Conflict,
-    Diverged,
-    Entry,
-    Epoch,
-    Head,
-    Outcome,
-    Position,
-    Proposal,
-    Repeated,
-    SetKey,
-    TenantLog,
-)
+from registry.entries import START, Entry, Epoch, Head, Position
+from registry.log import Appended, Conflict, Diverged, Outcome, Proposal, Repeated, SetKey, TenantLog
 from tests.logs import append_one, entry_in, head_in
 
 Append: TypeAlias = Callable[[Proposal], Awaitable[Position]]

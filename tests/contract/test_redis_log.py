@@ -9,23 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from registry.entries import START, Entry, Foreign, Head, Position, Unreadable
 from registry.errors import CommandRefused, RegistryUnavailable
-from registry.log import (
-    START,
-    Appended,
-    Conflict,
-    DestroyKey,
-    Diverged,
-    Entry,
-    Foreign,
-    Head,
-    KeyChange,
-    Position,
-    Proposal,
-    Repeated,
-    SetKey,
-    Unreadable,
-)
+from registry.log import Appended, Conflict, DestroyKey, Diverged, KeyChange, Proposal, Repeated, SetKey
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog

@@ -13,9 +13,9 @@ import redis
 
 from projections.directory import Directory
 from registry import codec
+from registry.entries import Entry, Foreign, Position
 from registry.errors import TenancyError
 from registry.events import TenantRegistered, TenantRemoved
-from registry.log import Entry, Foreign, Position
 from registry.names import Names
 from registry.secrets import MasterKeys
 from registry.state import Live, Tenant

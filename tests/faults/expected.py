@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from registry import codec
+from registry.entries import Foreign, Position
 from registry.events import LogCompacted, LogCreated, LogRestored, TenantConfig, TenantEvent, TenantRemoved
-from registry.log import Foreign, Position
 from registry.state import Live, Quarantined, Tenant
 from tests.folding import entry_of
 

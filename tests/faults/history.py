@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
 
-from registry.log import Position
+from registry.entries import Position
 
 Action: TypeAlias = Literal["register", "remove", "get", "list"]
 State: TypeAlias = Literal["live", "removed", "quarantined"]

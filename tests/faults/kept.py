@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.history import Applied, Began, History, Logged, Ok, Operation, Refused, Written
 from tests.faults.verdict import asked
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 from projections.diagnosis import Finding
 from projections.directory import Directory
 from registry import codec
+from registry.entries import Entry, Foreign, Position
 from registry.errors import TenancyError
 from registry.events import LogCompacted, LogCreated, LogRestored, TenantEvent, TenantRestated, is_removal
-from registry.log import Entry, Foreign, Position
 from tests.faults.aof import RawEntry, stream_in
 from tests.faults.evidence import await_agreement, leaks, logged, marks_of, views
 from tests.faults.history import Began, Complained, Counted, Logged, Noticed, Record, Recorder, Written

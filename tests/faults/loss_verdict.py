@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.history import (
     Announced,
     Applied,

@@ -44,13 +44,13 @@ class Mutant(NamedTuple):
 MUTANTS: Final = (
     Mutant(
         "reader does not look at seq",
-        "registry/log.py",
+        "registry/entries.py",
         "return self.prev == position.entry and self.position.seq == position.seq + 1",
         "return self.prev == position.entry",
     ),
     Mutant(
         "reader does not look at prev",
-        "registry/log.py",
+        "registry/entries.py",
         "return self.prev == position.entry and self.position.seq == position.seq + 1",
         "return self.position.seq == position.seq + 1",
     ),
@@ -169,7 +169,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what an earlier log has left is not told apart",
-        "registry/log.py",
+        "registry/entries.py",
         "return entry_order(head.position.entry) < entry_order(self.begun)",
         "return False",
         REPAIRS,

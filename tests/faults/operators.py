@@ -7,7 +7,7 @@ from projections.inspection import Inspected, Inspector
 from projections.phase import STUCK, Phase
 from projections.tenant_keys import TenantKeys
 from registry.archive import Archive
-from registry.log import Position
+from registry.entries import Position
 from registry.redis_log import RedisLog
 from registry.signing import Signer
 from tests.faults.stepped import MASTER, NAMES, FaultyRedis, Replica, Surroundings

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import redis
 
-from registry.log import START, Position
+from registry.entries import START, Position
 from registry.names import Names
 from tests.faults.history import Complained
 from tests.faults.world import Replica, World, await_

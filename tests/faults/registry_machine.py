@@ -21,6 +21,7 @@ from projections.directory import Directory
 from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.answers import Result
+from registry.entries import START, AsOf, Entry, Head, Position
 from registry.errors import (
     LogDiverged,
     RemovedTenant,
@@ -29,7 +30,7 @@ from registry.errors import (
     VersionConflict,
 )
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, Appended, AsOf, Entry, Head, KeepKey, Position, Proposal
+from registry.log import Appended, KeepKey, Proposal
 from registry.planner import Caller
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog, epoch_of

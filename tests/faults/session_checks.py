@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.history import Announced, History, Logged, Ok, Operation, Refused
 
 _Interval = tuple[int, int]

@@ -29,8 +29,9 @@ from projections.reconciler import Reconciler
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry.decide import require_live
+from registry.entries import Entry, Foreign, Position
 from registry.errors import RegistryUnavailable, TenancyError
-from registry.log import Entry, Foreign, Outcome, Position, Proposal
+from registry.log import Outcome, Proposal
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 from registry.redis_log import RedisLog

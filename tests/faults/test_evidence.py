@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.evidence import leaks, marks_of
 from tests.faults.history import Announced, Applied, Began, Complained, Noticed, Restored
 from tests.faults.workload import password_of

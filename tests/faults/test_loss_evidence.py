@@ -10,8 +10,8 @@ import pytest
 
 from projections.directory import Directory
 from registry import codec
+from registry.entries import Position
 from registry.events import Event, LogCreated, TenantConfig, TenantRegistered, TenantRemoved, TenantRestated
-from registry.log import Position
 from tests.faults.aof import RawEntry
 from tests.faults.history import Complained, Logged, Recorder
 from tests.faults.loss_evidence import fold, written

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.history import (
     Action,
     Announced,

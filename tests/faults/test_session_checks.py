@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.history import Action, Announced, History, Logged, Ok, Operation, Outcome, Record, Refused
 from tests.faults.session_checks import check_sessions
 

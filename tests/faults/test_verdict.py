@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from registry.appender import REMEMBERED
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.history import (
     Announced,
     Applied,

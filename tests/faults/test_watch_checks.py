@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from registry.log import START, Position
+from registry.entries import START, Position
 from tests.faults.history import Announced, Applied, Began, History, Logged, Ok, Operation, Restored
 from tests.faults.watch_checks import (
     Watch,

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from registry.appender import REMEMBERED
-from registry.log import Position
+from registry.entries import Position
 from tests.faults.history import (
     UNREACHABLE,
     Broken,

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from registry.log import START, Position
+from registry.entries import START, Position
 from tests.faults.history import Announced, Applied, Began, History, Logged, Ok, Operation, Restored
 
 Found: TypeAlias = list[str]

@@ -1,8 +1,6 @@
 """The catalogue against a real Postgres: what a model reads before it writes SQL."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
@@ -14,6 +12,7 @@ from server import catalogue
 from server.catalogue import describe_table, list_schemas, list_tables
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, prepare_connection
+from tests.databases import made_database
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 SCHEMA = """
@@ -65,17 +64,7 @@ HOSTILE = """
 
 @pytest.fixture(scope="module")
 def dsn(postgres: EmbeddedPostgres) -> str:
-    async def make() -> str:
-        admin = await asyncpg.connect(postgres.dsn("postgres"))
-        await admin.execute("CREATE DATABASE catalogue")
-        await admin.close()
-        connection = await asyncpg.connect(postgres.dsn("catalogue"))
-        await connection.execute(SCHEMA)
-        await connection.close()
-        return postgres.dsn("catalogue")
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, make()).result()
+    return made_database(postgres, "catalogue", SCHEMA)
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from projections.rebuild import SHORT, Rebuilder
 from projections.restoration import Restorer
 from projections.tenant_keys import TenantKeys
 from registry import codec
+from registry.entries import START, Epoch, Position
 from registry.events import LogCreated, SealedSecret, TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
-from registry.log import START, Appended, Epoch, KeepKey, Position, Proposal
+from registry.log import Appended, KeepKey, Proposal
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog

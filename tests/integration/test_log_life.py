@@ -19,8 +19,8 @@ from projections.inspection import Inspected
 from projections.mending import Mended, Mender
 from projections.replicas import Identity, Whereabouts, line_of
 from registry.archive import Archive, Import
+from registry.entries import Epoch, Position
 from registry.errors import CorruptEntry, InvalidInput, LogDiverged, RegistryUnavailable
-from registry.log import Epoch, Position
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.secrets import MasterKeys, new_master_key

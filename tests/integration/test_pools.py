@@ -17,6 +17,7 @@ import pytest
 
 from projections.directory import Directory
 from registry.decide import require_live
+from registry.entries import Position
 from registry.errors import (
     LoginRefused,
     RemovedTenant,
@@ -27,7 +28,6 @@ from registry.errors import (
     UnknownTenant,
 )
 from registry.events import SealedSecret, TenantConfig
-from registry.log import Position
 from registry.secrets import Secret
 from registry.state import Live, Removed, Tenant
 from server import pools

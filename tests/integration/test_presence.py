@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from projections.phase import Phase
 from projections.presence import Presence, identity_of
 from projections.replicas import FORGOTTEN, LEASE, Whereabouts
-from registry.log import START, Position
+from registry.entries import START, Position
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.secrets import MasterKeys, new_master_key

@@ -1,8 +1,6 @@
 """Each layer that keeps reads reads, the others taken away, against a real Postgres as a superuser."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,8 +10,9 @@ import pytest
 from registry.errors import QueryFailed, QueryRefused
 from server import reads
 from server.embedded.postgres import EmbeddedPostgres
-from server.reads import ReadLimits, Rows, prepare_connection, read, reset_connection
+from server.reads import ReadLimits, Rows, read
 from server.sql_guard import Guard, Statement, trusted
+from tests.databases import made_database, one_connection
 
 if TYPE_CHECKING:
     from asyncpg.pool import Pool
@@ -45,31 +44,13 @@ SCHEMA = """
 
 @pytest.fixture(scope="module")
 def dsn(postgres: EmbeddedPostgres) -> str:
-    async def make() -> str:
-        admin = await asyncpg.connect(postgres.dsn("postgres"))
-        await admin.execute("CREATE DATABASE layers")
-        await admin.close()
-        connection = await asyncpg.connect(postgres.dsn("layers"))
-        await connection.execute(SCHEMA)
-        await connection.close()
-        return postgres.dsn("layers")
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, make()).result()
+    return made_database(postgres, "layers", SCHEMA)
 
 
 @pytest.fixture
 async def pool(dsn: str) -> AsyncIterator["Pool[asyncpg.Record]"]:
     """One connection, so that each read gets what the one before left; backslashes are escapes in this database."""
-    async with asyncpg.create_pool(
-        dsn,
-        min_size=1,
-        max_size=1,
-        statement_cache_size=0,
-        init=prepare_connection,
-        reset=reset_connection,
-        server_settings={"standard_conforming_strings": "off"},
-    ) as pool:
+    async with one_connection(dsn, server_settings={"standard_conforming_strings": "off"}) as pool:
         yield pool
 
 

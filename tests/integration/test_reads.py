@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,10 @@ import pytest
 from registry.errors import ConnectionLost, InvalidInput, QueryFailed, QueryRefused, QueryTimeout
 from server import read_session
 from server.embedded.postgres import EmbeddedPostgres
-from server.reads import ReadLimits, Rows, prepare_connection, read, reset_connection
+from server.reads import ReadLimits, Rows, prepare_connection, read
 from server.sql_catalogue import Known
 from server.sql_guard import Statement, trusted
+from tests.databases import made_database, one_connection
 
 if TYPE_CHECKING:
     from asyncpg.pool import Pool
@@ -42,17 +42,7 @@ SCHEMA = """
 
 @pytest.fixture(scope="module")
 def dsn(postgres: EmbeddedPostgres) -> str:
-    async def make() -> str:
-        admin = await asyncpg.connect(postgres.dsn("postgres"))
-        await admin.execute("CREATE DATABASE reads")
-        await admin.close()
-        connection = await asyncpg.connect(postgres.dsn("reads"))
-        await connection.execute(SCHEMA)
-        await connection.close()
-        return postgres.dsn("reads")
-
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, make()).result()
+    return made_database(postgres, "reads", SCHEMA)
 
 
 @pytest.fixture
@@ -65,9 +55,7 @@ async def admin(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 async def pool(dsn: str) -> AsyncIterator["Pool[asyncpg.Record]"]:
     """One connection, so that each read gets what the one before left."""
-    async with asyncpg.create_pool(
-        dsn, min_size=1, max_size=1, statement_cache_size=0, init=prepare_connection, reset=reset_connection
-    ) as pool:
+    async with one_connection(dsn) as pool:
         yield pool
 
 

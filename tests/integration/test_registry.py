@@ -24,6 +24,7 @@ from projections.tenant_keys import TenantKeys
 from registry import codec
 from registry.answers import Result
 from registry.appender import TRIES
+from registry.entries import START, AsOf, Entry, Epoch, Foreign, Position
 from registry.errors import (
     CommandReused,
     CorruptEntry,
@@ -37,7 +38,7 @@ from registry.errors import (
 )
 from registry.events import LogRestored
 from registry.inputs import Limits, Registration, from_fields
-from registry.log import START, AsOf, Entry, Epoch, Foreign, Outcome, Position, Proposal
+from registry.log import Outcome, Proposal
 from registry.names import Names
 from registry.planner import Caller
 from registry.redis_client import RedisClient

@@ -14,8 +14,9 @@ import structlog
 from projections.directory import Directory
 from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
+from registry.entries import UNKNOWN, AsOf, Epoch, Head, Position, Unreadable
 from registry.events import SealedSecret, TenantConfig
-from registry.log import UNKNOWN, Appended, AsOf, Epoch, Head, KeepKey, Position, Proposal, Unreadable
+from registry.log import Appended, KeepKey, Proposal
 from registry.names import Names
 from registry.redis_client import RedisClient, Word
 from registry.redis_log import RedisLog

@@ -1,9 +1,7 @@
 """Values from a real Postgres and back: what no driver's defaults get through a JSON answer unchanged."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
@@ -14,6 +12,7 @@ from registry.errors import QueryFailed
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, prepare_connection, read
 from server.sql_guard import trusted
+from tests.databases import apart
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 EXTENSIONS = ("hstore", "ltree", "cube", "citext", "vector")
@@ -49,8 +48,7 @@ def dsn(postgres: EmbeddedPostgres) -> str:
         await connection.close()
         return postgres.dsn("roundtrip")
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, make()).result()
+    return apart(make())
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -21,10 +20,11 @@ from registry.errors import (
 )
 from server.embedded.postgres import EmbeddedPostgres
 from server.read_session import ReadLimits
-from server.reads import prepare_connection, read, reset_connection
+from server.reads import prepare_connection, read
 from server.sql_writes import judged
 from server.write_step import Step
 from server.writes import WriteLimits, Writes, require_allowed, write
+from tests.databases import apart, made_database, one_connection
 from tests.faults.proxy import Proxies, Proxy
 
 if TYPE_CHECKING:
@@ -58,24 +58,14 @@ SCHEMA = """
 
 @pytest.fixture(scope="module")
 def dsn(postgres: EmbeddedPostgres) -> Iterator[str]:
-    async def make() -> None:
-        admin = await asyncpg.connect(postgres.dsn("postgres"))
-        await admin.execute("CREATE DATABASE writes")
-        await admin.close()
-        connection = await asyncpg.connect(postgres.dsn("writes"))
-        await connection.execute(SCHEMA)
-        await connection.close()
-
     async def clear() -> None:
         admin = await asyncpg.connect(postgres.dsn("postgres"))
         await admin.execute("DROP DATABASE writes WITH (FORCE)")
         await admin.execute('DROP ROLE ann; DROP ROLE ben; DROP ROLE "Odd ""name""; DROP TABLE"')
         await admin.close()
 
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, make()).result()
-        yield postgres.dsn("writes")
-        thread.submit(asyncio.run, clear()).result()
+    yield made_database(postgres, "writes", SCHEMA)
+    apart(clear())
 
 
 @pytest.fixture
@@ -90,9 +80,7 @@ async def admin(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 async def pool(dsn: str) -> AsyncIterator["Pool[asyncpg.Record]"]:
     """One connection, so that each call gets what the one before left."""
-    async with asyncpg.create_pool(
-        dsn, min_size=1, max_size=1, statement_cache_size=0, init=prepare_connection, reset=reset_connection
-    ) as pool:
+    async with one_connection(dsn) as pool:
         yield pool
 
 
@@ -402,16 +390,7 @@ def proxy(postgres: EmbeddedPostgres) -> Iterator[Proxy]:
 @pytest.fixture
 async def far_pool(dsn: str, proxy: Proxy) -> AsyncIterator["Pool[asyncpg.Record]"]:
     """One connection through the proxy."""
-    async with asyncpg.create_pool(
-        dsn,
-        host="127.0.0.1",
-        port=proxy.port,
-        min_size=1,
-        max_size=1,
-        statement_cache_size=0,
-        init=prepare_connection,
-        reset=reset_connection,
-    ) as pool:
+    async with one_connection(dsn, host="127.0.0.1", port=proxy.port) as pool:
         yield pool
 
 

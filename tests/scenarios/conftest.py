@@ -23,23 +23,12 @@ from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from registry import codec
 from registry.answers import Result
+from registry.entries import AsOf, Cut, Entry, Epoch, Foreign, Head, Position, Unreadable, entry_order
 from registry.errors import RegistryUnavailable, TenancyError
 from registry.events import Event, LogCompacted, LogCreated, LogRestored, TenantRestated
 from registry.fences import is_false
 from registry.inputs import Limits, from_fields
-from registry.log import (
-    AsOf,
-    Cut,
-    Entry,
-    Epoch,
-    Foreign,
-    Head,
-    Outcome,
-    Position,
-    Proposal,
-    Unreadable,
-    entry_order,
-)
+from registry.log import Outcome, Proposal
 from registry.memory_log import MemoryLog
 from registry.planner import Caller
 from registry.secrets import MasterKeys, Secret, new_master_key

@@ -1,23 +1,20 @@
 """Postgres servers that the corpora are run against: the embedded one, and Debian's 15 where it is installed."""
 
-import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import asyncpg
 import pytest
 
 from server.embedded.binaries import POSTGRES_VARIABLE
 from server.embedded.postgres import EmbeddedPostgres
-from server.reads import prepare_connection, reset_connection
 from server.sql_guard import Guard
+from tests.databases import apart, one_connection
 from tests.security.sql_cases import CORPUS, Stage
 from tests.security.write_builtins import DEBIAN_15
 
-_Result = TypeVar("_Result")
 SERVERS: Final = ("embedded", "debian 15") if DEBIAN_15.exists() else ("embedded",)
 DATABASE: Final = "corpus"
 LOGINS: Final = {"superuser": None, "ordinary": ("mcp_ro", "ropw")}
@@ -27,19 +24,19 @@ LOGINS: Final = {"superuser": None, "ordinary": ("mcp_ro", "ropw")}
 def server(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
     """A server with the corpus's schema in a database of its own."""
     if request.param == "embedded":
-        _apart(_make(postgres))
+        apart(_make(postgres))
         yield postgres
         return
     with tempfile.TemporaryDirectory() as data, pytest.MonkeyPatch.context() as environment:
         environment.setenv(POSTGRES_VARIABLE, str(DEBIAN_15))
         debian = EmbeddedPostgres(Path(data), durable=False)
-        _apart(debian.start())
+        apart(debian.start())
         environment.undo()
         try:
-            _apart(_make(debian))
+            apart(_make(debian))
             yield debian
         finally:
-            _apart(debian.stop())
+            apart(debian.stop())
 
 
 @pytest.fixture
@@ -66,15 +63,8 @@ async def stage(
     # Roles of earlier tests may have had autovacuum sample their hashes, and a case is about a server where it has not.
     await admin.execute("DELETE FROM pg_statistic WHERE starelid = 'pg_authid'::regclass")
     decoy = await asyncpg.connect(server.dsn(DATABASE), server_settings={"application_name": "decoy"})
-    async with asyncpg.create_pool(
-        server.dsn(DATABASE, *(login or ())),
-        min_size=1,
-        max_size=1,
-        statement_cache_size=0,
-        init=prepare_connection,
-        reset=reset_connection,
-        server_settings={"application_name": "under test"},
-    ) as pool:
+    under_test = {"application_name": "under test"}
+    async with one_connection(server.dsn(DATABASE, *(login or ())), server_settings=under_test) as pool:
         yield Stage(pool=pool, admin=admin, scratch=scratch, superuser=login is None, guard=Guard())
     await decoy.close()
 
@@ -91,9 +81,3 @@ async def _make(server: EmbeddedPostgres) -> None:
     for file in sorted(CORPUS.glob("*.sql")):
         await connection.execute(file.read_text())
     await connection.close()
-
-
-def _apart(work: Coroutine[object, object, _Result]) -> _Result:
-    """Run it in a thread with a loop of its own: what lasts a session must not touch the loop of its first test."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()

@@ -47,7 +47,14 @@ NO_HOSTS: Final = (
 )
 """What is no host at all, and an address to some resolver or other."""
 PARAMETERS: Final = (
-    *("host=127.0.0.1", "hostaddr=127.0.0.1", "port=6379", "service=prod", "servicefile=/x", "passfile=/root/.pgpass"),
+    *(
+        "host=127.0.0.1",
+        "hostaddr=127.0.0.1",
+        "port=6379",
+        "service=prod",
+        "servicefile=/x",
+        "passfile=/x/.pgpass",
+    ),
     *("options=-c%20default_transaction_read_only%3Doff", "sslkey=/x", "sslcert=/x", "sslrootcert=/etc/passwd"),
     *("sslcrl=/x", "sslpassword=x", "sslnegotiation=direct", "target_session_attrs=any", "application_name=x%0ay"),
     *("krbsrvname=x", "gsslib=gssapi", "requirepeer=x", "channel_binding=disable", "load_balance_hosts=random"),

@@ -17,9 +17,9 @@ import pytest
 from projections.mending import Mender
 from registry import codec
 from registry.data_keys import DataKeys
+from registry.entries import START, Entry, Position
 from registry.errors import CorruptEntry, SecretUnreadable
 from registry.events import SealedSecret, TenantRegistered
-from registry.log import START, Entry, Position
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.signing import Signer

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
-from registry.log import Position
+from registry.entries import Position
 from registry.names import Names
 from registry.secrets import new_master_key
 from server.embedded.binaries import find_valkey

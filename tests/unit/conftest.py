@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import HealthCheck, settings
 
+from registry.entries import Position
 from registry.events import TenantConfig, TenantRegistered, TenantRemoved, TenantRestated
-from registry.log import Position
 
 # No test asserts a time, nor how many examples in a row an assumption leaves out.
 _CHECKS = (HealthCheck.too_slow, HealthCheck.filter_too_much)

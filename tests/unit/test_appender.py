@@ -8,9 +8,10 @@ import pytest
 
 from registry import codec
 from registry.appender import TRIES, Appender
+from registry.entries import START, Entry, Head, Position
 from registry.errors import RegistryUnavailable
 from registry.events import TenantRegistered
-from registry.log import START, Appended, Conflict, Entry, Head, KeepKey, Outcome, Position, Proposal, Repeated
+from registry.log import Appended, Conflict, KeepKey, Outcome, Proposal, Repeated
 from registry.memory_log import MemoryLog
 from registry.tally import Tally
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from registry import codec
+from registry.entries import Entry, Foreign, Head, Position
 from registry.errors import CorruptEntry
 from registry.events import (
     Event,
@@ -23,7 +24,6 @@ from registry.events import (
     TenantRemoved,
     TenantRestated,
 )
-from registry.log import Entry, Foreign, Head, Position
 from registry.state import Live, evolve, stated
 from registry.stored import document_of, head_of, tenant_of
 

@@ -4,58 +4,21 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 import pytest
 from hypothesis import given, strategies as st
 
 from server.commons import Commons
 from server.gate import Full
+from tests.visitors import FOREVER, Visitor, settle
 
-FOREVER: Final = 3600.0
 
-
-class Caller:
-    """One call of a tenant: it comes, waits, is inside until told to leave, and says how it ended."""
+class Caller(Visitor[str]):
+    """One call of a tenant."""
 
     def __init__(self, commons: Commons, tenant: str, entered: list[str] | None = None) -> None:
-        self._commons = commons
         self.tenant = tenant
-        self._entered: list[str] = [] if entered is None else entered
-        self._leave = asyncio.Event()
-        self.inside = False
-        self.task = asyncio.create_task(self._stay())
-
-    def leave(self) -> None:
-        self._leave.set()
-
-    def cancel(self) -> None:
-        self.task.cancel()
-
-    async def ended(self) -> str:
-        try:
-            return await self.task
-        except asyncio.CancelledError:
-            return "cancelled"
-
-    async def _stay(self) -> str:
-        try:
-            async with self._commons.place(self.tenant, FOREVER):
-                self.inside = True
-                self._entered.append(self.tenant)
-                try:
-                    await self._leave.wait()
-                finally:
-                    self.inside = False
-        except Full:
-            return "full"
-        return "done"
-
-
-async def settle() -> None:
-    """Let every task run until it waits for somebody else."""
-    for _ in range(8):
-        await asyncio.sleep(0)
+        super().__init__(commons.place(tenant, FOREVER), tenant, entered)
 
 
 @asynccontextmanager

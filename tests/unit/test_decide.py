@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from registry import decide
+from registry.entries import START, Position
 from registry.errors import InvalidInput, QuarantinedTenant, RemovedTenant, UnknownTenant, VersionConflict
 from registry.events import SealedSecret, TenantConfig, TenantRegistered, TenantRemoved
-from registry.log import START, Position
 from registry.restore import restated
 from registry.state import Live, Quarantined, Tenant, evolve
 

@@ -4,7 +4,7 @@ import pytest
 
 from projections.diagnosis import Finding, diagnose
 from projections.directory import Directory
-from registry.log import Epoch, Foreign, Position
+from registry.entries import Epoch, Foreign, Position
 from tests.folding import World
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from projections.directory import Directory
 from registry import codec
+from registry.entries import START, Entry, Epoch, Foreign, Position
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import Event, LogCreated, TenantRegistered, TenantRemoved
-from registry.log import START, Entry, Epoch, Foreign, Position
 from registry.state import Live, Quarantined, Removed
 
 BIRTH: Final = LogCreated(event_id="birth", time=datetime(2026, 11, 22, tzinfo=UTC), actor="registry", epoch="first")

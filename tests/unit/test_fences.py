@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
+from registry.entries import UNKNOWN, AsOf, Epoch, Position
 from registry.fences import is_false
-from registry.log import UNKNOWN, AsOf, Epoch, Position
 from registry.state import Removed
 
 OURS: Final = Epoch("ours", "50-0", "1-0")

@@ -15,9 +15,10 @@ from projections.phase import Phase
 from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from registry import codec
+from registry.entries import START, Head, Position
 from registry.errors import RegistryUnavailable, SecretUnreadable
 from registry.events import TenantRegistered
-from registry.log import START, Appended, Head, KeepKey, Position, Proposal
+from registry.log import Appended, KeepKey, Proposal
 from registry.memory_log import MemoryLog
 from registry.secrets import MasterKeys, new_master_key
 from registry.signing import Signer

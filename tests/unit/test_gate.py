@@ -10,53 +10,16 @@ import pytest
 from hypothesis import given, strategies as st
 
 from server.gate import Full, Gate
+from tests.visitors import FOREVER, Visitor, settle
 
-FOREVER: Final = 3600.0
 STEPS: Final = ("come", "leave", "cancel", "resize", "tick")
 
 
-class Caller:
-    """One caller of a gate: it comes, waits, is inside until told to leave, and says how it ended."""
+class Caller(Visitor[int]):
+    """One caller of a gate."""
 
     def __init__(self, gate: Gate, name: int = 0, entered: list[int] | None = None, patience: float = FOREVER) -> None:
-        self._gate = gate
-        self._name = name
-        self._entered: list[int] = [] if entered is None else entered
-        self._patience = patience
-        self._leave = asyncio.Event()
-        self.inside = False
-        self.task = asyncio.create_task(self._stay())
-
-    def leave(self) -> None:
-        self._leave.set()
-
-    def cancel(self) -> None:
-        self.task.cancel()
-
-    async def ended(self) -> str:
-        try:
-            return await self.task
-        except asyncio.CancelledError:
-            return "cancelled"
-
-    async def _stay(self) -> str:
-        try:
-            async with self._gate.place(self._patience):
-                self.inside = True
-                self._entered.append(self._name)
-                try:
-                    await self._leave.wait()
-                finally:
-                    self.inside = False
-        except Full:
-            return "full"
-        return "done"
-
-
-async def settle() -> None:
-    """Let every task run until it waits for somebody else."""
-    for _ in range(8):
-        await asyncio.sleep(0)
+        super().__init__(gate.place(patience), name, entered)
 
 
 async def require_free(gate: Gate, limit: int) -> None:

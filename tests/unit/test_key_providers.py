@@ -13,10 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from projections.keyring import Keyring
+from registry.entries import Position
 from registry.errors import InvalidInput, RegistryUnavailable, SecretUnreadable
 from registry.events import Login, TenantRegistered
 from registry.key_providers import WrongKey
-from registry.log import Position
 from registry.memory_log import MemoryLog
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.state import Live, stated

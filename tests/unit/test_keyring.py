@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from projections.keyring import Keyring
+from registry.entries import Position
 from registry.errors import SecretUnreadable
 from registry.events import TenantRegistered, TenantRemoved
-from registry.log import Position
 from registry.memory_log import MemoryLog
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.state import Live, evolve

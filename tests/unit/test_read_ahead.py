@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from projections.read_ahead import read_ahead
+from registry.entries import START, Entry, Foreign, Position
 from registry.errors import RegistryUnavailable
-from registry.log import START, Entry, Foreign, Position
 from registry.memory_log import MemoryLog
 from tests.folding import World
 

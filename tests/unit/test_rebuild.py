@@ -13,8 +13,8 @@ from hypothesis import given, strategies as st
 from projections.directory import Directory
 from projections.progress import Progress
 from projections.rebuild import Rebuilder, Rebuilt
+from registry.entries import UNKNOWN, Cut, Entry, Position
 from registry.errors import CorruptEntry, LogDiverged
-from registry.log import UNKNOWN, Cut, Entry, Position
 from registry.memory_log import MemoryLog
 from registry.state import Live, Quarantined, Removed, Tenant
 from tests.folding import World, facts_of

@@ -18,7 +18,7 @@ from projections.replicas import (
     line_of,
     read_line,
 )
-from registry.log import START, Position
+from registry.entries import START, Position
 
 AT: Final = Position(12, "1763856000000-0")
 BEFORE: Final = Position(11, "1763855000000-5")

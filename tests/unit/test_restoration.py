@@ -17,9 +17,10 @@ from projections.rebuild import Rebuilder
 from projections.restoration import Restorer
 from registry import codec
 from registry.chain import events_back
+from registry.entries import Entry, Epoch, Head, Position, Unreadable
 from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogRestored, TenantRestated
-from registry.log import Entry, Epoch, Head, Outcome, Position, Proposal, Unreadable
+from registry.log import Outcome, Proposal
 from registry.memory_log import MemoryLog
 from registry.secrets import MasterKeys, Secret, new_master_key
 from registry.signing import Signer

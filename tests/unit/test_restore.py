@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from hypothesis import assume, event, given, strategies as st
 
+from registry.entries import START, Position
 from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
-from registry.log import START, Position
 from registry.restore import event_of, newest, restated, with_mac
 from registry.state import Live, Quarantined, Removed, Tenant, evolve
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from registry import codec
+from registry.entries import Entry, Position
 from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
-from registry.log import Entry, Position
 from registry.signing import Signer, mac_of
 from registry.state import Live, Quarantined, Tenant, evolve
 

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias, get_args
 import msgspec
 import pytest
 
+from registry.entries import Position
 from registry.errors import CorruptEntry
 from registry.events import (
     SealedSecret,
@@ -17,7 +18,6 @@ from registry.events import (
     TenantRemoved,
     TenantRestated,
 )
-from registry.log import Position
 from registry.state import Live, Quarantined, Removed, Tenant, evolve, stated
 
 State: TypeAlias = type[Tenant | None]

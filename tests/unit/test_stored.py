@@ -10,8 +10,8 @@ from hypothesis import given, strategies as st
 
 from registry import codec
 from registry.codec import decode_head, encode_head
+from registry.entries import START, Head, Position
 from registry.events import SealedSecret, TenantConfig
-from registry.log import START, Head, Position
 from registry.state import Live, Removed
 from registry.stored import document_of, head_of, proposed_head, tenant_of
 

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from projections.directory import Directory
 from registry import codec, decide
+from registry.entries import START, Entry, Epoch, Foreign, Position, Unreadable
 from registry.errors import CorruptEntry, LogDiverged, SecretUnreadable
 from registry.events import (
     Event,
@@ -21,7 +22,6 @@ from registry.events import (
     TenantRegistered,
     TenantRestated,
 )
-from registry.log import START, Entry, Epoch, Foreign, Position, Unreadable
 from registry.secrets import DataKey, MasterKeys, Secret, new_master_key
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant, evolve

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, strategies as st
 
+from registry.entries import START, Entry, Position
 from registry.errors import InvalidInput
-from registry.log import START, Entry, Position
 
 counts = st.integers(0, 10**18 - 1)
 
