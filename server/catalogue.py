@@ -156,7 +156,7 @@ async def describe_table(
 
 
 async def _ask(connection: Connection, query: str, params: Sequence[object], limits: ReadLimits) -> Rows:
-    return await read(connection, trusted(query), params, limits=limits, search_path=SEARCH_PATH)
+    return await read(connection, trusted(query, tidy=True), params, limits=limits, search_path=SEARCH_PATH)
 
 
 async def _require_schema(connection: Connection, schema: str, limits: ReadLimits) -> None:

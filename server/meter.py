@@ -16,6 +16,7 @@ import struct
 from collections import deque
 from typing import Any, Final, Literal, TypeAlias, cast
 
+from server.asides import Asides, Line
 from server.connections import Connection
 from server.turns import Turns
 
@@ -33,8 +34,8 @@ QUIET_ROWS: Final = 10_000
 ITERATIONS_AT_MOST: Final = 1_000_000
 """Of a password's hash: the server names a number and the event loop stands still for it, measured: 0.23 s."""
 
-Fault: TypeAlias = Literal["protocol", "size"]
-"""Bytes that are not Postgres's protocol, or too many of them."""
+Fault: TypeAlias = Literal["protocol", "size", "amount"]
+"""Bytes that are not Postgres's protocol, a message that is too large, or too many messages that are not."""
 
 _HEADER: Final = struct.Struct(">Bi")
 _KINDS: Final = tuple(b"123ACDEGHIKNRSTVWZcdnstv")
@@ -45,7 +46,9 @@ _LARGEST_OF_ALL: Final = 1 << 30
 """Postgres makes no larger message."""
 _ENDS_IN_NULL: Final = frozenset(b"ACENS")
 """The driver looks for the end of their last string without regard to the end of the message."""
-_ROW, _AUTHENTICATION = b"DR"
+_ROW, _AUTHENTICATION, _ERROR, _READY = b"DREZ"
+_UNASKED: Final = frozenset(b"ANS")
+"""What comes at any time, and means the driver even in an answer that it does not see."""
 _LOOKED_AT: Final = _ENDS_IN_NULL | {_AUTHENTICATION}
 _AUTHENTICATION_BYTES: Final = 1 << 13
 _SASL_CONTINUE: Final = b"\0\0\0\x0b"
@@ -60,12 +63,14 @@ class Meter(asyncio.Protocol):
         fault: Why it cut; the driver only reports a lost connection.
         dropped: Whether rows were left out since `allow`.
         driver: What it guards.
+        line: What the driver writes to; None if this was put before a driver that was connected already.
     """
 
     def __init__(self, driver: asyncio.Protocol, transport: asyncio.Transport | None = None) -> None:
         self.fault: Fault | None = None
         self.dropped = False
         self.driver = driver
+        self.line: Line | None = None
         self._transport = transport
         self._left: float = LOGIN_BYTES
         self._largest = dict.fromkeys(_KINDS, MESSAGE_BYTES) | {_AUTHENTICATION: _AUTHENTICATION_BYTES}
@@ -80,6 +85,7 @@ class Meter(asyncio.Protocol):
         self._rest = 0
         self._null_at_end = False
         self._skipping = False
+        self._asides = Asides()
 
     def allow(self, size: float, *, row: int = MESSAGE_BYTES, rows: float = math.inf, due: int | None = None) -> None:
         """Set the limits from now on.
@@ -110,7 +116,8 @@ class Meter(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand it on."""
         self._transport = cast("asyncio.Transport", transport)
-        self.driver.connection_made(transport)
+        self.line = Line(transport, self._asides)
+        self.driver.connection_made(cast("asyncio.Transport", self.line))
 
     def data_received(self, data: bytes) -> None:
         """Hand on what is in order, now or when it is its turn, or cut."""
@@ -160,6 +167,7 @@ class Meter(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand it on."""
         self._backlog.clear()
+        self._asides.lose()
         self.driver.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -174,14 +182,14 @@ class Meter(asyncio.Protocol):
         passed = self._pass(self._held + data)
         self._left -= len(data)
         if self._left < 0:
-            raise _Refused("size")
+            raise _Refused("amount")
         if passed:
             try:
                 self.driver.data_received(passed)
             except Exception:  # noqa: BLE001 - the driver raises anything over bytes that only look like messages
                 raise _Refused("protocol") from None
 
-    def _pass(  # noqa: C901 - one loop over all messages, with its names at hand: it runs for every row there is
+    def _pass(  # noqa: C901, PLR0912, PLR0915 - one loop over all messages, with its names at hand: it runs for every row there is
         self, data: bytes
     ) -> bytes:
         """Return what of `data` goes to the driver now, and hold back what is no whole header yet."""
@@ -190,14 +198,17 @@ class Meter(asyncio.Protocol):
         if self._null_at_end and 0 < at <= end and data[at - 1]:
             raise _Refused("protocol")
         header, largest, row, skipping = _HEADER.unpack_from, self._largest, _ROW, self._skipping
-        last, kind = end - _HEADER.size, 0
+        asides = self._asides
+        if asides and not at:
+            at, begin = asides.recognise(data, 0)
+        last, kind, heard, aside = end - _HEADER.size, 0, at, asides.current
         rows = others = 0
         while at <= last:
             kind, length = header(data, at)
             if length < _LENGTH_AT_LEAST or length > largest.get(kind, 0):
                 raise _refusal(kind, length)
             start, at = at, at + 1 + length
-            if kind == row:
+            if kind == row and aside is None:
                 rows += 1
                 self._rows_left -= length
                 if (self._rows_left < 0) is skipping:
@@ -208,16 +219,34 @@ class Meter(asyncio.Protocol):
                 begin = start
                 continue
             others += 1
-            if skipping:
-                skipping, begin = False, start
+            ready = kind == _READY and bool(asides)
+            if ready and at > end:
+                at = start
+                break  # what it says of the transaction is looked at
+            if skipping is (kind in _UNASKED or aside is None if not ready else aside is not None and aside.last):
+                skipping = not skipping
+                if skipping:
+                    kept.append(data[begin:start])
+                begin = start
             if kind in _LOOKED_AT and at <= end:
                 self._look(kind, data[start:at])
             elif kind == _AUTHENTICATION:
                 at = start
                 break  # what it asks for is looked at as a whole
+            if ready:
+                asides.ready(data[heard:at] if aside is not None else b"")
+                if not skipping:
+                    kept.append(data[begin:at])
+                skipping = False
+                at, begin = asides.recognise(data, at)
+                heard, aside = at, asides.current
+            elif aside is not None and (kind == _ERROR or kind in _UNASKED):
+                aside.note(error=kind == _ERROR)
         if at < end and data[at] not in largest:
             raise _Refused("protocol")
         self._count(rows, others)
+        if aside is not None and at > heard:
+            aside.begun = True
         if kind:
             self._null_at_end, self._skipping = kind in _ENDS_IN_NULL, skipping
         self.dropped = self.dropped or self._rows_left < 0
@@ -232,7 +261,7 @@ class Meter(asyncio.Protocol):
         if self._due < 0:
             raise _Refused("protocol")
         if self._others < 0:
-            raise _Refused("size")
+            raise _Refused("amount")
 
     def _look(self, kind: int, message: bytes) -> None:
         if kind == _AUTHENTICATION:

@@ -6,25 +6,26 @@ nothing of a statement to the next caller, whatever that statement did.
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import asyncpg
 import msgspec
 
 from server.connections import Connection
+from server.meter import meter_of
 from server.sqlstates import DRIVER_ERRORS
 
 T = TypeVar("T")
 
 GRACE_SECONDS: Final = 1.0
 """How much later than Postgres this side gives up: Postgres counts each step anew, and a function may lift that."""
-_CLEAN_SECONDS: Final = 2.0
+CLEAN_SECONDS: Final = 2.0
 """What a server gets to stop a statement and to reset its session; the call's place is taken for so long."""
-_RESET: Final = """
-    RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *;
-    SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed}); DISCARD TEMP; DISCARD SEQUENCES
-"""
+_RESET: Final = (
+    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {deallocate}CLOSE ALL; UNLISTEN *; "
+    "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed}); DISCARD TEMP; DISCARD SEQUENCES"
+)
 """DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's.
 The seed of random() is none of its parts: it gets one that nobody knows."""
 
@@ -58,13 +59,27 @@ def opening(
     is set to: the guard reads texts that way.
     """
     statement, lock = _milliseconds(limits.statement_timeout), _milliseconds(limits.lock_timeout)
-    idle = _milliseconds(limits.statement_timeout + GRACE_SECONDS + _CLEAN_SECONDS)
+    idle = _milliseconds(limits.statement_timeout + GRACE_SECONDS + CLEAN_SECONDS)
     path = "" if search_path is None else f"; SET LOCAL search_path = {search_path}"
     return (
         f"BEGIN TRANSACTION {mode}; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; "
         f"SET LOCAL idle_in_transaction_session_timeout = {idle}; SET LOCAL standard_conforming_strings = on{path}"
         f"{'' if role is None else f'; {taking_on(role)}'}"
     )
+
+
+def closing(*, committed: bool = False, deallocate: Sequence[str] | None = None) -> str:
+    """Return what ends a call, one round trip: nothing of its statements is left in the session.
+
+    Args:
+        committed: Whether its transaction has ended already.
+        deallocate: Which prepared statements go; all of them if None.
+    """
+    names = ("ALL",) if deallocate is None else deallocate
+    reset = _RESET.format(
+        seed=secrets.randbits(53) / (1 << 52) - 1, deallocate="".join(f"DEALLOCATE {name}; " for name in names)
+    )
+    return reset if committed else f"ROLLBACK; {reset}"
 
 
 def taking_on(role: str) -> str:
@@ -109,9 +124,11 @@ async def see_through(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.Cancelle
 async def _clean(connection: Connection, *, committed: bool) -> None:
     clean = False
     try:
-        async with asyncio.timeout(_CLEAN_SECONDS):
-            reset = _RESET.format(seed=secrets.randbits(53) / (1 << 52) - 1)
-            await connection.execute(reset if committed else f"ROLLBACK; {reset}")
+        async with asyncio.timeout(CLEAN_SECONDS):
+            await connection.execute(closing(committed=committed))
+            line = meter_of(connection).line
+            if line is not None:
+                line.statements.forget_all()
         clean = True
     except DRIVER_ERRORS:
         return  # the connection is closed below; the read's own result or error is what counts

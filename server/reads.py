@@ -10,24 +10,28 @@ Five layers, none of which relies on another:
    statement would reach the next caller. A connection that cannot be reset is closed (`server/read_session.py`).
 5. What comes from the server passes the meter (`server/meter.py`).
 
-Round trips of a small result: BEGIN with its settings, prepare, bind and first step, ROLLBACK with the reset: four. A
-result beyond the first step costs one or two more; a type that the connection has not seen before two or three, once; a
-function that Postgres does not bring two, once a minute and tenant.
+Two ways. The quick one (`server/quick_reads.py`) takes one round trip where the connection knows the statement, and two
+where not. The careful one fetches in steps, takes on roles and learns types: BEGIN with its settings, prepare, bind and
+first step, ROLLBACK with the reset: four, and one or two for a result beyond the first step. On either, a type that the
+connection has not seen costs two or three more, once; a function that Postgres does not bring two, once a minute and
+tenant.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import asyncpg
 import msgspec
 
-from registry.errors import QueryRefused
+from registry.errors import QueryFailed, QueryRefused
 from server.binding import bind, misfit
 from server.connections import Connection
 from server.lessons import taught
 from server.meter import meter_of
+from server.quick_reads import NotQuick, QuickRead
 from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, reset_connection
 from server.results import QUIET_BYTES, Budget, Column, Result, failure
 from server.sql_catalogue import Known
@@ -80,34 +84,101 @@ async def read(
         known: What the tenant's catalogue said before, and will say.
         role: What role to take on, within the transaction; one that the tenant's registration lends.
 
-    Raises `QueryRefused`, `InvalidInput`, `QueryFailed`, `QueryTimeout` or `ConnectionLost`. May be cancelled at any
+    Raises `QueryRefused`, `InvalidInput`, `QueryFailed`, `QueryTimeout` or `ConnectionLost`, after which the same call
+    may succeed on another connection. May be cancelled at any
     time: the statement is then cancelled in Postgres, too, and the cancellation goes on when the connection is clean,
     at most two seconds later.
     """
     statement = Guard().vet(query) if isinstance(query, str) else query
     if is_gone(connection):
         raise lost()
-    meter, begun = meter_of(connection), time.monotonic()
-    meter.allow(QUIET_BYTES)
-    lasting = False
-    scope = asyncio.timeout(limits.statement_timeout + GRACE_SECONDS)
-    try:
-        async with scope:
-            await connection.execute(opening(limits, search_path, role=role))
-            lasting = await require_harmless(connection, statement.verdict, known or Known(), strict=statement.strict)
-            budget = Budget(limits, meter)
-            rows = await taught(connection, lambda: _fetch(connection, statement.text, params, budget), _as_it_was)
-            return rows if statement.guard != "unparsed" else msgspec.structs.replace(rows, guard="unparsed")
-    except (*MALFORMED, *DRIVER_ERRORS) as error:
-        elapsed = time.monotonic() - begun
-        raise failure(
-            error, connection, meter, timeout=limits.statement_timeout, elapsed=elapsed, expired=scope.expired()
-        ) from None
-    finally:
+    reading = _Reading(
+        connection, statement, params, Budget(limits, meter_of(connection)), search_path, known or Known()
+    )
+    rows = None if role is not None else await reading.quickly()
+    return rows or await reading.carefully(role)
+
+
+class _Reading(NamedTuple):
+    """One read, and the two ways to do it."""
+
+    connection: Connection
+    statement: Statement
+    params: Sequence[object]
+    budget: Budget
+    search_path: str | None
+    known: Known
+
+    async def quickly(self) -> Rows | None:
+        """Return the rows, or None where that takes more care; the connection is then clean."""
+        line, text = self.budget.meter.line, self.statement.text
+        if line is None or self.known.is_large(text):
+            return None
+        read = QuickRead(self.connection, line, self.budget, self.search_path)
+        try:
+            async with self._told():
+                columns, result = await read.run(self.statement, self.params, self.known)
+        except NotQuick:
+            return None
+        except QueryFailed:
+            if self.budget.meter.fault != "amount":
+                raise
+            # Too much to come at once: on another connection it comes in steps.
+            self.known.note_large(text)
+            raise lost() from None
+        if result.truncated_by == "bytes":
+            self.known.note_large(text)
+        return self._rows(columns, result)
+
+    async def carefully(self, role: str | None) -> Rows:
+        """Return the rows, fetched in steps; what the connection has to learn about types, it learns."""
+        lasting = False
+        try:
+            async with self._told():
+                await self.connection.execute(opening(self.budget.limits, self.search_path, role=role))
+                lasting = await require_harmless(
+                    self.connection, self.statement.verdict, self.known, strict=self.statement.strict
+                )
+                return self._rows(*await taught(self.connection, self._fetch, _as_it_was))
+        finally:
+            await leave(self.connection)
+            if lasting and not is_gone(self.connection):
+                self.connection.terminate()
+
+    @asynccontextmanager
+    async def _told(self) -> AsyncIterator[None]:
+        """Bound what is read in time and bytes, and say in our words what the driver raises."""
+        meter, timeout, begun = self.budget.meter, self.budget.limits.statement_timeout, time.monotonic()
         meter.allow(QUIET_BYTES)
-        await leave(connection)
-        if lasting and not is_gone(connection):
-            connection.terminate()
+        scope = asyncio.timeout(timeout + GRACE_SECONDS)
+        try:
+            async with scope:
+                yield
+        except (*MALFORMED, *DRIVER_ERRORS) as error:
+            elapsed = time.monotonic() - begun
+            raise failure(
+                error, self.connection, meter, timeout=timeout, elapsed=elapsed, expired=scope.expired()
+            ) from None
+        finally:
+            meter.allow(QUIET_BYTES)
+
+    async def _fetch(self) -> tuple[Sequence[Column], Result]:
+        self.budget.meter.allow(QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types
+        statement = await self.connection.prepare(self.statement.text)
+        attributes = statement.get_attributes()
+        result = Result(self.budget, [attribute.type for attribute in attributes])
+        await _fill(result, statement, self.params)
+        return [Column(attribute.name, attribute.type.name) for attribute in attributes], result
+
+    def _rows(self, columns: Sequence[Column], result: Result) -> Rows:
+        return Rows(
+            columns=list(columns),
+            rows=result.rows,
+            row_count=len(result.rows),
+            truncated=result.truncated_by is not None,
+            truncated_by=result.truncated_by,
+            guard="unparsed" if self.statement.guard == "unparsed" else None,
+        )
 
 
 async def require_harmless(connection: Connection, verdict: Verdict, known: Known, *, strict: bool = False) -> bool:
@@ -121,21 +192,6 @@ async def require_harmless(connection: Connection, verdict: Verdict, known: Know
 async def _as_it_was() -> bool:
     """Return that a read leaves nothing to be undone."""
     return True
-
-
-async def _fetch(connection: Connection, query: str, params: Sequence[object], budget: "Budget") -> Rows:
-    budget.meter.allow(QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types
-    statement = await connection.prepare(query)
-    attributes = statement.get_attributes()
-    result = Result(budget, [attribute.type for attribute in attributes])
-    await _fill(result, statement, params)
-    return Rows(
-        columns=[Column(attribute.name, attribute.type.name) for attribute in attributes],
-        rows=result.rows,
-        row_count=len(result.rows),
-        truncated=result.truncated_by is not None,
-        truncated_by=result.truncated_by,
-    )
 
 
 async def _fill(result: "Result", statement: "PreparedStatement[asyncpg.Record]", params: Sequence[object]) -> None:

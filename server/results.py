@@ -9,6 +9,7 @@ import msgspec
 from asyncpg.exceptions import InternalClientError
 
 from registry.errors import TenancyError
+from server.columns import Column
 from server.connections import Connection
 from server.meter import Meter
 from server.read_session import ReadLimits, is_gone
@@ -32,14 +33,9 @@ some six times as much in Postgres's form. The rows after them are left out befo
 QUIET_BYTES: Final = 16 << 20
 """What may come besides: answers without rows, the rest of a fetch that was cancelled, notices."""
 _BREATH_SECONDS: Final = 0.002
+__all__ = ["QUIET_BYTES", "Budget", "Column", "Result", "failure"]
+
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class Column(msgspec.Struct, frozen=True):
-    """One column of a result: its name, and its Postgres type as it is commonly written (`int8`, `text[]`)."""
-
-    name: str
-    type: str
 
 
 class Budget(NamedTuple):
@@ -63,9 +59,15 @@ class Result:
 
     def step(self) -> int:
         """Return how many rows to fetch next: as many as will fit by what rows took so far, and one to see the end."""
-        size, asked = max(_STEP_BYTES, _STEP_RESULTS * self._limits.max_bytes), self._asked()
-        self._meter.allow(size, row=self._row, rows=_KEPT_ROWS * self._largest, due=asked)
-        return asked
+        return self._allowed(self._asked(), max(_STEP_BYTES, _STEP_RESULTS * self._limits.max_bytes))
+
+    def whole(self) -> int:
+        """Return how many rows to fetch to have the result at once: as many as it may have, and one to see the end."""
+        return self._allowed(self._limits.max_rows + 1, max(_STEP_BYTES, 2 * _KEPT_ROWS * self._largest))
+
+    def _allowed(self, rows: int, size: int) -> int:
+        self._meter.allow(size, row=self._row, rows=_KEPT_ROWS * self._largest, due=rows)
+        return rows
 
     def _asked(self) -> int:
         left = self._limits.max_rows - len(self.rows) + 1
@@ -110,7 +112,7 @@ def failure(
     if isinstance(error, MALFORMED):
         return not_postgres()
     if meter.fault is not None:
-        return too_large() if meter.fault == "size" else not_postgres()
+        return not_postgres() if meter.fault == "protocol" else too_large()
     if expired:
         return timed_out(timeout)
     if isinstance(error, InternalClientError) and is_gone(connection):  # its answer came before it was asked

@@ -123,6 +123,28 @@ class Known:
         self._now = now
         self._until = 0.0
         self._answers: dict[_Question, Answer] = {}
+        self._large: set[str] = set()
+
+    def note_large(self, text: str) -> None:
+        """Remember that the result of a statement does not fit, and is better fetched in steps."""
+        if len(self._large) > _KEPT:
+            self._large.clear()
+        self._large.add(text)
+
+    def is_large(self, text: str) -> bool:
+        """Whether the result of the statement did not fit lately."""
+        return text in self._large
+
+    def settled(self, verdict: Verdict, *, strict: bool) -> tuple[str | None, bool] | None:
+        """Return what `refusal` would without asking; None if the database is to be asked."""
+        if verdict.settings or verdict.samples:
+            return None
+        questions = _questions(verdict, strict=strict)
+        if not questions:
+            return None, False
+        if self._now() > self._until or not questions <= self._answers.keys():
+            return None
+        return self._judged({question: self._answers[question] for question in questions}, strict=strict)
 
     async def refusal(self, connection: Connection, verdict: Verdict, *, strict: bool) -> tuple[str | None, bool]:
         """Return why a statement may not run, or None; and whether it may leave something behind.
@@ -130,12 +152,17 @@ class Known:
         Two round trips if there is a name that was not asked about lately, and none otherwise; as many for a statement
         that shows all settings or samples of columns. Runs in the caller's transaction. Raises what the driver raises.
         """
-        answers = await self._answered(connection, _questions(verdict, strict=strict))
-        refusal = next((why for why in (_refusal(*each, strict=strict) for each in answers.items()) if why), None)
+        refusal, lasting = self._judged(
+            await self._answered(connection, _questions(verdict, strict=strict)), strict=strict
+        )
         if refusal is None and verdict.settings:
             refusal = _of_settings(await connection.fetch(_SETTINGS))
         if refusal is None and verdict.samples:
             refusal = _of_samples(await connection.fetch(_SAMPLES))
+        return refusal, lasting
+
+    def _judged(self, answers: Mapping[_Question, Answer], *, strict: bool) -> tuple[str | None, bool]:
+        refusal = next((why for why in (_refusal(*each, strict=strict) for each in answers.items()) if why), None)
         return refusal, any(answer.lasting for answer in answers.values())
 
     async def _answered(self, connection: Connection, questions: frozenset[_Question]) -> Mapping[_Question, Answer]:

@@ -14,6 +14,7 @@ import msgspec
 
 from registry.errors import QueryRefused
 from server.sql_facts import Facts, facts_of
+from server.sql_functions import is_built_in
 from server.sql_parse import Unparsed, parse
 from server.sql_rules import Verdict, verdict_on
 from server.sql_scan import scan
@@ -31,18 +32,20 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
         text: As the caller wrote it.
         guard: `parsed`; `unparsed` when the grammar did not take it; `trusted` when it is this program's own.
         strict: Whether volatile functions of the tenant's own are refused as well.
+        tidy: Whether nothing in it can prepare statements of its own, so that those of the connection may stay.
         verdict: What is to be asked of the catalogue.
     """
 
     text: str
     guard: Literal["parsed", "unparsed", "trusted"]
     strict: bool = False
+    tidy: bool = False
     verdict: Verdict = Verdict()
 
 
-def trusted(text: str) -> Statement:
+def trusted(text: str, *, tidy: bool = False) -> Statement:
     """Return a fixed statement of this program's own, which nobody looks into. Never a caller's."""
-    return Statement(text=text, guard="trusted")
+    return Statement(text=text, guard="trusted", tidy=tidy)
 
 
 def classify(text: str) -> list[Facts]:
@@ -90,4 +93,5 @@ class Guard:
                     "simpler way."
                 ) from None
             return Statement(text=text, guard="unparsed", verdict=scan(text))
-        return Statement(text=text, guard="parsed", strict=self._strict, verdict=verdict)
+        tidy = all(is_built_in(name) for name in verdict.functions)
+        return Statement(text=text, guard="parsed", strict=self._strict, tidy=tidy, verdict=verdict)

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from registry.secrets import Secret
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import prepare_connection, reset_connection
+from server.wire import Wire
 
 if TYPE_CHECKING:
     from asyncpg.pool import Pool
@@ -37,14 +40,33 @@ def made_database(postgres: EmbeddedPostgres, name: str, schema: str) -> str:
     return apart(make())
 
 
-def one_connection(dsn: str, **settings: Any) -> "Pool[asyncpg.Record]":  # noqa: ANN401 - whatever the driver takes
-    """Return a pool of one connection, so that each call gets what the one before left."""
+def one_connection(
+    dsn: str,
+    *,
+    wired: bool = True,
+    **settings: Any,  # noqa: ANN401 - whatever the driver takes
+) -> "Pool[asyncpg.Record]":
+    """Return a pool of one connection, so that each call gets what the one before left.
+
+    Args:
+        dsn: Where to.
+        wired: Whether it is made as tenants' connections are; otherwise as the driver makes them.
+        settings: For the driver.
+    """
     return asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=1,
         statement_cache_size=0,
+        connect=_wired if wired else asyncpg.connect,
         init=prepare_connection,
         reset=reset_connection,
         **settings,
     )
+
+
+async def _wired(dsn: str, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> asyncpg.Connection:  # noqa: ANN401
+    wire: Any = Wire(loop, Secret(unquote(urlsplit(dsn).password or "")))
+    connection: Any = await asyncpg.connect(dsn, loop=wire, **settings)
+    connection._loop = loop  # noqa: SLF001 - as `server.connect` does
+    return cast("asyncpg.Connection", connection)

@@ -47,10 +47,11 @@ def dsn(postgres: EmbeddedPostgres) -> str:
     return made_database(postgres, "layers", SCHEMA)
 
 
-@pytest.fixture
-async def pool(dsn: str) -> AsyncIterator["Pool[asyncpg.Record]"]:
+@pytest.fixture(params=["quick", "careful"])
+async def pool(dsn: str, request: pytest.FixtureRequest) -> AsyncIterator["Pool[asyncpg.Record]"]:
     """One connection, so that each read gets what the one before left; backslashes are escapes in this database."""
-    async with one_connection(dsn, server_settings={"standard_conforming_strings": "off"}) as pool:
+    wired = request.param == "quick"
+    async with one_connection(dsn, wired=wired, server_settings={"standard_conforming_strings": "off"}) as pool:
         yield pool
 
 

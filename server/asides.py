@@ -1,0 +1,184 @@
+"""Queries of ours that travel with the driver's, in the same packet, and that the driver never learns of.
+
+The driver waits for each answer before it asks on. What begins and ends a call is the same each time and says nothing
+that the driver needs, so it goes out around the driver's own message (`Line`), and the meter takes its answers out of
+what comes back (`server/meter.py`): a call then costs the round trips of its statement alone.
+"""
+
+import asyncio
+import struct
+from collections import deque
+from typing import Any, Final, cast
+
+from server.prepared import Statements
+
+_LENGTH: Final = struct.Struct(">i")
+_IN_TRANSACTION: Final = ord("T")
+_IDLE: Final = ord("I")
+_READY_BYTES: Final = 6
+
+
+class Pattern:
+    """The bytes of an answer that was in order, so that the next one like it is known at a glance.
+
+    Attributes:
+        known: The whole answer; empty as long as none was seen in one piece.
+    """
+
+    def __init__(self) -> None:
+        self.known = b""
+
+
+class Aside:
+    """One simple query, and what became of it.
+
+    Args:
+        text: One or more statements, without NUL. In a transaction afterwards, or out of one if it is the last.
+        pattern: What answers to queries of this kind look like.
+        last: Whether it follows the driver's message. The end of its answer is then the end of the driver's: that learns
+            of its own when all is over, and with it that there is no transaction any more.
+
+    Attributes:
+        sent: Whether it went out.
+        done: Whether its answer has come, or never will.
+        refused: Whether the answer was an error, or not what it must be; so as long as it has not come.
+        begun: Whether a part of it has come, or something in between that means the driver.
+    """
+
+    def __init__(self, text: str, pattern: Pattern, *, last: bool = False) -> None:
+        body = text.encode()
+        self.message = b"Q" + _LENGTH.pack(len(body) + 5) + body + b"\0"
+        self.status = _IDLE if last else _IN_TRANSACTION
+        self.last = last
+        self.pattern = pattern
+        self.sent = self.done = False
+        self.refused = True
+        self.begun = False
+        self._failed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def is_known(self, data: bytes, at: int) -> bool:
+        """Whether its whole answer stands there, byte for byte as an earlier one that was in order."""
+        return not self.begun and bool(self.pattern.known) and data.startswith(self.pattern.known, at)
+
+    def learn(self, answer: bytes) -> None:
+        """Remember what the answer looks like, if it was in order and nothing else came in between."""
+        if not self.refused and not self.begun:
+            self.pattern.known = answer
+
+    def note(self, *, error: bool) -> None:
+        """Note that an error is in the answer, or something that means the driver."""
+        self._failed, self.begun = self._failed or error, True
+
+    def end(self, status: int) -> None:
+        """Note that the answer is whole, and what it says of the transaction."""
+        self.refused = self._failed or status != self.status
+        self._settle()
+
+    def lose(self) -> None:
+        """Note that the answer will not come."""
+        self._settle()
+
+    async def wait(self) -> None:
+        """Wait until it is done; one waits at a time. May be cancelled."""
+        if not self.done:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def _settle(self) -> None:
+        self.done = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Asides:
+    """Whose answers come next, as far as some of them are asides'.
+
+    Attributes:
+        current: The aside whose answer comes now; None when it is the driver's.
+    """
+
+    def __init__(self) -> None:
+        self.current: Aside | None = None
+        self._due: deque[Aside | None] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    def expect(self, *answers: Aside | None) -> None:
+        """Note what was sent: asides, and None for a message of the driver's."""
+        self._due += answers
+        self.current = self._due[0]
+
+    def recognise(self, data: bytes, at: int) -> tuple[int, int]:
+        """Return where the answer that stands at `at` ends, and where what the driver is to see of it begins.
+
+        Both are `at` unless it is an aside's that is known.
+        """
+        aside = self.current
+        if aside is None or not aside.is_known(data, at):
+            return at, at
+        aside.end(aside.status)
+        self._next()
+        end = at + len(aside.pattern.known)
+        return end, end - _READY_BYTES if aside.last else end
+
+    def ready(self, answer: bytes) -> None:
+        """Note that the answer that comes now has ended; `answer` are its bytes, or the last of them, if an aside's."""
+        if self.current is not None:
+            self.current.end(answer[-1])
+            self.current.learn(answer)
+        self._next()
+
+    def lose(self) -> None:
+        """Note that nothing more will come."""
+        for aside in self._due:
+            if aside is not None:
+                aside.lose()
+        self._due.clear()
+        self.current = None
+
+    def _next(self) -> None:
+        self._due.popleft()
+        self.current = self._due[0] if self._due else None
+
+
+class Line:
+    """The transport that the driver writes to, with a place before and after its next message.
+
+    Attributes:
+        statements: What is prepared in the session behind it.
+        openings, closings: What answers to what begins and ends a call look like here.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport, asides: Asides) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._asides = asides
+        self._before: Aside | None = None
+        self._after: Aside | None = None
+        self.statements = Statements()
+        self.openings, self.closings = Pattern(), Pattern()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has
+        return getattr(self._transport, name)
+
+    def enclose(self, before: Aside | None, after: Aside | None) -> None:
+        """Send these around the driver's next message, and nothing else that was to be sent so.
+
+        `after` may only follow a message that ends in a Sync, which bind and execute do.
+        """
+        self._before, self._after = before, after
+
+    def write(self, data: "bytes | bytearray | memoryview") -> None:
+        """Send a message of the driver's, with what is to go around it."""
+        before, after = self._before, self._after
+        if before is None and after is None:
+            self._transport.write(data)
+            return
+        self._before = self._after = None
+        first, last = ([] if aside is None else [aside] for aside in (before, after))
+        # The driver's answer counts where something comes behind it; that to a statement it prepares has no end.
+        self._asides.expect(*first, *([None, *last] if last else ()))
+        for aside in (*first, *last):
+            aside.sent = True
+        self._transport.write(b"".join((*(each.message for each in first), data, *(each.message for each in last))))

@@ -1,0 +1,113 @@
+"""Statements that stay prepared on one connection, so that one that comes again costs neither parsing nor planning.
+
+They are named after their text: behind a pooler that hands a session from client to client, a name then means the same
+statement whoever prepared it, and never another's.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from server.columns import Column
+from server.connections import Connection
+
+AT_MOST: Final = 32
+"""Statements kept prepared: Postgres keeps a plan of each, some ten to a hundred kilobytes."""
+_LONGEST: Final = 1 << 13
+"""Characters of a text that is kept."""
+
+
+class Prepared(NamedTuple):
+    """A statement as the driver knows it.
+
+    Attributes:
+        state: The driver's own.
+        parameters: The types of `$1 … $n`.
+        types: Those of the columns.
+        columns: The columns, as they are told.
+    """
+
+    state: Any
+    parameters: Sequence[asyncpg.Type]
+    types: Sequence[asyncpg.Type]
+    columns: list[Column]
+
+
+class Statements:
+    """What is prepared on one connection.
+
+    Attributes:
+        named: Whether they stay in the server's session. Where they cannot (a pooler that gives each transaction
+            another session), what is known of them stays here, and each run sends the text again in the same packet.
+    """
+
+    def __init__(self, *, named: bool = True) -> None:
+        self.named = named
+        self._kept: OrderedDict[str, Prepared] = OrderedDict()
+        self._surplus: list[str] = []
+
+    def get(self, text: str) -> Prepared | None:
+        """Return the statement, if it is prepared."""
+        known = self._kept.get(text)
+        if known is not None:
+            self._kept.move_to_end(text)
+        return known
+
+    async def prepare(self, connection: Connection, text: str) -> Prepared:
+        """Have it prepared, and keep it. One round trip, and more for types that the connection has not seen.
+
+        Raises what the driver raises. May be cancelled.
+        """
+        driver: Any = connection
+        keep = len(text) <= _LONGEST
+        # The public way binds a statement to the lease of the connection.
+        state = await driver._get_statement(  # noqa: SLF001
+            text, None, named=_name(text) if keep and self.named else False, use_cache=False
+        )
+        attributes = state._get_attributes()  # noqa: SLF001 - as above
+        prepared = Prepared(
+            state,
+            state._get_parameters(),  # noqa: SLF001 - as above
+            [attribute.type for attribute in attributes],
+            [Column(attribute.name, attribute.type.name) for attribute in attributes],
+        )
+        if keep:
+            self._keep(text, prepared)
+        return prepared
+
+    def forget(self, text: str) -> None:
+        """Prepare it anew the next time."""
+        known = self._kept.pop(text, None)
+        if known is not None and known.state.name:
+            self._surplus.append(known.state.name)
+
+    def forget_all(self) -> None:
+        """Know that the session has none any more."""
+        self._kept.clear()
+        self._surplus.clear()
+
+    def distrust_names(self) -> None:
+        """Keep no statement in the session from now on: it is not ours from one transaction to the next."""
+        self.named = False
+        self.forget_all()
+
+    @property
+    def surplus(self) -> Sequence[str]:
+        """The names that the session is to be rid of."""
+        return tuple(self._surplus)
+
+    def forget_surplus(self, names: Sequence[str]) -> None:
+        """Know that the session is rid of these."""
+        self._surplus = [name for name in self._surplus if name not in names]
+
+    def _keep(self, text: str, prepared: Prepared) -> None:
+        self._kept[text] = prepared
+        if len(self._kept) > AT_MOST:
+            self.forget(next(iter(self._kept)))
+
+
+def _name(text: str) -> str:
+    return f"mcp_{blake2b(text.encode(), digest_size=15).hexdigest()}"

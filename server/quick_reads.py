@@ -1,0 +1,152 @@
+"""A read in as few round trips as there can be: one where the connection knows the statement, and two where not.
+
+What begins the call and what ends it travel with the driver's own messages (`server/asides.py`). The result is fetched
+in one go, as many rows as it may have: what is too much of it, the meter leaves out before it is decoded. Whatever does
+not fit into that is left to the careful way (`server/reads.py`), which has everything in steps.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from registry.errors import QueryRefused
+from server.asides import Aside, Line
+from server.binding import bind, misfit
+from server.columns import Column
+from server.connections import Connection
+from server.prepared import Prepared
+from server.read_session import CLEAN_SECONDS, closing, is_gone, leave, opening, see_through
+from server.results import Budget, Result
+from server.sql_catalogue import Known
+from server.sql_guard import Statement
+from server.values import LESSONS
+
+_NOT_THERE: Final = frozenset({"26000", "42P05"})
+"""A prepared statement is not there, or one of its name is: the session is another one than a moment ago."""
+
+
+class NotQuick(Exception):
+    """The careful way is to be tried; as far as the connection is left, it is clean."""
+
+
+class QuickRead:
+    """One read, from its beginning to a clean session.
+
+    Args:
+        connection: Leased and prepared.
+        line: The connection's.
+        budget: What the result may take.
+        search_path: As `server.reads.read` has it.
+    """
+
+    def __init__(self, connection: Connection, line: Line, budget: Budget, search_path: str | None) -> None:
+        self._connection = connection
+        self._line = line
+        self._budget = budget
+        self._begin = Aside(opening(budget.limits, search_path), line.openings)
+        self._end: Aside | None = None
+        self._surplus: Sequence[str] | None = None
+        self._lasting = False
+
+    async def run(
+        self, statement: Statement, params: Sequence[object], known: Known
+    ) -> tuple[Sequence[Column], Result]:
+        """Return the columns and the rows of the result.
+
+        Raises `QueryRefused`, `NotQuick`, and what the driver raises. May be cancelled; goes on when the session is
+        clean, or the connection closed, at most two seconds later.
+        """
+        try:
+            return await self._run(statement, params, known)
+        except LESSONS:
+            self._line.statements.forget(statement.text)
+            raise NotQuick from None
+        except asyncpg.InvalidCachedStatementError:
+            self._line.statements.forget(statement.text)
+            raise NotQuick from None
+        except asyncpg.PostgresError as error:
+            if error.sqlstate in _NOT_THERE:
+                self._line.statements.distrust_names()
+                raise NotQuick from None
+            if self._begin.sent and self._begin.refused:
+                raise NotQuick from None
+            raise
+        finally:
+            self._line.enclose(None, None)
+            await self._leave()
+
+    async def _run(
+        self, statement: Statement, params: Sequence[object], known: Known
+    ) -> tuple[Sequence[Column], Result]:
+        prepared = self._line.statements.get(statement.text)
+        told = known.settled(statement.verdict, strict=statement.strict)
+        if prepared is None or told is None:
+            prepared = await self._prepared(statement.text, prepared)
+            told = await known.refusal(self._connection, statement.verdict, strict=statement.strict)
+        refusal, self._lasting = told
+        if refusal is not None:
+            raise QueryRefused(f"{refusal}.")
+        result = Result(self._budget, prepared.types)
+        await result.take(await self._fetched(prepared, params, result, keep=statement.tidy))
+        return prepared.columns, result
+
+    async def _prepared(self, text: str, prepared: Prepared | None) -> Prepared:
+        self._line.enclose(self._begin, None)
+        if prepared is None:
+            return await self._line.statements.prepare(self._connection, text)
+        return prepared
+
+    async def _fetched(
+        self, prepared: Prepared, params: Sequence[object], result: Result, *, keep: bool
+    ) -> list[asyncpg.Record]:
+        args = bind(prepared.parameters, params)
+        self._surplus = self._line.statements.surplus if keep else None
+        self._end = Aside(closing(deallocate=self._surplus), self._line.closings, last=True)
+        self._line.enclose(None if self._begin.sent else self._begin, self._end)
+        driver: Any = self._connection
+        protocol = driver._protocol  # noqa: SLF001 - the driver's public ways have no limit of rows
+        try:
+            records, *_ = await protocol.bind_execute(prepared.state, args, "", result.whole(), True, None)  # noqa: FBT003
+        except (asyncpg.DataError, asyncpg.InterfaceError) as error:
+            raise misfit(prepared.parameters, error) or error from None
+        return records or []
+
+    async def _leave(self) -> None:
+        """Wait until the session is clean; close the connection if it is not."""
+        if self._end is not None and self._end.sent:
+            await _answered(self._end)
+            self._note_end(refused=self._end.refused)
+        elif self._begin.sent:
+            await leave(self._connection)
+        if self._lasting and not is_gone(self._connection):
+            self._connection.terminate()
+
+    def _note_end(self, *, refused: bool) -> None:
+        if refused:
+            if not is_gone(self._connection):
+                self._connection.terminate()
+        elif self._surplus is None:
+            self._line.statements.forget_all()
+        else:
+            self._line.statements.forget_surplus(self._surplus)
+
+
+async def _answered(end: Aside) -> None:
+    try:
+        await _within(end)
+    except asyncio.CancelledError:
+        await see_through(_within(end))
+        raise
+
+
+async def _within(end: Aside) -> None:
+    """Wait for the answer as long as a server gets for it; without one it counts as refused."""
+    if end.done:
+        return
+    try:
+        async with asyncio.timeout(CLEAN_SECONDS):
+            await end.wait()
+    except TimeoutError:
+        return
