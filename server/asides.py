@@ -16,6 +16,7 @@ _LENGTH: Final = struct.Struct(">i")
 _IN_TRANSACTION: Final = ord("T")
 _IDLE: Final = ord("I")
 _READY_BYTES: Final = 6
+_SYNC: Final = b"S\0\0\0\4"
 
 
 class Pattern:
@@ -35,8 +36,8 @@ class Aside:
     Args:
         text: One or more statements, without NUL. In a transaction afterwards, or out of one if it is the last.
         pattern: What answers to queries of this kind look like.
-        last: Whether it follows the driver's message. The end of its answer is then the end of the driver's: that learns
-            of its own when all is over, and with it that there is no transaction any more.
+        last: Whether it follows the driver's message. The end of its answer is then the end of the driver's: that is
+            told when all is over, and with it that there is no transaction any more.
 
     Attributes:
         sent: Whether it went out.
@@ -108,7 +109,7 @@ class Asides:
     def expect(self, *answers: Aside | None) -> None:
         """Note what was sent: asides, and None for a message of the driver's."""
         self._due += answers
-        self.current = self._due[0]
+        self.current = self._due[0] if self._due else None
 
     def recognise(self, data: bytes, at: int) -> tuple[int, int]:
         """Return where the answer that stands at `at` ends, and where what the driver is to see of it begins.
@@ -163,21 +164,20 @@ class Line:
         return getattr(self._transport, name)
 
     def enclose(self, before: Aside | None, after: Aside | None) -> None:
-        """Send these around the driver's next message, and nothing else that was to be sent so.
-
-        `after` may only follow a message that ends in a Sync, which bind and execute do.
-        """
+        """Send the one before the driver's next message, the other behind its next Sync; nothing else so."""
         self._before, self._after = before, after
 
-    def write(self, data: "bytes | bytearray | memoryview") -> None:
-        """Send a message of the driver's, with what is to go around it."""
+    def write(self, data: "bytes | memoryview") -> None:
+        """Send what the driver says, with what is to go around it."""
         before, after = self._before, self._after
         if before is None and after is None:
             self._transport.write(data)
             return
-        self._before = self._after = None
+        if data[-len(_SYNC) :] != _SYNC:
+            after = None  # the driver has more to say before it waits
+        self._before, self._after = None, None if after else self._after
         first, last = ([] if aside is None else [aside] for aside in (before, after))
-        # The driver's answer counts where something comes behind it; that to a statement it prepares has no end.
+        # The driver's own answer counts where something comes behind it; that to a statement it prepares has no end.
         self._asides.expect(*first, *([None, *last] if last else ()))
         for aside in (*first, *last):
             aside.sent = True

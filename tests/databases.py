@@ -68,5 +68,5 @@ def one_connection(
 async def _wired(dsn: str, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> asyncpg.Connection:  # noqa: ANN401
     wire: Any = Wire(loop, Secret(unquote(urlsplit(dsn).password or "")))
     connection: Any = await asyncpg.connect(dsn, loop=wire, **settings)
-    connection._loop = loop  # noqa: SLF001 - as `server.connect` does
+    connection._loop = loop
     return cast("asyncpg.Connection", connection)

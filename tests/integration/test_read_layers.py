@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from registry.errors import QueryFailed, QueryRefused
-from server import reads
+from server import quick_reads, reads
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, read
 from server.sql_guard import Guard, Statement, trusted
@@ -63,7 +63,8 @@ async def run(pool: "Pool[asyncpg.Record]", statement: str | Statement) -> Rows:
 @pytest.fixture
 def writable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the read-only transaction away."""
-    monkeypatch.setattr(reads, "opening", lambda *_, **__: "BEGIN")
+    for way in (reads, quick_reads):
+        monkeypatch.setattr(way, "opening", lambda *_, **__: "BEGIN")
 
 
 async def written(dsn: str) -> bool:

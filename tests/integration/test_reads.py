@@ -83,7 +83,7 @@ async def until(admin: asyncpg.Connection, condition: str, *params: object) -> N
             await asyncio.sleep(0.01)
 
 
-SLEEPING = "EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%')"
+SLEEPING = "EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'SELECT pg_sleep%')"
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_too_many_bytes_are_cut_off_until_more_are_allowed(line: Line) -> None:
     line.send(notice)
     assert line.meter.fault is None
     line.send(notice)
-    assert line.meter.fault == "size"
+    assert line.meter.fault == "amount"
 
 
 @pytest.mark.parametrize("piece", [1, 3, 8, 17, None])
@@ -204,7 +204,7 @@ def test_a_flood_of_the_smallest_messages_is_cut_off_long_before_its_bytes_are_t
     line.send(message(b"n") * QUIET_MESSAGES)
     assert line.meter.fault is None
     line.send(message(b"n"))
-    assert line.meter.fault == "size"
+    assert line.meter.fault == "amount"
 
 
 class Desk:
