@@ -19,6 +19,12 @@ _READY_BYTES: Final = 6
 _SYNC: Final = b"S\0\0\0\4"
 
 
+def query(text: str) -> bytes:
+    """Return the message that has these statements run; there is no NUL in it."""
+    body = text.encode()
+    return b"Q%b%b\0" % (_LENGTH.pack(len(body) + 5), body)
+
+
 class Pattern:
     """The bytes of an answer that was in order, so that the next one like it is known at a glance.
 
@@ -34,7 +40,7 @@ class Aside:
     """One simple query, and what became of it.
 
     Args:
-        text: One or more statements, without NUL. In a transaction afterwards, or out of one if it is the last.
+        message: What `query` made of it. In a transaction afterwards, or out of one if it is the last.
         pattern: What answers to queries of this kind look like.
         last: Whether it follows the driver's message. The end of its answer is then the end of the driver's: that is
             told when all is over, and with it that there is no transaction any more.
@@ -46,9 +52,8 @@ class Aside:
         begun: Whether a part of it has come, or something in between that means the driver.
     """
 
-    def __init__(self, text: str, pattern: Pattern, *, last: bool = False) -> None:
-        body = text.encode()
-        self.message = b"Q" + _LENGTH.pack(len(body) + 5) + body + b"\0"
+    def __init__(self, message: bytes, pattern: Pattern, *, last: bool = False) -> None:
+        self.message = message
         self.status = _IDLE if last else _IN_TRANSACTION
         self.last = last
         self.pattern = pattern

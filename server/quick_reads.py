@@ -7,24 +7,27 @@ not fit into that is left to the careful way (`server/reads.py`), which has ever
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import asyncpg
 
 from registry.errors import QueryRefused
-from server.asides import Aside, Line
+from server.asides import Aside, Line, query
 from server.binding import bind, misfit
 from server.columns import Column
 from server.connections import Connection
 from server.prepared import Prepared
-from server.read_session import CLEAN_SECONDS, closing, is_gone, leave, opening, see_through
+from server.read_session import CLEAN_SECONDS, ReadLimits, closing, is_gone, leave, opening, see_through
 from server.results import Budget, Result
 from server.sql_catalogue import Known
 from server.sql_guard import Statement
+from server.sqlstates import lost
 from server.values import LESSONS
 
 _NOT_THERE: Final = frozenset({"26000", "42P05"})
 """A prepared statement is not there, or one of its name is: the session is another one than a moment ago."""
+_LIMITS_KEPT: Final = 256
 
 
 class NotQuick(Exception):
@@ -45,7 +48,7 @@ class QuickRead:
         self._connection = connection
         self._line = line
         self._budget = budget
-        self._begin = Aside(opening(budget.limits, search_path), line.openings)
+        self._begin = Aside(_begin(budget.limits, search_path), line.openings)
         self._end: Aside | None = None
         self._surplus: Sequence[str] | None = None
         self._lasting = False
@@ -60,10 +63,7 @@ class QuickRead:
         """
         try:
             return await self._run(statement, params, known)
-        except LESSONS:
-            self._line.statements.forget(statement.text)
-            raise NotQuick from None
-        except asyncpg.InvalidCachedStatementError:
+        except (*LESSONS, asyncpg.InvalidCachedStatementError):
             self._line.statements.forget(statement.text)
             raise NotQuick from None
         except asyncpg.PostgresError as error:
@@ -103,7 +103,7 @@ class QuickRead:
     ) -> list[asyncpg.Record]:
         args = bind(prepared.parameters, params)
         self._surplus = self._line.statements.surplus if keep else None
-        self._end = Aside(closing(deallocate=self._surplus), self._line.closings, last=True)
+        self._end = Aside(query(closing(deallocate=self._surplus)), self._line.closings, last=True)
         self._line.enclose(None if self._begin.sent else self._begin, self._end)
         driver: Any = self._connection
         protocol = driver._protocol  # noqa: SLF001 - the driver's public ways have no limit of rows
@@ -111,6 +111,8 @@ class QuickRead:
             records, *_ = await protocol.bind_execute(prepared.state, args, "", result.whole(), True, None)  # noqa: FBT003
         except (asyncpg.DataError, asyncpg.InterfaceError) as error:
             raise misfit(prepared.parameters, error) or error from None
+        if self._begin.refused:  # it ran, and nobody knows in what kind of transaction
+            raise lost()
         return records or []
 
     async def _leave(self) -> None:
@@ -131,6 +133,11 @@ class QuickRead:
             self._line.statements.forget_all()
         else:
             self._line.statements.forget_surplus(self._surplus)
+
+
+@lru_cache(_LIMITS_KEPT)
+def _begin(limits: ReadLimits, search_path: str | None) -> bytes:
+    return query(opening(limits, search_path))
 
 
 async def _answered(end: Aside) -> None:

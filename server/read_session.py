@@ -23,8 +23,8 @@ GRACE_SECONDS: Final = 1.0
 CLEAN_SECONDS: Final = 2.0
 """What a server gets to stop a statement and to reset its session; the call's place is taken for so long."""
 _RESET: Final = (
-    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {deallocate}CLOSE ALL; UNLISTEN *; "
-    "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed({seed}); DISCARD TEMP; DISCARD SEQUENCES"
+    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; %sCLOSE ALL; UNLISTEN *; "
+    "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed(%r); DISCARD TEMP; DISCARD SEQUENCES"
 )
 """DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's.
 The seed of random() is none of its parts: it gets one that nobody knows."""
@@ -76,10 +76,9 @@ def closing(*, committed: bool = False, deallocate: Sequence[str] | None = None)
         deallocate: Which prepared statements go; all of them if None.
     """
     names = ("ALL",) if deallocate is None else deallocate
-    reset = _RESET.format(
-        seed=secrets.randbits(53) / (1 << 52) - 1, deallocate="".join(f"DEALLOCATE {name}; " for name in names)
-    )
-    return reset if committed else f"ROLLBACK; {reset}"
+    goes = "".join(f"DEALLOCATE {name}; " for name in names)
+    seed = secrets.randbits(53) / (1 << 52) - 1
+    return ("" if committed else "ROLLBACK; ") + _RESET % (goes, seed)
 
 
 def taking_on(role: str) -> str:

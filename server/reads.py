@@ -19,9 +19,8 @@ tenant.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import asyncpg
 import msgspec
@@ -44,6 +43,9 @@ if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
 
 __all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read", "reset_connection"]
+
+
+T = TypeVar("T")
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,9 +87,8 @@ async def read(
         role: What role to take on, within the transaction; one that the tenant's registration lends.
 
     Raises `QueryRefused`, `InvalidInput`, `QueryFailed`, `QueryTimeout` or `ConnectionLost`, after which the same call
-    may succeed on another connection. May be cancelled at any
-    time: the statement is then cancelled in Postgres, too, and the cancellation goes on when the connection is clean,
-    at most two seconds later.
+    may succeed on another connection. May be cancelled at any time: the statement is then cancelled in Postgres, too,
+    and the cancellation goes on when the connection is clean, at most two seconds later.
     """
     statement = Guard().vet(query) if isinstance(query, str) else query
     if is_gone(connection):
@@ -116,8 +117,7 @@ class _Reading(NamedTuple):
             return None
         read = QuickRead(self.connection, line, self.budget, self.search_path)
         try:
-            async with self._told():
-                columns, result = await read.run(self.statement, self.params, self.known)
+            columns, result = await self._bounded(read.run(self.statement, self.params, self.known))
         except NotQuick:
             return None
         except QueryFailed:
@@ -132,28 +132,16 @@ class _Reading(NamedTuple):
 
     async def carefully(self, role: str | None) -> Rows:
         """Return the rows, fetched in steps; what the connection has to learn about types, it learns."""
-        lasting = False
-        try:
-            async with self._told():
-                await self.connection.execute(opening(self.budget.limits, self.search_path, role=role))
-                lasting = await require_harmless(
-                    self.connection, self.statement.verdict, self.known, strict=self.statement.strict
-                )
-                return self._rows(*await taught(self.connection, self._fetch, _as_it_was))
-        finally:
-            await leave(self.connection)
-            if lasting and not is_gone(self.connection):
-                self.connection.terminate()
+        return self._rows(*await self._bounded(self._in_steps(role)))
 
-    @asynccontextmanager
-    async def _told(self) -> AsyncIterator[None]:
+    async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
         """Bound what is read in time and bytes, and say in our words what the driver raises."""
         meter, timeout, begun = self.budget.meter, self.budget.limits.statement_timeout, time.monotonic()
         meter.allow(QUIET_BYTES)
         scope = asyncio.timeout(timeout + GRACE_SECONDS)
         try:
             async with scope:
-                yield
+                return await work
         except (*MALFORMED, *DRIVER_ERRORS) as error:
             elapsed = time.monotonic() - begun
             raise failure(
@@ -161,6 +149,20 @@ class _Reading(NamedTuple):
             ) from None
         finally:
             meter.allow(QUIET_BYTES)
+
+    async def _in_steps(self, role: str | None) -> tuple[Sequence[Column], Result]:
+        lasting = False
+        try:
+            await self.connection.execute(opening(self.budget.limits, self.search_path, role=role))
+            lasting = await require_harmless(
+                self.connection, self.statement.verdict, self.known, strict=self.statement.strict
+            )
+            return await taught(self.connection, self._fetch, _as_it_was)
+        finally:
+            self.budget.meter.allow(QUIET_BYTES)
+            await leave(self.connection)
+            if lasting and not is_gone(self.connection):
+                self.connection.terminate()
 
     async def _fetch(self) -> tuple[Sequence[Column], Result]:
         self.budget.meter.allow(QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types

@@ -66,9 +66,9 @@ async def run(
         return await read(connection, query, params, limits=msgspec.structs.replace(LIMITS, **limits), known=known)
 
 
-async def run_unlooked_at(pool: "Pool[asyncpg.Record]", query: str, **limits: float) -> Rows:
+async def run_unlooked_at(pool: "Pool[asyncpg.Record]", query: str) -> Rows:
     """Run what no guard has seen: what is left is the transaction, the limits and the reset."""
-    return await run(pool, trusted(query), **limits)
+    return await run(pool, trusted(query))
 
 
 async def backend(pool: "Pool[asyncpg.Record]") -> int:
@@ -232,7 +232,7 @@ async def test_a_connection_that_cannot_be_reset_is_never_used_again(
     pool: "Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = await backend(pool)
-    monkeypatch.setattr(read_session, "_RESET", "ROLLBACK; SELECT 1 / 0")
+    monkeypatch.setattr(read_session, "_RESET", "%sROLLBACK; SELECT %r / 0")
     assert (await run(pool, "SELECT 1")).rows == [[1]]
     monkeypatch.undo()
     assert await backend(pool) != pid
@@ -397,7 +397,7 @@ async def test_a_statement_ends_even_if_it_dodges_postgres_own_timeout(
 ) -> None:
     begun = time.monotonic()
     with pytest.raises(QueryTimeout):
-        await run_unlooked_at(pool, query, statement_timeout=0.8)
+        await run(pool, trusted(query), statement_timeout=0.8)
     assert time.monotonic() - begun < SOON
     await until(admin, f"NOT {SLEEPING}")
 
