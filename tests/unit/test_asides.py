@@ -1,0 +1,187 @@
+"""What begins and ends a call goes around the driver's own message, and the driver sees none of it."""
+
+import asyncio
+import struct
+from typing import cast
+
+import pytest
+
+from server.asides import Aside, Line, query
+from server.meter import Meter
+
+SYNC = b"S\0\0\0\4"
+PARSE, BIND = b"P....", b"B....E...." + SYNC
+
+
+def message(kind: bytes, body: bytes = b"") -> bytes:
+    return kind + struct.pack(">i", len(body) + 4) + body
+
+
+def ready(status: bytes) -> bytes:
+    return message(b"Z", status)
+
+
+BEGUN = message(b"C", b"BEGIN\0") + message(b"C", b"SET\0") + ready(b"T")
+ROWS = message(b"2") + message(b"D", b"a row") + message(b"D", b"another") + message(b"C", b"SELECT 2\0")
+ENDED = (
+    message(b"C", b"ROLLBACK\0") + message(b"T", b"\0\2columns") + message(b"D", b"\0\2") + message(b"C", b"RESET\0")
+)
+TIME_ZONE = message(b"S", b"TimeZone\0UTC\0")
+NOTICE = message(b"N", b"SWARNING\0\0")
+REFUSED = message(b"E", b"SERROR\0\0")
+PIECES = [1, 2, 3, 5, 6, 7, 11, 30, None]
+
+
+class Driver(asyncio.Protocol):
+    """Keeps what reaches it."""
+
+    def __init__(self) -> None:
+        self.told = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.told += data
+
+
+class Socket:
+    """Keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(bytes(data))
+
+    def abort(self) -> None:
+        raise AssertionError("cut off")
+
+
+class Session:
+    """A driver on a metered line, and calls on it."""
+
+    def __init__(self) -> None:
+        self.driver = Driver()
+        self.socket = Socket()
+        self.meter = Meter(self.driver)
+        self.meter.connection_made(cast("asyncio.Transport", self.socket))
+        assert self.meter.line is not None
+        self.line: Line = self.meter.line
+
+    def call(self, message: bytes = BIND) -> tuple[Aside, Aside]:
+        """Send the driver's message with an aside on either side."""
+        begin = Aside(query("BEGIN"), self.line.openings)
+        end = Aside(query("ROLLBACK"), self.line.closings, last=True)
+        self.line.enclose(begin, end)
+        self.line.write(memoryview(message))
+        return begin, end
+
+    def answer(self, data: bytes, piece: int | None = None) -> bytes:
+        """Have it come in pieces; return what the driver sees."""
+        self.driver.told = b""
+        for start in range(0, len(data), piece or len(data)):
+            self.meter.data_received(data[start : start + (piece or len(data))])
+        return self.driver.told
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session()
+
+
+def test_they_leave_in_one_packet_with_the_drivers_message_and_only_once(session: Session) -> None:
+    session.call()
+    session.line.write(b"next")
+    assert session.socket.sent == [query("BEGIN") + BIND + query("ROLLBACK"), b"next"]
+
+
+def test_the_last_waits_for_the_message_that_the_server_answers(session: Session) -> None:
+    begin, end = session.call(PARSE)
+    assert (begin.sent, end.sent) == (True, False)
+    session.line.write(BIND)
+    assert session.socket.sent == [query("BEGIN") + PARSE, BIND + query("ROLLBACK")]
+
+
+def test_nothing_is_sent_that_was_taken_back(session: Session) -> None:
+    begin = Aside(query("BEGIN"), session.line.openings)
+    session.line.enclose(begin, None)
+    session.line.enclose(None, None)
+    session.line.write(BIND)
+    assert session.socket.sent == [BIND]
+    assert not begin.sent
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_the_driver_sees_its_own_answer_with_the_end_of_the_last_however_it_is_cut(
+    session: Session, piece: int | None
+) -> None:
+    for _ in range(3):  # from the second time on it is known at a glance what comes
+        begin, end = session.call()
+        assert session.answer(BEGUN + ROWS + ready(b"T") + ENDED + ready(b"I"), piece) == ROWS + ready(b"I")
+        assert (begin.done, begin.refused, end.done, end.refused) == (True, False, True, False)
+    assert session.answer(ROWS + ready(b"I"), piece) == ROWS + ready(b"I"), "what was not enclosed passes"
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_what_may_come_at_any_time_reaches_the_driver_out_of_an_aside(session: Session, piece: int | None) -> None:
+    for _ in range(2):
+        _, end = session.call()
+        told = session.answer(NOTICE + BEGUN + ROWS + ready(b"T") + TIME_ZONE + ENDED + NOTICE + ready(b"I"), piece)
+        assert told == NOTICE + ROWS + TIME_ZONE + NOTICE + ready(b"I")
+        assert not end.refused
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_one_that_differs_from_what_is_known_is_still_taken_out(session: Session, piece: int | None) -> None:
+    session.call()
+    session.answer(BEGUN + ROWS + ready(b"T") + ENDED + ready(b"I"))
+    _, end = session.call()
+    another = message(b"C", b"ROLLBACK\0") + message(b"C", b"DEALLOCATE\0")
+    assert session.answer(BEGUN + ROWS + ready(b"T") + another + ready(b"I"), piece) == ROWS + ready(b"I")
+    assert not end.refused
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_an_error_in_the_drivers_answer_is_its_own(session: Session, piece: int | None) -> None:
+    begin, end = session.call()
+    assert session.answer(BEGUN + REFUSED + ready(b"E") + ENDED + ready(b"I"), piece) == REFUSED + ready(b"I")
+    assert not begin.refused
+    assert not end.refused
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_server_that_does_not_begin_is_noticed(session: Session, piece: int | None) -> None:
+    begin, end = session.call()
+    assert session.answer(REFUSED + ready(b"E") + REFUSED + ready(b"E") + ENDED + ready(b"I"), piece)
+    assert begin.refused
+    assert not end.refused
+
+
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("ended", [ENDED + ready(b"T"), ENDED + ready(b"E"), REFUSED + ready(b"I")])
+def test_a_session_that_is_not_clean_is_noticed(session: Session, ended: bytes, piece: int | None) -> None:
+    for _ in range(2):
+        _, end = session.call()
+        session.answer(BEGUN + ROWS + ready(b"T") + ended, piece)
+        assert (end.done, end.refused) == (True, True)
+
+
+@pytest.mark.parametrize("come", range(1, len(BEGUN + ROWS + ready(b"T") + ENDED)))
+async def test_whoever_waits_for_a_connection_that_breaks_is_told(session: Session, come: int) -> None:
+    _, end = session.call()
+    session.answer((BEGUN + ROWS + ready(b"T") + ENDED)[:come])
+    waiting = asyncio.ensure_future(end.wait())
+    await asyncio.sleep(0)
+    session.meter.connection_lost(None)
+    await waiting
+    assert (end.done, end.refused) == (True, True)
+
+
+async def test_a_wait_that_was_cancelled_can_be_taken_up_again(session: Session) -> None:
+    _, end = session.call()
+    waiting = asyncio.ensure_future(end.wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    again = asyncio.ensure_future(end.wait())
+    await asyncio.sleep(0)
+    session.answer(BEGUN + ROWS + ready(b"T") + ENDED + ready(b"I"))
+    await again
+    assert not end.refused
