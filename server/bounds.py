@@ -3,7 +3,9 @@
 import time
 
 from server.connect import Dialler
+from server.connections import Connection
 from server.pools import Lookup, Password, Pools
+from server.quick_reads import keep_no_names
 from server.rates import CallRates, Rate
 from server.reads import ReadLimits, prepare_connection, reset_connection
 from server.settings import Settings
@@ -11,11 +13,17 @@ from server.settings import Settings
 
 def pools_of(settings: Settings, lookup: Lookup, dialler: Dialler, password: Password) -> Pools:
     """Return the pools of a replica, empty."""
+
+    async def prepare(connection: Connection) -> None:
+        await prepare_connection(connection)
+        if not settings.keep_prepared:
+            keep_no_names(connection)
+
     return Pools(
         lookup=lookup,
         dialler=dialler,
         password=password,
-        prepare=prepare_connection,
+        prepare=prepare,
         reset=reset_connection,
         drain_seconds=settings.drain_seconds,
         max_pools=settings.max_pools,

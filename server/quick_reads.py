@@ -17,6 +17,7 @@ from server.asides import Aside, Line, query
 from server.binding import bind, misfit
 from server.columns import Column
 from server.connections import Connection
+from server.meter import meter_of
 from server.prepared import Prepared
 from server.read_session import CLEAN_SECONDS, ReadLimits, closing, is_gone, leave, opening, see_through
 from server.results import Budget, Result
@@ -32,6 +33,13 @@ _LIMITS_KEPT: Final = 256
 
 class NotQuick(Exception):
     """The careful way is to be tried; as far as the connection is left, it is clean."""
+
+
+def keep_no_names(connection: Connection) -> None:
+    """Have no statement stay prepared in the session of a connection, which may be another one each time."""
+    line = meter_of(connection).line
+    if line is not None:
+        line.statements.distrust_names()
 
 
 class QuickRead:

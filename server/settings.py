@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_rows: int = 1000
     max_result_bytes: int = 1 << 20
     strict_reads: bool = False
+    keep_prepared: bool = True
     write_timeout: float = 60.0
     confirm_writes: str = "never"
     audit_file: Path | None = None
@@ -202,6 +203,11 @@ SETTINGS: Final = (
         "strict_reads",
         "MCP_POSTGRES_STRICT_READS",
         "1: reads call no volatile function of a tenant's own, and nothing that cannot be parsed runs",
+    ),
+    Setting(
+        "keep_prepared",
+        "MCP_POSTGRES_KEEP_PREPARED",
+        "0: keep no statement prepared in sessions, for a pooler that hands these on; it is noticed anyhow",
     ),
     Setting("write_timeout", "MCP_POSTGRES_WRITE_TIMEOUT", "longest run of all statements of one write, in seconds"),
     Setting(

@@ -17,6 +17,7 @@ from registry.errors import QueryFailed
 from server import catalogue, prepared
 from server.embedded.postgres import EmbeddedPostgres
 from server.meter import meter_of
+from server.quick_reads import keep_no_names
 from server.reads import ReadLimits, Rows, read
 from server.sql_catalogue import Known
 from tests.databases import made_database, one_connection
@@ -160,6 +161,15 @@ async def test_a_session_that_turns_out_to_be_another_is_read_from_all_the_same(
     await run(pool, "SELECT 1")
     assert await counted(pool, relay, "SELECT 1") == 1, "without names it is sent again, in the same packet"
     assert (await run(pool, "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")).rows[0][0] <= 1
+
+
+async def test_an_operator_may_have_no_statement_stay_prepared_and_a_read_still_takes_one(
+    pool: "Pool[asyncpg.Record]", relay: Relay
+) -> None:
+    async with pool.acquire() as connection:
+        keep_no_names(connection)
+    assert [await counted(pool, relay, "SELECT 1") for _ in range(3)] == [2, 1, 1]
+    assert (await run(pool, OURS)).rows == [[0]]
 
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")

@@ -49,6 +49,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "max_rows": ("7", 7),
     "max_result_bytes": ("4096", 4096),
     "strict_reads": ("1", True),
+    "keep_prepared": ("0", False),
     "write_timeout": ("90", 90.0),
     "confirm_writes": ("require", "require"),
     "audit_file": ("/audit.jsonl", Path("/audit.jsonl")),
