@@ -220,7 +220,9 @@ async def test_an_algorithm_that_the_operator_left_out_is_refused(issuer: Issuer
 
 
 async def test_a_token_that_was_let_in_is_refused_once_it_has_expired(door: Bearers, issuer: Issuer) -> None:
-    token = RSA.sign(issuer.claims(exp=int(time.time()) + 5 - int(LEEWAY)))  # long enough to be let in on a busy machine
+    token = RSA.sign(
+        issuer.claims(exp=int(time.time()) + 5 - int(LEEWAY))
+    )  # long enough to be let in on a busy machine
     assert await name(door, token)
 
     async def come_and_go() -> None:
