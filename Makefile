@@ -30,6 +30,9 @@ chaos: $(VENV)/.dev ## break replicas and Redis at random and check every guaran
 	@$(BIN)/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
 		$(if $(LOSS),--loss $(if $(filter halt,$(LOSS)),halt,restore))
 
+roads: $(VENV)/.dev ## send made-up requests down both roads, the fast path and the SDK, and compare (SECONDS=60 SEED=one of yours)
+	ROADS_SECONDS=$(or $(SECONDS),60) ROADS_SEED=$(or $(SEED),0) $(BIN)/pytest -q -s tests/end_to_end/test_two_roads.py
+
 mutants: $(VENV)/.dev ## take each mechanism away and show which test goes red; some minutes (ARGS=--quick: a few)
 	@$(BIN)/python tests/faults/mutants $(ARGS)
 
@@ -90,4 +93,4 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit chaos mutants check builtins neighbours figures fix lock audit sbom clean
+.PHONY: help run setup test unit chaos mutants check builtins neighbours roads figures fix lock audit sbom clean

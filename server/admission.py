@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.authentication import Authenticator
 from server.challenge import Challenge, body_of
 from server.failed_logins import FailedLogins
+from server.log_fields import Telling
 from server.principal import Permission, Principal
 from server.refused import Reason, Refused
 
@@ -107,7 +108,7 @@ class Admission:
         except Refused as refused:
             await self._doorman.turn_away(refused, scope, receive, send)
             return
-        with structlog.contextvars.bound_contextvars(subject=caller.subject):
+        with Telling("subject", caller.subject):
             await self._app({**scope, _KEY: caller}, receive, send)
 
 

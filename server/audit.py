@@ -19,6 +19,7 @@ import structlog
 from registry.errors import AuditUnavailable, OutcomeUnknown, TenancyError
 from server.audit_file import AuditFile
 from server.confirmation import AnswerNeeded
+from server.log_fields import fields
 from server.read_session import see_through
 from server.sql_writes import Write
 
@@ -148,7 +149,7 @@ def _line(writes: Sequence[Write], *, tenant: str, actor: str, role: str | None,
         time=_now(),
         phase="intent",
         write=uuid.uuid4().hex,
-        request_id=structlog.contextvars.get_contextvars().get("request_id"),
+        request_id=fields().get("request_id"),
         tenant=tenant,
         actor=actor,
         role=role,

@@ -15,6 +15,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.http_names import Names, Verdict
+from server.log_fields import Telling
 from server.refusals import INTERNAL_ERROR, HttpTally, Refusal, body_of, headers_of, refuse
 
 PAGES: Final = frozenset({"/livez", "/readyz", "/metrics"})
@@ -111,7 +112,7 @@ class Front:
                 message["headers"] = given + [each for each in added if each[0] not in names]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+        with Telling("request_id", request_id.decode()):
             try:
                 refusal = self._refusal(scope, hosts, origins)
                 if refusal is not None:

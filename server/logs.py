@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from server import redaction
+from server.log_lines import Logger, outputs, rendered, with_fields
 from server.tracebacks import kind_of, tell_crashes, told_of
 
 _QUIET: Final = ("uvicorn", "mcp", "asyncio", "asyncpg", "redis")
@@ -33,19 +34,13 @@ def configure(level: str, style: str) -> None:
         else structlog.processors.JSONRenderer()
     )
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _with_fields,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.ExceptionRenderer(told_of),
         without_secrets,
     ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
     handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -59,6 +54,20 @@ def configure(level: str, style: str) -> None:
     logging.getLogger("audit").setLevel(logging.INFO)  # whatever the level: it is no matter of taste
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    if console:
+        structlog.configure(
+            processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        structlog.configure(
+            processors=[rendered],
+            wrapper_class=Logger,
+            logger_factory=outputs(sys.stderr),
+            cache_logger_on_first_use=True,
+        )
 
 
 def watch_crashes() -> None:
@@ -79,6 +88,10 @@ def watch_loop() -> None:
 def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Blank what may be a secret, however deep. A structlog processor."""
     return redaction.without_secrets(event)
+
+
+def _with_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return with_fields(event)
 
 
 class _Handler(logging.StreamHandler[Any]):

@@ -5,8 +5,6 @@ plain JSON unless the client can read a stream and has something to gain from on
 where the SDK decides by itself).
 """
 
-import json
-import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeAlias
@@ -25,9 +23,11 @@ from server.confirmation import AnswerNeeded, Ask, Question
 from server.departure import ClientLeft, Departure
 from server.http_intake import BODY
 from server.principal import Principal
+from server.revisions import HANDSHAKE
 from server.sdk_refusals import in_our_words
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
+from server.wide_numbers import values_of
 
 INSTRUCTIONS: Final = (
     "Postgres databases of many tenants. list_tenants shows them; every database tool takes a tenant_id. "
@@ -35,7 +35,6 @@ INSTRUCTIONS: Final = (
 )
 PrincipalOf: TypeAlias = Callable[[Scope | None], Principal]
 """Tells the caller from a request's scope; None over stdio."""
-_HANDSHAKE_REVISIONS: Final = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
 
 
 class _Meta(msgspec.Struct):
@@ -54,14 +53,11 @@ class _Peek(msgspec.Struct):
 
 _logger = structlog.get_logger("mcp")
 _PEEK: Final = msgspec.json.Decoder(_Peek)
-_STRUCTURED: Final = msgspec.json.Decoder()
 _YES_OR_NO: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"confirm": {"type": "boolean", "title": "Run and commit", "default": False}},
     "required": ["confirm"],
 }
-_INTEGER_DIGITS: Final = 1000
-"""Beyond that Python refuses to convert, for the time it would take."""
 
 
 def build_server(toolbox: Toolbox, principal_of: PrincipalOf) -> "Server[Any]":
@@ -110,7 +106,7 @@ def _asking(context: Any, params: mcp_types.CallToolRequestParams) -> Ask:  # no
         offered = capabilities.elicitation if capabilities else None
         if offered is None or (offered.url is not None and offered.form is None):
             return None
-        if session.protocol_version.encode() in _HANDSHAKE_REVISIONS:
+        if session.protocol_version.encode() in HANDSHAKE:
             if not session.can_send_request:
                 return None
             try:
@@ -224,35 +220,14 @@ def _result(answer: Answer) -> dict[str, Any]:
         "resultType": "complete",
     }
     if not answer.is_error:
-        result["structuredContent"] = _decoded(answer.payload)
+        result["structuredContent"] = values_of(answer.payload)
     return result
-
-
-def _decoded(payload: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """Return the payload as values for the SDK to encode again.
-
-    JSON from a database may hold numbers that no double and no Python integer can be: those become their digits here,
-    while the text beside it has them as they stand.
-    """
-    try:
-        return _STRUCTURED.decode(payload)
-    except msgspec.ValidationError:
-        return json.loads(payload, parse_float=_number, parse_int=_integer)
-
-
-def _number(digits: str) -> float | str:
-    number = float(digits)
-    return number if math.isfinite(number) else digits
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _INTEGER_DIGITS else digits
 
 
 def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
     """Whether a stream has something to carry: the SDK decides for 2026-07-28, a wish for progress for those before."""
     revision = headers.get(b"mcp-protocol-version")
-    if revision is not None and revision not in _HANDSHAKE_REVISIONS:
+    if revision is not None and revision not in HANDSHAKE:
         return True
     try:
         peek = _PEEK.decode(body)

@@ -110,8 +110,10 @@ class _Collector:
     def _http(self) -> Iterator[Metric]:
         http = self._of.http
         refused: Samples = [((reason,), count) for reason, count in http.refused.items()]
+        roads: Samples = [((road,), count) for road, count in http.roads.items()]
         yield _one("http_clients", "Client connections.", http.clients)
         yield _one("http_requests_running", "MCP requests in flight.", http.running)
+        yield _counter("http_requests", "MCP requests by who answered them.", roads, "road")
         yield _counter("http_refusals", "Requests and connections refused, by reason.", refused, "reason")
 
 

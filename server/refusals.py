@@ -24,6 +24,9 @@ Reason: TypeAlias = Literal[
     "too_many_clients",
     "no_handshake",
 ]
+Road: TypeAlias = Literal["fast", "sdk"]
+"""Who answered an MCP request whose body was read: the fast path, or the SDK."""
+ROADS: Final[tuple[Road, ...]] = get_args(Road)
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 SERVER_ERROR: Final = -32000
 PARSE_ERROR: Final = -32700
@@ -57,6 +60,7 @@ class HttpTally:
 
     def __init__(self) -> None:
         self.refused: dict[Reason, int] = dict.fromkeys(REASONS, 0)
+        self.roads: dict[Road, int] = dict.fromkeys(ROADS, 0)
         self.clients = 0
         self.running = 0
 

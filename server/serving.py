@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from server.first_read import first_read
 from server.http_names import LOOPBACK, Names
 from server.http_protocol import PACE, Bounds, impatient
 from server.loops import running
+from server.mcp_roads import roads_of
 from server.principal import Principal
 from server.redaction import shown
 from server.replica import Replica
@@ -34,7 +35,7 @@ from server.tenant_policy import policy_of
 from server.tenants_command import user
 from server.tls_entrance import behind_tls
 from server.tool_permission import ToolPermission
-from server.toolbox import Answer, Call, Toolbox
+from server.toolbox import Answer, Arguments, Call, Toolbox
 
 _GRACE: Final = 5
 """Seconds that answers under way get when the server stops."""
@@ -64,8 +65,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
 
     Raises `StartError` when the port cannot be had, or the certificate cannot be used.
     """
-    from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
-    from server.http import Door, build_app  # noqa: PLC0415 - the same
+    from server.http import Door, build_app  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
     from server.http_front import Outside  # noqa: PLC0415 - the same
     from server.http_intake import Intake, Limits  # noqa: PLC0415 - the same
     from server.metrics import exposition  # noqa: PLC0415 - the same
@@ -81,14 +81,13 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
     limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
-    mcp = mcp_server.build_server(replica.toolbox, caller_of)
     permission = ToolPermission(replica.toolbox.tools, doorman)
-    endpoint = mcp_server.StreamableHttp(mcp, settings.max_body_bytes, permission)
+    endpoint, sdk = roads_of(replica.toolbox, permission, settings.max_body_bytes, tally)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         followed = [certificates.follow()] if certificates else []
-        async with endpoint.run(), running(_keep_up(authenticator), *followed):
+        async with running(_keep_up(authenticator), sdk.run(), *followed):
             await announce(base)
             yield
 
@@ -160,7 +159,7 @@ class _PatientToolbox(Toolbox):
         self._toolbox = replica.toolbox
         self._follower = replica.follower
 
-    async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
+    async def call(self, name: str, arguments: Arguments, call: Call) -> Answer:
         """Wait, and have the replica's own toolbox do it: that counts calls, and bounds how many a caller makes."""
         await first_read(self._follower, _PATIENCE)
         return await self._toolbox.call(name, arguments, call)

@@ -7,7 +7,7 @@ the catalogue and hands calls in, so that every road gives the same answer. Erro
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 
 import msgspec
 import structlog
@@ -19,6 +19,7 @@ from server.principal import Permission, Principal
 
 _MARK: Final = "_tool_spec"
 _ENCODER: Final = msgspec.json.Encoder()
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
 _OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code, Forbidden.code, RateLimited.code})
 """Outcomes after which `tenant_id` names nothing that is known, and may be a password in the wrong place."""
 OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. The same call may work later."
@@ -26,6 +27,8 @@ OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. T
 _logger = structlog.get_logger("tools")
 
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
+Arguments: TypeAlias = Mapping[str, Any] | msgspec.Struct
+"""What a call was given: an object of JSON, or the tool's own struct, already read."""
 Observe = Callable[[str, str, float], None]
 """Told each call's tool, outcome (`ok` or an error's code) and seconds."""
 Admit = Callable[[str], None]
@@ -99,6 +102,9 @@ class Toolbox:
         admit: Admit = lambda _subject: None,
     ) -> None:
         self.tools: Mapping[str, Tool] = {each.name: each for each in tools}
+        self._decoders = {
+            name: msgspec.json.Decoder(each.input, dec_hook=_decode_secret) for name, each in self.tools.items()
+        }
         self._observe = observe
         self._admit = admit
 
@@ -122,7 +128,18 @@ class Toolbox:
         """Return the tools that the caller may use: the others are not shown."""
         return [each for each in self.tools.values() if principal.may(each.needs)]
 
-    async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
+    def read(self, name: str, text: bytes | msgspec.Raw) -> Arguments:
+        """Return a known tool's arguments from their JSON: its struct, or, for `call` to refuse, what does not fit it.
+
+        Raises `DecodeError` and `UnicodeDecodeError` for what JSON's readers may not see alike, or is no object.
+        """
+        try:
+            struct: msgspec.Struct = self._decoders[name].decode(text)
+        except msgspec.ValidationError:
+            return _OBJECT.decode(text)
+        return struct
+
+    async def call(self, name: str, arguments: Arguments, call: Call) -> Answer:
         """Check the arguments, run the tool, return its answer. Raises `UnknownTool` and `AnswerNeeded` alone.
 
         May be cancelled.
@@ -137,14 +154,14 @@ class Toolbox:
         _logger.info(
             "tool call",
             tool=name,
-            tenant=None if outcome in _OF_NO_TENANT else arguments.get("tenant_id"),
+            tenant=None if outcome in _OF_NO_TENANT else value_in(arguments, "tenant_id"),
             outcome=outcome,
             ms=round(spent * 1000, 2),
             bytes=len(answer.payload),
         )
         return answer
 
-    async def _run(self, known: Tool, arguments: Mapping[str, Any], call: Call) -> tuple[Answer, str]:
+    async def _run(self, known: Tool, arguments: Arguments, call: Call) -> tuple[Answer, str]:
         try:
             self._admit(call.principal.subject)
             call.principal.require(known.needs)
@@ -172,7 +189,16 @@ def _discreet(error: TenancyError) -> TenancyError:
     return type(error)(OPERATORS_KNOW) if error.names_anybody else error
 
 
-def _checked(known: Tool, arguments: Mapping[str, Any]) -> msgspec.Struct:
+def value_in(arguments: Arguments, name: str) -> object:
+    """Return one of the arguments; None where it is not given."""
+    if isinstance(arguments, msgspec.Struct):
+        return getattr(arguments, name, None)
+    return arguments.get(name)
+
+
+def _checked(known: Tool, arguments: Arguments) -> msgspec.Struct:
+    if isinstance(arguments, msgspec.Struct):
+        return arguments
     try:
         return msgspec.convert(arguments, known.input, dec_hook=_decode_secret)
     except msgspec.ValidationError as error:

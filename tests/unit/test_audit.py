@@ -14,6 +14,7 @@ import structlog
 from registry.errors import OutcomeUnknown, QueryFailed, TenancyError
 from server.audit import Account, Audit
 from server.confirmation import AnswerNeeded, Question
+from server.log_fields import Telling
 from server.logs import configure
 from server.sql_writes import judged
 from server.write_step import Written
@@ -56,7 +57,7 @@ def committing(account: Account) -> None:
 
 
 async def test_without_a_file_both_lines_are_in_the_log_at_every_level(told: Told) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="r1"):
+    with Telling("request_id", "r1"):
         await account_of(committing)
 
     intent, outcome = told()

@@ -1,7 +1,6 @@
 """The front alone: what leaves it when something behind it breaks, and what its crowd does when it is full."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from server.http_names import LOOPBACK, Names
 from server.mcp_server import StreamableHttp, build_server
 from server.refusals import HttpTally
 from server.tool_permission import ToolPermission
-from server.toolbox import Answer, Call, Toolbox
+from server.toolbox import Answer, Arguments, Call, Toolbox
 
 SECRET = "hunter2-in-an-exception"
 
@@ -80,7 +79,7 @@ class Broken(Toolbox):
     def __init__(self) -> None:
         super().__init__(())
 
-    async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> Answer:
+    async def call(self, name: str, arguments: Arguments, call: Call) -> Answer:
         raise RuntimeError(f"{SECRET} {name} {arguments} {call}")
 
 

@@ -1,0 +1,110 @@
+"""Looks after one request while it is worked on: notices that its client leaves, and shows a patient one life.
+
+Most calls are over before anything of this begins, and cost one timer. A call whose client has left is cancelled, and
+with it the query in Postgres. One that runs long begins its answer as a stream, if the client can take one, with
+comments that keep proxies from closing it: what the SDK does for the 2026-07-28 revision, here in every revision.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar, cast
+
+from starlette.types import Receive, Send
+
+from server.departure import ClientLeft
+
+T = TypeVar("T")
+
+WATCHED_AFTER: Final = 0.05
+"""Seconds after which it is watched for whether the client is still there."""
+ALIVE_EVERY: Final = 15.0
+"""Seconds between signs of life: the SDK's, below what proxies commonly wait (30 to 60)."""
+_STREAM: Final = [
+    (b"content-type", b"text/event-stream"),
+    (b"connection", b"keep-alive"),
+    (b"x-accel-buffering", b"no"),
+]
+_ALIVE: Final = b": ping\r\n\r\n"
+
+
+class Attendance:
+    """The client's side of one request whose body was read.
+
+    Args:
+        receive: Tells when the client has left.
+        send: Takes the answer.
+        streams: Whether the client can take a stream.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, streams: bool) -> None:
+        self._receive = receive
+        self._send = send
+        self._streams = streams
+        self._left = False
+        self._watching: asyncio.Task[None] | None = None
+        self._living: asyncio.Task[None] | None = None
+        self._alive: asyncio.TimerHandle | None = None
+        self._begun = False
+
+    async def while_there(self, work: Awaitable[T]) -> T:
+        """Return what `work` returns; if the client leaves before, cancel it and raise `ClientLeft`. Cancellable.
+
+        Invariant: the watcher cancels this task only while `work` is awaited, so no cancellation outlasts it.
+        """
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        timer = asyncio.get_running_loop().call_later(WATCHED_AFTER, self._begin, task)
+        try:
+            result = await work
+        except BaseException as error:
+            self._end(timer)
+            if self._living is not None:
+                self._living.cancel()
+            if not (self._left and isinstance(error, asyncio.CancelledError)) or task.uncancel():
+                raise
+            raise ClientLeft from None
+        self._end(timer)
+        if self._left:  # and the work would not be stopped
+            task.uncancel()
+            raise ClientLeft
+        return result
+
+    async def answer(self, body: bytes) -> None:
+        """Send the answer, a JSON-RPC message: as JSON, or as the end of the stream that has begun."""
+        if self._living is not None:
+            self._living.cancel()
+            await asyncio.wait([self._living])
+        if self._begun:
+            await self._send({"type": "http.response.body", "body": b"event: message\r\ndata: %b\r\n\r\n" % body})
+            return
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _begin(self, task: "asyncio.Task[object]") -> None:
+        self._watching = asyncio.create_task(self._watch(task))
+        if self._streams:
+            self._alive = asyncio.get_running_loop().call_later(ALIVE_EVERY - WATCHED_AFTER, self._come_alive)
+
+    def _end(self, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._alive is not None:
+            self._alive.cancel()
+
+    async def _watch(self, task: "asyncio.Task[object]") -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._left = True
+        task.cancel()
+
+    def _come_alive(self) -> None:
+        self._living = asyncio.create_task(self._live())
+
+    async def _live(self) -> None:
+        """Begin the stream, and go on. Cancelled only while it waits: what is sent, is sent whole."""
+        await self._send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+        self._begun = True
+        while True:
+            await self._send({"type": "http.response.body", "body": _ALIVE, "more_body": True})
+            await asyncio.sleep(ALIVE_EVERY)

@@ -1,0 +1,31 @@
+"""The two roads of an MCP request whose body was read, put together: the fast path, and the SDK behind it."""
+
+from server.admission import caller_of
+from server.envelopes import Envelopes
+from server.fast_path import FastPath
+from server.refusals import HttpTally
+from server.sdk_road import Endpoint, SdkRoad
+from server.tool_permission import ToolPermission
+from server.toolbox import Toolbox
+
+
+def roads_of(toolbox: Toolbox, permission: ToolPermission, max_body: int, tally: HttpTally) -> tuple[FastPath, SdkRoad]:
+    """Return what answers MCP, and the road behind it, which is to be run.
+
+    Args:
+        toolbox: The tools, for both.
+        permission: Answers calls of tools that are not the caller's.
+        max_body: Bytes of the largest request body.
+        tally: Counts which road requests take.
+    """
+    envelopes = Envelopes()
+
+    def import_sdk() -> Endpoint:
+        from server import mcp_envelopes, mcp_server  # noqa: PLC0415 - a second of imports, in a thread
+
+        mcp = mcp_server.build_server(toolbox, caller_of)
+        envelopes.ask(mcp_envelopes.SdkJudge(mcp))
+        return mcp_server.StreamableHttp(mcp, max_body, permission)
+
+    sdk = SdkRoad(import_sdk)
+    return FastPath(toolbox, envelopes, sdk, tally), sdk
