@@ -1,5 +1,6 @@
 """The tools that manage tenants."""
 
+from bisect import bisect_right
 from typing import Any, Protocol
 
 import msgspec
@@ -129,13 +130,13 @@ class TenantTools:
     @tool("List tenants", Hints(read_only=True), "tenants:read")
     async def list_tenants(self, args: ListTenants, call: Call) -> Tenants:
         """List the registered tenants."""
-        live = self._sight.live(call.principal)
-        left = [tenant for tenant in live if args.after is None or tenant.tenant > args.after]
-        page = left[: args.limit]
+        ids = self._sight.ids(call.principal)
+        begin = bisect_right(ids, args.after) if args.after is not None else 0
+        page = ids[begin : begin + args.limit]
         return Tenants(
-            tenants=[self._line(tenant) for tenant in page],
-            total=len(live),
-            next=page[-1].tenant if len(left) > len(page) else None,
+            tenants=[self._line(tenant) for tenant in self._sight.live(page)],
+            total=len(ids),
+            next=page[-1] if len(ids) > begin + len(page) else None,
         )
 
     @tool("Show a tenant", Hints(read_only=True), "tenants:read")

@@ -1,7 +1,6 @@
 """The roster: whatever comes and goes, it has the live ids in order, and what was handed out stays as it was."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from projections.roster import Roster, beginning_with
 
