@@ -1,6 +1,7 @@
 """Which tenants a caller sees: those that are theirs. The others are not there, however the question is put."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 from projections.directory import Directory
 from projections.follower import Follower
@@ -59,6 +60,23 @@ class Sight:
         spans = (beginning_with(each, ids) for each in principal.beginnings(prefix))
         return [ids[at] for span in spans for at in span if principal.touches(ids[at])]
 
+    def containing(self, principal: Principal, sought: str) -> Iterator[str]:
+        """Yield the ids of the caller's live tenants that have `sought` in them, in order and whatever the case.
+
+        Raises as `ids` does.
+        """
+        if principal.touches_all:
+            self._follower.require_ready()
+            return self._directory.roster.containing(sought)
+        lower = sought.lower()
+        return (each for each in self.ids(principal) if lower in each.lower())
+
     def live(self, ids: Iterable[str]) -> list[Live]:
         """Return the tenants of ids that `ids` returned just now."""
         return list(self._directory.live_of(ids))
+
+
+def page_of(ids: Sequence[str], after: str | None, limit: int) -> tuple[Sequence[str], bool]:
+    """Return the first `limit` of the ordered ids behind `after`, and whether there are more."""
+    begin = 0 if after is None else bisect_right(ids, after)
+    return ids[begin : begin + limit], len(ids) > begin + limit

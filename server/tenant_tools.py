@@ -1,6 +1,5 @@
 """The tools that manage tenants."""
 
-from bisect import bisect_right
 from typing import Any, Protocol
 
 import msgspec
@@ -22,7 +21,7 @@ from server.connect import Dialler, Login
 from server.pools import Pools
 from server.principal import Principal
 from server.secret_files import SecretFiles
-from server.sight import Sight
+from server.sight import Sight, page_of
 from server.tenant_messages import (
     GetTenant,
     History,
@@ -131,12 +130,11 @@ class TenantTools:
     async def list_tenants(self, args: ListTenants, call: Call) -> Tenants:
         """List the registered tenants."""
         ids = self._sight.ids(call.principal)
-        begin = bisect_right(ids, args.after) if args.after is not None else 0
-        page = ids[begin : begin + args.limit]
+        page, more = page_of(ids, args.after, args.limit)
         return Tenants(
             tenants=[self._line(tenant) for tenant in self._sight.live(page)],
             total=len(ids),
-            next=page[-1] if len(ids) > begin + len(page) else None,
+            next=page[-1] if more else None,
         )
 
     @tool("Show a tenant", Hints(read_only=True), "tenants:read")

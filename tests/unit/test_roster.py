@@ -56,3 +56,11 @@ def test_those_that_begin_with_something_lie_beside_each_other() -> None:
     assert [ids[at] for at in beginning_with("acme", ids)] == ["acme", "acme-1", "acme.z"]
     assert list(beginning_with("x", ids)) == []
     assert len(beginning_with("", ids)) == 5
+
+
+@given(ids=st.lists(st.text("aAb.", min_size=1, max_size=4)), sought=st.text("aAb.\n", min_size=1, max_size=3))
+def test_an_id_is_found_by_any_part_of_it_whatever_the_case(ids: list[str], sought: str) -> None:
+    roster = Roster(set(ids))
+    assert list(roster.containing(sought)) == [each for each in roster.ids() if sought.lower() in each.lower()]
+    roster.note("a", lives=True)
+    assert ("a" in roster.containing("A")) is True
