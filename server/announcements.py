@@ -73,9 +73,8 @@ class Subscription:
         """Tell from now on what `principal` may hear: their token may say something else than it did."""
         self.principal = principal
         self._by_tenant: dict[str, list[Announcement]] = {}
-        self._tenants = None
         honoured = []
-        for uri in self._wanted.uris:
+        for uri in dict.fromkeys(self._wanted.uris):
             target = uris.target_of(uri)
             if target is None or target.tool not in _NEEDS or not principal.may(_NEEDS[target.tool]):
                 continue

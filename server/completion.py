@@ -83,7 +83,9 @@ class Completion:
         self._toolbox = toolbox
         self._sight = sight
 
-    async def of_template(self, uri: str, argument: str, typed: str, chosen: Mapping[str, str], call: Call) -> Completed:
+    async def of_template(
+        self, uri: str, argument: str, typed: str, chosen: Mapping[str, str], call: Call
+    ) -> Completed:
         """Complete a variable of the template `uri`; `chosen` is what the others were given.
 
         Raises `InvalidInput` where there is no such variable, `NotListed`, and what the toolbox raises. Cancellable.

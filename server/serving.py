@@ -81,7 +81,11 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
     limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
-    mcp = mcp_server.build_server(replica.toolbox, caller_of)
+
+    async def again(scope: Any) -> Principal:  # noqa: ANN401 - a scope
+        return await authenticator.caller(scope["headers"])
+
+    mcp = mcp_server.build_server(replica.toolbox, caller_of, replica.beyond, again)
     permission = ToolPermission(replica.toolbox.tools, doorman)
     endpoint = mcp_server.StreamableHttp(mcp, settings.max_body_bytes, permission)
 
@@ -123,7 +127,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
         timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )
     server = _Server(config)
-    with _stopped_by_signals(server):
+    with _stopped_by_signals(server, replica.beyond.announcements.end):
         await server.serve(sockets=[listener])
 
 
@@ -136,7 +140,9 @@ async def serve_stdio(replica: Replica) -> None:
     from server import mcp_server  # noqa: PLC0415 - as above
 
     caller = Principal(f"stdio:{user()}")
-    await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica), lambda _scope: caller))
+    toolbox = _PatientToolbox(replica)
+    server = mcp_server.build_server(toolbox, lambda _scope: caller, replica.beyond.over(toolbox))
+    await mcp_server.serve_stdio(server)
 
 
 def _subject_of(scope: Scope) -> str:
@@ -165,6 +171,13 @@ class _PatientToolbox(Toolbox):
         await first_read(self._follower, _PATIENCE)
         return await self._toolbox.call(name, arguments, call)
 
+    @asynccontextmanager
+    async def request(self, name: str, principal: Principal) -> AsyncIterator[None]:
+        """Wait, and have the replica's own toolbox hold it."""
+        await first_read(self._follower, _PATIENCE)
+        async with self._toolbox.request(name, principal):
+            yield
+
 
 def _advise(settings: Settings) -> None:
     """Recommend a policy where others than this machine's own may register tenants."""
@@ -185,9 +198,10 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+def _stopped_by_signals(server: uvicorn.Server, before: Callable[[], None]) -> Iterator[None]:
     def stop() -> None:
         structlog.get_logger("server").info("stopping")
+        before()
         # A second signal does not wait for answers under way.
         server.force_exit = server.should_exit
         server.should_exit = True
