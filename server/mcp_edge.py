@@ -41,7 +41,7 @@ async def answered(context: Any, work: Coroutine[Any, Any, T]) -> T:  # noqa: AN
     except ClientLeft:
         raise MCPError(mcp_types.INTERNAL_ERROR, "The client left.") from None
     except Exception:  # the supervising edge: the SDK would tell the client what an error says
-        _logger.exception("request broke", method=context.method)
+        _logger.exception("call broke", method=context.method)
         raise MCPError(mcp_types.INTERNAL_ERROR, "Something broke in the server, not in your call.") from None
 
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from projections.history import history_of, is_cut
+from projections.history import history_of, is_cut, is_entry_of
 from projections.replicas import Confirmation
 from registry.answers import Result
 from registry.decide import unknown_tenant
@@ -158,12 +158,18 @@ class TenantTools:
         tenant = await self._sight.tenant(args.tenant_id, call.principal)
         if tenant is None:
             raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal))
+        if args.after is not None and not await is_entry_of(self._log, tenant.tenant, args.after):
+            raise InvalidInput("after must be the `next` of an answer about this tenant.", field="after")
         # One more than asked for: each registration is told as a difference from the event before it.
-        told = await history_of(self._log, tenant, args.limit + 1)
+        told = await history_of(self._log, args.after or tenant.position.entry, args.limit + 1)
         befores = [*told[1:], None][: len(told)]
         changes = [change_of(recorded, before) for recorded, before in zip(told, befores, strict=True)]
-        complete = not is_cut(told, args.limit + 1)
-        return History(tenant_id=args.tenant_id, changes=changes[: args.limit], complete=complete)
+        return History(
+            tenant_id=args.tenant_id,
+            changes=changes[: args.limit],
+            complete=not is_cut(told, args.limit + 1),
+            next=told[-1].position.entry if len(told) > args.limit else msgspec.UNSET,
+        )
 
     async def _try_login(self, tenant_id: str, registration: Registration) -> Login:
         config, password = registration.config, registration.password
