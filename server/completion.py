@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from projections.roster import LAST
 from registry.errors import InvalidInput, RemovedTenant, UnknownTenant
 from server import resource_uris as uris
 from server.principal import Principal
@@ -19,6 +20,8 @@ from server.toolbox import Call, Toolbox
 
 MOST: Final = 100
 """Values in one answer: the protocol's bound."""
+_BEFORE_SURROGATES: Final = 0xD7FF
+_LAST_SURROGATE: Final = 0xDFFF
 _COUNTED: Final = 1000
 """Values beyond which it is told that there are more, and not how many."""
 _OF_TEMPLATES: Final[Mapping[str, Mapping[str, Completes]]] = {
@@ -107,7 +110,7 @@ class Completion:
         if arguments is None or argument not in arguments:
             async with self._toolbox.request("completion_complete", call.principal):
                 raise InvalidInput(f"Nothing has an argument {argument[:80]!r} to complete there.", field="argument")
-        kind = arguments[argument]
+        kind = arguments[argument] if _is_text(typed) else None
         tenant = next((chosen[name] for name, what in arguments.items() if what == "tenant" and name in chosen), None)
         if kind in (None, "tenant") or not tenant or not self._may_list(kind, call.principal):
             async with self._toolbox.request("completion_complete", call.principal):
@@ -129,11 +132,12 @@ class Completion:
     async def _listed(self, tool: str, arguments: Mapping[str, str], typed: str, call: Call) -> Completed:
         listed = await self._ask(tool, arguments, call)
         names = [each.name for each in (*listed.schemas, *listed.tables)]
-        if listed.next is not None and typed and "schema" in arguments:
-            # The list goes on, perhaps with what begins with what was typed: begin it just before that.
-            before = uris.table_name(arguments["schema"], typed[:-1])
-            ahead = await self._ask(tool, {**arguments, "after": before}, call)
-            names = [*(each.name for each in ahead.tables), *names]
+        if listed.next is not None and typed and (tool == "list_schemas" or "schema" in arguments):
+            # The list goes on, perhaps with what begins with what was typed: have it begin there.
+            before = _just_before(typed)
+            after = before if tool == "list_schemas" else uris.table_name(arguments["schema"], before)
+            ahead = await self._ask(tool, {**arguments, "after": after}, call)
+            names = [*(each.name for each in (*ahead.schemas, *ahead.tables)), *names]
         names = list(dict.fromkeys(names))
         found = _completed(_ranked(typed, names))
         return found if listed.next is None else Completed(found.values, None, more=True)
@@ -145,6 +149,17 @@ class Completion:
         if msgspec.json.decode(answer.payload, type=_Failed).error.code in _NOTHING_THERE:
             return _Listed()
         raise NotListed(answer.payload)
+
+
+def _is_text(typed: str) -> bool:
+    """Whether it is Unicode: JSON may hold halves of characters, which no name has."""
+    return not any(_BEFORE_SURROGATES < ord(character) <= _LAST_SURROGATE for character in typed)
+
+
+def _just_before(typed: str) -> str:
+    """Return a name behind which, in the order of bytes, there is first what begins with `typed`."""
+    last = ord(typed[-1]) - 1
+    return typed[:-1] + chr(_BEFORE_SURROGATES if last == _LAST_SURROGATE else last) + LAST
 
 
 def _ranked(typed: str, names: Sequence[str]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from server.departure import Departure
 from server.http_intake import BODY
 from server.mcp_beyond import BeyondTools, PrincipalOf, require_no_cursor, tell_what_changes
 from server.mcp_edge import answered, scope_of
+from server.mcp_progress import reporting
 from server.principal import Principal
 from server.sdk_refusals import in_our_words
 from server.tool_permission import ToolPermission
@@ -95,7 +96,8 @@ def build_server(
             except UnknownTool as error:
                 raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
 
-        return await answered(context, work())
+        async with reporting(context):
+            return await answered(context, work())
 
     more = BeyondTools(beyond, toolbox, principal_of, again or once_more).handlers if beyond else {}
     server: Server[Any] = Server(
