@@ -20,6 +20,7 @@ from server.announcements import Announcement, Subscription, Updated, Wanted
 from server.beyond import Again, Beyond
 from server.completion import Completed, NotListed
 from server.cursors import refuse_cursor
+from server.http_intake import PLACE
 from server.mcp_edge import answered, no_resource, rpc_error, scope_of
 from server.principal import Principal
 from server.prompts import Prompt, prompts_of, text_of
@@ -131,6 +132,7 @@ class BeyondTools:
         )
         meta = {SUBSCRIPTION_ID_META_KEY: context.request_id}
         with await answered(context, self._subscribe(self._caller(context), wanted)) as subscription:
+            _leave_place(scope_of(context))
             await context.session.send_notification(_acknowledged(subscription, meta), context.request_id)
             await self._tell(context, subscription, meta)
         return wire.SubscriptionsListenResult(_meta=meta)
@@ -191,6 +193,16 @@ async def _listed(work: Coroutine[Any, Any, Completed]) -> Completed:
         return await work
     except NotListed as not_listed:
         raise rpc_error(Answer(not_listed.payload, is_error=True)) from None
+
+
+def _leave_place(scope: Scope | None) -> None:
+    """Hold none of the places that requests in flight have: who listens holds one for hours, and nothing else."""
+    if scope is not None:
+        scope.get(PLACE, _nothing)()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _resource(known: Resource) -> wire.Resource:

@@ -16,7 +16,7 @@ EVERY: Final = 1.0
 
 @asynccontextmanager
 async def reporting(context: Any) -> AsyncIterator[None]:  # noqa: ANN401 - the SDK leaves the type of its request open
-    """Report the seconds that what is inside takes, if the request has a token for it. What is inside is not held up."""
+    """Report the seconds that what is inside takes, without holding it up, if the request has a token for that."""
     if (context.meta or {}).get("progress_token") is None:
         yield
         return
