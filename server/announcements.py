@@ -10,6 +10,7 @@ Rules: no I/O. Whoever folds the log tells `changed`, which takes no longer for 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
@@ -85,6 +86,12 @@ class Subscription:
             self._by_tenant.setdefault(tenant or "", []).append(Updated(uri))
         may_list = principal.may("tenants:read") and (principal.may("query:read") or principal.may("audit:read"))
         self.honoured = Wanted(list_changed=self._wanted.list_changed and may_list, uris=honoured)
+        self._unheard = {each: None for each in self._unheard if self._is_promised(each)}
+
+    def _is_promised(self, announcement: Announcement) -> bool:
+        if isinstance(announcement, ListChanged):
+            return self.honoured.list_changed
+        return announcement.uri in self.honoured.uris
 
     def tell(self, changed: Iterable[str], moved: frozenset[str]) -> None:
         """Note what of the tenants that changed, and of those that came or went, is for this listener."""
@@ -103,20 +110,19 @@ class Subscription:
         self._ended = True
         self._ring.set()
 
-    async def heard(self, within: float) -> Sequence[Announcement] | None:
-        """Return what happened since, waiting up to `within` seconds for something; None when it has ended.
-
-        May be cancelled.
-        """
+    async def goes_on(self, within: float) -> bool:
+        """Wait up to `within` seconds for something to tell; False when all is told that ever will be. Cancellable."""
         if not self._unheard and not self._ended:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(within):
                     await self._ring.wait()
-            except TimeoutError:
-                return ()
+        return bool(self._unheard) or not self._ended
+
+    def heard(self) -> Sequence[Announcement]:
+        """Return what happened since this was asked last."""
         self._ring.clear()
         heard, self._unheard = list(self._unheard), {}
-        return heard if heard or not self._ended else None
+        return heard
 
     def __enter__(self) -> Self:
         return self

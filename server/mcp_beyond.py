@@ -139,14 +139,14 @@ class BeyondTools:
 
     async def _tell(self, context: Context, subscription: Subscription, meta: dict[str, Any]) -> None:
         looked = time.monotonic()
-        while (heard := await subscription.heard(_LOOK_AGAIN)) is not None:
+        while await subscription.goes_on(_LOOK_AGAIN):
             if time.monotonic() - looked >= _LOOK_AGAIN:
                 try:
                     subscription.meant_for(await self._again(scope_of(context)))
                 except Refused:
                     return
                 looked = time.monotonic()
-            for each in heard:
+            for each in subscription.heard():
                 await context.session.send_notification(event_to_notification(_event(each), meta), context.request_id)
 
     async def _subscribe(self, caller: Principal, wanted: Wanted) -> Subscription:

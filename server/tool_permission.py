@@ -1,5 +1,4 @@
-"""Says by HTTP that a caller lacks the permission for a tool, or for what is of a tool, so that a client may ask its
-issuer for more.
+"""Says by HTTP that a caller lacks the permission for what they ask, so that a client may ask its issuer for more.
 
 MCP's authorization wants that of a server (403 and `insufficient_scope`). It is a form of the answer and no guard: the
 toolbox refuses by itself, whatever way a call comes, and what cannot be read here is left to it.
@@ -49,7 +48,7 @@ class ToolPermission:
         self._needed = {each.needs for each in tools.values()}
 
     async def refuses(self, scope: Scope, body: bytes, send: Send) -> bool:
-        """Answer 403 if the message in the body asks for what takes a permission that the caller lacks; return whether."""
+        """Answer 403 if the message asks for what takes a permission that the caller lacks; return whether."""
         caller = caller_of(scope)
         if all(map(caller.may, self._needed)):
             return False
