@@ -6,10 +6,11 @@ gets frozen values.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import assert_never, cast
+from typing import Final, assert_never, cast
 
 import msgspec
 
+from projections.roster import Roster
 from registry import codec
 from registry.entries import START, UNKNOWN, AsOf, Entry, Epoch, Foreign, Position, entry_order
 from registry.errors import CorruptEntry, LogDiverged
@@ -47,11 +48,18 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
 
 
 class Directory:
-    """All tenants, live and removed, and the position they are folded up to."""
+    """All tenants, live and removed, and the position they are folded up to.
+
+    Attributes:
+        position: The last entry that is folded.
+        epoch: Which log that is of.
+        roster: The ids of the live ones.
+    """
 
     def __init__(self) -> None:
         self._tenants: dict[str, Tenant | _Told] = {}
         self._live = 0
+        self.roster: Final = Roster()
         self._aside: dict[str, Quarantined] = {}
         self._capitals: dict[str, list[str]] = {}
         self.position: Position = START
@@ -75,6 +83,7 @@ class Directory:
         self._capitals = {}
         for name in self._tenants:
             self._note_spelling(name)
+        self.roster.become(other.roster)
         self.position, self.epoch = other.position, other.epoch
         return changed
 
@@ -138,7 +147,11 @@ class Directory:
 
     def live(self) -> list[Live]:
         """Return the tenants that may be used, by id."""
-        return sorted((known for known in self.all() if isinstance(known, Live)), key=lambda known: known.tenant)
+        return list(self.live_of(self.roster.ids()))
+
+    def live_of(self, names: Iterable[str]) -> Iterable[Live]:
+        """Yield those of the tenants that may be used, in the order of the names."""
+        return (known for name in names if isinstance(known := self.tenant(name), Live))
 
     def names(self) -> list[str]:
         """Return the ids of every tenant ever registered, in no order."""
@@ -202,7 +215,7 @@ class Directory:
         if before is None:
             self._note_spelling(name)
         self._tenants[name] = _Told(event.version, born, position.seq, position.entry, entry.type, entry.data)
-        self._live += (born is not None) - _is_live(before)
+        self._count(name, was=_is_live(before), now=born is not None)
         if self._aside:
             self._aside.pop(name, None)
 
@@ -210,12 +223,17 @@ class Directory:
         name = after.tenant
         if name not in self._tenants:
             self._note_spelling(name)
-        self._live += _is_live(after) - _is_live(self._tenants.get(name))
+        self._count(name, was=_is_live(self._tenants.get(name)), now=_is_live(after))
         self._tenants[name] = after
         if isinstance(after, Quarantined):
             self._aside[name] = after
         elif self._aside:
             self._aside.pop(name, None)
+
+    def _count(self, name: str, *, was: bool, now: bool) -> None:
+        if was is not now:
+            self._live += 1 if now else -1
+            self.roster.note(name, lives=now)
 
     def _note_spelling(self, name: str) -> None:
         # Few ids have capitals, and one that has none is found by itself.

@@ -1,26 +1,48 @@
 """The audit history: what happened to one tenant, read from the log itself."""
 
 import contextlib
+import re
 from collections.abc import Sequence
+from typing import Final
 
+from registry import codec
 from registry.chain import Recorded, events_back
-from registry.errors import CompactedAway
+from registry.entries import Entry
+from registry.errors import CompactedAway, CorruptEntry
+from registry.events import TenantRegistered, TenantRemoved, TenantRestated
 from registry.log import TenantLog
-from registry.state import Tenant
+
+_ENTRY: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
+"""An id of a stream's entry; larger numbers Redis does not take."""
 
 
-async def history_of(log: TenantLog, tenant: Tenant, limit: int) -> list[Recorded]:
-    """Return the tenant's last `limit` events, newest first; fewer where the log begins behind them.
+async def history_of(log: TenantLog, last: str, limit: int) -> list[Recorded]:
+    """Return `limit` of a tenant's events, from the entry `last` back; fewer where the log begins behind them.
 
     Raises `RegistryUnavailable` and `CorruptEntry`.
     """
     told: list[Recorded] = []
     with contextlib.suppress(CompactedAway):
-        async for recorded in events_back(log, tenant.position.entry):
+        async for recorded in events_back(log, last):
             told.append(recorded)
             if len(told) == limit:
                 break
     return told
+
+
+async def is_entry_of(log: TenantLog, tenant_id: str, entry: str) -> bool:
+    """Whether that is an event of the tenant's, or was before what the log still has. Raises `RegistryUnavailable`."""
+    if not _ENTRY.fullmatch(entry):
+        return False
+    (found,) = await log.entries([entry])
+    if found is None:
+        return await log.before(entry) is None
+    if not isinstance(found, Entry):
+        return False
+    with contextlib.suppress(CorruptEntry):  # another tenant's, for all that is known
+        event = codec.decode(found)
+        return isinstance(event, TenantRegistered | TenantRemoved | TenantRestated) and event.tenant == tenant_id
+    return False
 
 
 def is_cut(told: Sequence[Recorded], limit: int) -> bool:

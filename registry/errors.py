@@ -39,6 +39,19 @@ class Forbidden(TenancyError):
     code = "forbidden"
 
 
+class UnknownResource(TenancyError):
+    """Nothing is at that address, and nothing will be: no tool tells it."""
+
+    code = "unknown_resource"
+
+
+class TooManySubscriptions(TenancyError):
+    """As many listen to changes as this replica bears, or the caller has their share of them."""
+
+    code = "too_many_subscriptions"
+    retryable = True
+
+
 class UnknownTenant(TenancyError):
     """No tenant of that id was ever registered."""
 

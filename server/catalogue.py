@@ -14,10 +14,13 @@ from registry.errors import InvalidInput
 from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES
 from server.connections import Connection
 from server.reads import ReadLimits, Rows, read
+from server.resource_uris import names_of, table_name
 from server.sql_guard import trusted
 
 _DESCRIPTION_BYTES: Final = 8 << 20
 _NEAR: Final = 3
+_DOTS: Final = 128
+"""A schema and a table of the largest size, of nothing but dots, have fewer."""
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
 
@@ -35,6 +38,7 @@ class Schemas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     schemas: list[Schema]
     truncated: bool = False
+    next: str | None = None
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +57,7 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     tables: list[Table]
     truncated: Annotated[bool, Meta(description="There are more; ask for one schema")] = False
+    next: str | None = None
 
 
 class TableColumn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,26 +112,40 @@ class TableDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     definition: Annotated[str, Meta(description="A view's query")] | None = None
 
 
-async def list_schemas(connection: Connection, *, limits: ReadLimits) -> Schemas:
-    """Return the schemas that the login may use. Raises what `read` raises; may be cancelled."""
-    rows = await _ask(connection, SCHEMAS, (), limits)
-    return Schemas(schemas=_structs(rows, Schema), truncated=rows.truncated)
+async def list_schemas(connection: Connection, after: str | None = None, *, limits: ReadLimits) -> Schemas:
+    """Return the schemas that the login may use, those behind the one named `after`.
+
+    Raises what `read` raises; may be cancelled.
+    """
+    rows = await _ask(connection, SCHEMAS, (after,), limits)
+    schemas = _structs(rows, Schema)
+    more = rows.truncated and schemas
+    return Schemas(schemas=schemas, truncated=rows.truncated, next=schemas[-1].name if more else None)
 
 
-async def list_tables(connection: Connection, schema: str | None = None, *, limits: ReadLimits) -> Tables:
+async def list_tables(
+    connection: Connection, schema: str | None = None, after: str | None = None, *, limits: ReadLimits
+) -> Tables:
     """Return the tables that the login may read.
 
     Args:
         connection: Leased and prepared.
         schema: One schema, which may be the system's; None for all but those.
+        after: Where the answer before ended: its `next`.
         limits: `max_rows` bounds the tables.
 
     Raises `InvalidInput` for a schema that is not there, and what `read` raises; may be cancelled.
     """
-    rows = await _ask(connection, TABLES, (schema,), limits)
+    rows = await _ask(connection, TABLES, (schema, *_names_of(after)), limits)
     if schema is not None and not rows.rows and not rows.truncated:
         await _require_schema(connection, schema, limits)
-    return Tables(tables=_structs(rows, Table), truncated=rows.truncated)
+    tables = _structs(rows, Table)
+    more = rows.truncated and tables
+    return Tables(
+        tables=tables,
+        truncated=rows.truncated,
+        next=table_name(tables[-1].schema, tables[-1].name) if more else None,
+    )
 
 
 async def describe_table(
@@ -136,7 +155,7 @@ async def describe_table(
 
     Args:
         connection: Leased and prepared.
-        table: Its name as it is stored, or `schema.name`.
+        table: Its name as it is stored, or `schema.name`; dots in either are taken as they come.
         schema: Where it is; None if there is one of that name outside of the system's schemas.
         limits: Those of time count.
 
@@ -144,7 +163,9 @@ async def describe_table(
     cancelled.
     """
     enough = msgspec.structs.replace(limits, max_rows=1, max_bytes=max(limits.max_bytes, _DESCRIPTION_BYTES))
-    found = (await _ask(connection, DESCRIBE, (table, schema), enough)).rows
+    words = table.split(".", _DOTS)
+    ends = [".".join(words[at:]) for at in range(len(words))]
+    found = (await _ask(connection, DESCRIBE, (table, schema, ends), enough)).rows
     if not found:
         raise InvalidInput(
             f"The description of {table!r} is too large to show; read pg_catalog instead.", field="table"
@@ -157,6 +178,15 @@ async def describe_table(
 
 async def _ask(connection: Connection, query: str, params: Sequence[object], limits: ReadLimits) -> Rows:
     return await read(connection, trusted(query, tidy=True), params, limits=limits, search_path=SEARCH_PATH)
+
+
+def _names_of(after: str | None) -> tuple[str | None, str | None]:
+    if after is None:
+        return None, None
+    try:
+        return names_of(after)
+    except ValueError:
+        raise InvalidInput(f"after must be the `next` of an answer; got {after[:80]!r}.", field="after") from None
 
 
 async def _require_schema(connection: Connection, schema: str, limits: ReadLimits) -> None:

@@ -50,6 +50,7 @@ SCHEMAS: Final = f"""
            obj_description(n.oid, 'pg_namespace')
       FROM pg_namespace AS n
      WHERE {_OF_USERS} AND has_schema_privilege(n.oid, 'USAGE')
+       AND ($1::text IS NULL OR n.nspname::text COLLATE "C" > $1)
      ORDER BY n.nspname
 """  # noqa: S608 - constants of this file
 
@@ -58,6 +59,7 @@ TABLES: Final = f"""
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, {_SIZE}
      WHERE NOT c.relispartition AND {_RELATION} AND {_READABLE}
        AND CASE WHEN $1::text IS NULL THEN {_OF_USERS} ELSE n.nspname = $1 END
+       AND ($2::text IS NULL OR (n.nspname::text COLLATE "C", c.relname::text COLLATE "C") > ($2, $3::text))
      ORDER BY n.nspname, c.relname
 """  # noqa: S608 - constants of this file
 
@@ -68,7 +70,7 @@ WITH readable AS NOT MATERIALIZED (
      WHERE {_RELATION} AND {_READABLE} AND ($2::text IS NULL OR n.nspname = $2)
 ), found AS (
     SELECT * FROM readable AS c
-     WHERE c.relname IN ($1::text, substr($1, strpos($1, '.') + 1))
+     WHERE c.relname = ANY ($3::text[])
        AND CASE WHEN $2 IS NOT NULL THEN c.relname = $1
                 ELSE (c.relname = $1 AND c.of_users) OR c.nspname || '.' || c.relname = $1 END
 ), columns AS (

@@ -17,7 +17,7 @@ from server.roles import require_lent
 from server.sight import Sight
 from server.sql_catalogue import KnownByTenant
 from server.sql_guard import Guard
-from server.tenant_messages import Role, TenantId
+from server.tenant_messages import After, Role, TenantId
 from server.toolbox import Call, Hints, tool
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class ListSchemas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Arguments of `list_schemas`."""
 
     tenant_id: TenantId
+    after: After | None = None
 
 
 class ListTables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +35,7 @@ class ListTables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     tenant_id: TenantId
     schema: Annotated[str, Meta(description="Default: all but the system's")] | None = None
+    after: After | None = None
 
 
 class DescribeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,14 +90,16 @@ class DatabaseTools:
     async def list_schemas(self, args: ListSchemas, call: Call) -> catalogue.Schemas:
         """List the schemas of a tenant's database, with how many tables each has."""
         return await self._with_connection(
-            args.tenant_id, call, lambda connection: catalogue.list_schemas(connection, limits=self._limits)
+            args.tenant_id, call, lambda connection: catalogue.list_schemas(connection, args.after, limits=self._limits)
         )
 
     @tool("List tables", Hints(read_only=True), "query:read")
     async def list_tables(self, args: ListTables, call: Call) -> catalogue.Tables:
         """List tables and views of a tenant's database, with estimated rows, sizes and comments."""
         return await self._with_connection(
-            args.tenant_id, call, lambda connection: catalogue.list_tables(connection, args.schema, limits=self._limits)
+            args.tenant_id,
+            call,
+            lambda connection: catalogue.list_tables(connection, args.schema, args.after, limits=self._limits),
         )
 
     @tool("Describe a table", Hints(read_only=True), "query:read")

@@ -7,6 +7,7 @@ what all of them have sent so far is bounded together.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -21,6 +22,8 @@ CallerOf: TypeAlias = Callable[[Scope], str | None]
 
 BODY: Final = "mcp_postgres.body"
 """Where in the scope the whole body is for what comes behind."""
+PLACE: Final = "mcp_postgres.place"
+"""Where in the scope is what gives the request's place among those in flight to others, for one that only listens."""
 _METHOD: Final = Refusal(reason="method", status=405, message="MCP is spoken with POST here.", allow="POST")
 _MEDIA_TYPE: Final = Refusal(
     reason="media_type", status=415, message="The body is JSON; say so with Content-Type: application/json."
@@ -107,15 +110,19 @@ class Intake:
             return
         except _Left:
             return
-        self._enter(caller)
+        place = self._enter(caller)
         try:
-            await self._endpoint({**scope, BODY: body}, receive, send)
+            await self._endpoint({**scope, BODY: body, PLACE: place.close}, receive, send)
         finally:
-            self._leave(caller)
+            place.close()
 
-    def _enter(self, caller: str | None) -> None:
+    def _enter(self, caller: str | None) -> ExitStack:
+        """Take a place among the requests in flight; closed, however often, it is free again."""
         self._tally.running += 1
         self._running_of[caller] += 1
+        place = ExitStack()
+        place.callback(self._leave, caller)
+        return place
 
     def _leave(self, caller: str | None) -> None:
         self._tally.running -= 1

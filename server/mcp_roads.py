@@ -1,6 +1,7 @@
 """The two roads of an MCP request whose body was read, put together: the fast path, and the SDK behind it."""
 
-from server.admission import caller_of
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 from server.envelopes import Envelopes
 from server.fast_path import FastPath
 from server.refusals import HttpTally
@@ -8,12 +9,22 @@ from server.sdk_road import Endpoint, SdkRoad
 from server.tool_permission import ToolPermission
 from server.toolbox import Toolbox
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def roads_of(toolbox: Toolbox, permission: ToolPermission, max_body: int, tally: HttpTally) -> tuple[FastPath, SdkRoad]:
+    from mcp.server.lowlevel import Server
+
+Build: TypeAlias = "Callable[[], Server[Any]]"
+
+
+def roads_of(
+    build: Build, toolbox: Toolbox, permission: ToolPermission, max_body: int, tally: HttpTally
+) -> tuple[FastPath, SdkRoad]:
     """Return what answers MCP, and the road behind it, which is to be run.
 
     Args:
-        toolbox: The tools, for both.
+        build: Makes the SDK's server, in a thread.
+        toolbox: The tools of the fast path.
         permission: Answers calls of tools that are not the caller's.
         max_body: Bytes of the largest request body.
         tally: Counts which road requests take.
@@ -23,7 +34,7 @@ def roads_of(toolbox: Toolbox, permission: ToolPermission, max_body: int, tally:
     def import_sdk() -> Endpoint:
         from server import mcp_envelopes, mcp_server  # noqa: PLC0415 - a second of imports, in a thread
 
-        mcp = mcp_server.build_server(toolbox, caller_of)
+        mcp = build()
         envelopes.ask(mcp_envelopes.SdkJudge(mcp))
         return mcp_server.StreamableHttp(mcp, max_body, permission)
 

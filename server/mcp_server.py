@@ -1,17 +1,16 @@
-"""The MCP side: the toolbox behind the official SDK, over HTTP and stdio. The one file that imports the SDK.
+"""The MCP side: the toolbox behind the official SDK, over HTTP and stdio. What is beside tools, `server/mcp_beyond.py`.
 
 The SDK is the protocol's reference and answers every request. JSON or a stream is chosen per request: an answer is
 plain JSON unless the client can read a stream and has something to gain from one (progress, or the 2026-07-28 revision,
 where the SDK decides by itself).
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import mcp_types
 import msgspec
-import structlog
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -19,9 +18,13 @@ from mcp.shared.exceptions import MCPError
 from starlette.types import Receive, Scope, Send
 
 from server import __version__
+from server.beyond import Again, Beyond
 from server.confirmation import AnswerNeeded, Ask, Question
-from server.departure import ClientLeft, Departure
+from server.departure import Departure
 from server.http_intake import BODY
+from server.mcp_beyond import BeyondTools, PrincipalOf, require_no_cursor, tell_what_changes
+from server.mcp_edge import answered, scope_of
+from server.mcp_progress import reporting
 from server.principal import Principal
 from server.revisions import HANDSHAKE
 from server.sdk_refusals import in_our_words
@@ -33,8 +36,6 @@ INSTRUCTIONS: Final = (
     "Postgres databases of many tenants. list_tenants shows them; every database tool takes a tenant_id. "
     "Look at list_tables and describe_table before writing SQL; execute_query reads, execute_write writes."
 )
-PrincipalOf: TypeAlias = Callable[[Scope | None], Principal]
-"""Tells the caller from a request's scope; None over stdio."""
 
 
 class _Meta(msgspec.Struct):
@@ -51,7 +52,6 @@ class _Peek(msgspec.Struct):
     params: _Params | None = None
 
 
-_logger = structlog.get_logger("mcp")
 _PEEK: Final = msgspec.json.Decoder(_Peek)
 _YES_OR_NO: Final[dict[str, Any]] = {
     "type": "object",
@@ -60,32 +60,43 @@ _YES_OR_NO: Final[dict[str, Any]] = {
 }
 
 
-def build_server(toolbox: Toolbox, principal_of: PrincipalOf) -> "Server[Any]":
-    """Return the SDK's server over the toolbox; `principal_of` tells who sent a request."""
+def build_server(
+    toolbox: Toolbox, principal_of: PrincipalOf, beyond: Beyond | None = None, again: Again | None = None
+) -> "Server[Any]":
+    """Return the SDK's server over the toolbox.
+
+    Args:
+        toolbox: Its tools.
+        principal_of: Tells who sent a request.
+        beyond: What it has beside tools, if it has.
+        again: Tells once more who sent a request that is answered for long; without it, that stays.
+    """
     described = {name: _described(tool) for name, tool in toolbox.tools.items()}
 
-    async def list_tools(context: Any, _params: object) -> mcp_types.ListToolsResult:  # noqa: ANN401 - as below
-        principal = principal_of(_scope_of(context))
+    async def once_more(scope: Any) -> Principal:  # noqa: ANN401 - a scope
+        return principal_of(scope)
+
+    async def list_tools(context: Any, params: mcp_types.PaginatedRequestParams | None) -> mcp_types.ListToolsResult:  # noqa: ANN401 - as below
+        require_no_cursor(params)
+        principal = principal_of(scope_of(context))
         return mcp_types.ListToolsResult(tools=[described[tool.name] for tool in toolbox.open_to(principal)])
 
     async def call_tool(context: Any, params: mcp_types.CallToolRequestParams) -> Any:  # noqa: ANN401 - as below
-        scope = _scope_of(context)
-        departure = Departure.of(scope)
-        call = Call(principal=principal_of(scope), ask=_asking(context, params))
-        work = toolbox.call(params.name, params.arguments or {}, call)
-        try:
-            return _result(await (departure.unless_left(work) if departure else work))
-        except AnswerNeeded as needed:
-            return _input_required(needed.question)
-        except UnknownTool as error:
-            raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
-        except ClientLeft:
-            raise MCPError(mcp_types.INTERNAL_ERROR, "The client left.") from None
-        except Exception:  # the supervising edge: the SDK would tell the client what an error says
-            _logger.exception("call broke", tool=params.name)
-            raise MCPError(mcp_types.INTERNAL_ERROR, "Something broke in the server, not in your call.") from None
+        call = Call(principal=principal_of(scope_of(context)), ask=_asking(context, params))
 
-    return Server(
+        async def work() -> Any:  # noqa: ANN401 - one of two results
+            try:
+                return _result(await toolbox.call(params.name, params.arguments or {}, call))
+            except AnswerNeeded as needed:
+                return _input_required(needed.question)
+            except UnknownTool as error:
+                raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
+
+        async with reporting(context):
+            return await answered(context, work())
+
+    more = BeyondTools(beyond, toolbox, principal_of, again or once_more).handlers if beyond else {}
+    server: Server[Any] = Server(
         "mcp-postgres",
         version=__version__,
         title="Postgres for many tenants",
@@ -94,7 +105,10 @@ def build_server(toolbox: Toolbox, principal_of: PrincipalOf) -> "Server[Any]":
         on_call_tool=call_tool,
         # Without it the SDK lists all tools on each call to find one schema.
         get_tool_input_schema=lambda name: toolbox.tools[name].input_schema if name in toolbox.tools else None,
+        **more,
     )
+    tell_what_changes(server)
+    return server
 
 
 def _asking(context: Any, params: mcp_types.CallToolRequestParams) -> Ask:  # noqa: ANN401 - as above
@@ -189,11 +203,6 @@ class StreamableHttp:
 
 def _with_header(scope: Scope, name: bytes, value: bytes) -> Scope:
     return {**scope, "headers": [*(each for each in scope["headers"] if each[0] != name), (name, value)]}
-
-
-def _scope_of(context: Any) -> Scope | None:  # noqa: ANN401 - the SDK leaves the type of its request open
-    scope: Scope | None = context.request.scope if context.request else None
-    return scope
 
 
 def _described(tool: Tool) -> mcp_types.Tool:

@@ -66,6 +66,16 @@ class Principal:
                 field="tenant_id",
             )
 
+    def beginnings(self, prefix: str) -> list[str]:
+        """Return what the ids that begin with `prefix` and may be the caller's begin with; none begins with another."""
+        found: list[str] = []
+        for literal in sorted(_WILDCARD.split(glob, maxsplit=1)[0] for glob in self.tenants):
+            longer = max(literal, prefix, key=len)
+            fits = longer.startswith(literal) and longer.startswith(prefix)
+            if fits and not (found and longer.startswith(found[-1])):
+                found.append(longer)
+        return found
+
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
         """One pattern of all globs; None where every tenant fits."""
@@ -85,6 +95,7 @@ def check_subject(subject: str) -> str | None:
     return None
 
 
+_WILDCARD: Final = re.compile(r"[*?[]")
 _SHOWN: Final = 5
 """Globs in a message."""
 _SUBJECT_AT_MOST: Final = 200

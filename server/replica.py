@@ -33,9 +33,11 @@ from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
 from server.alarms import check_keys, tell_quarantined
+from server.announcements import Announcements
 from server.audit import Audit
 from server.audit_file import AuditFile
 from server.backing import signer_of
+from server.beyond import Beyond
 from server.bounds import limits_of, pools_of, rates_of
 from server.confirmation import Policy
 from server.connect import Dialler
@@ -65,10 +67,13 @@ _SHOWN: Final = 20
 
 
 class Replica:
-    """What the outside of a replica needs: its tools, whether it is ready, and its numbers."""
+    """What the outside of a replica needs: its tools and what is told beside them, whether it is ready, its numbers."""
 
-    def __init__(self, toolbox: Toolbox, follower: Follower, instruments: Instruments, reach: Reach) -> None:
+    def __init__(
+        self, toolbox: Toolbox, beyond: Beyond, follower: Follower, instruments: Instruments, reach: Reach
+    ) -> None:
         self.toolbox = toolbox
+        self.beyond = beyond
         self.reach = reach
         self.follower = follower
         self.instruments = instruments
@@ -142,6 +147,7 @@ async def _assembled(
     dialler = Dialler(settings.connect_timeout, policy, reach)
     pools = pools_of(settings, lookup, dialler, passwords(secret_files, keyring.password))
     tally, tools = Tally(), ToolTally()
+    announcements = Announcements(settings.max_clients // 4, directory.roster.moved)
     freshness = Freshness(LEASE, settings.max_staleness, must_be_seen=serving)
 
     presence = Presence(
@@ -154,6 +160,7 @@ async def _assembled(
 
     async def on_change(tenants: Sequence[Tenant]) -> None:
         pools.react(tenants)
+        announcements.changed(tenants)
         presence.moved()  # the removed tenants' pools refuse from here on
         tally.quarantined += tell_quarantined(tenants)
         await keyring.refresh(tenants)
@@ -256,7 +263,7 @@ async def _assembled(
         ]
     try:
         async with running(*loops):
-            yield Replica(toolbox, follower, instruments, reach)
+            yield Replica(toolbox, Beyond.of(toolbox, sight, announcements), follower, instruments, reach)
     finally:
         await pools.close()
         if audit_file:

@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
@@ -36,6 +36,9 @@ from server.tenants_command import user
 from server.tls_entrance import behind_tls
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Arguments, Call, Toolbox
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
 
 _GRACE: Final = 5
 """Seconds that answers under way get when the server stops."""
@@ -82,7 +85,16 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     base = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
     limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
     permission = ToolPermission(replica.toolbox.tools, doorman)
-    endpoint, sdk = roads_of(replica.toolbox, permission, settings.max_body_bytes, tally)
+
+    async def again(scope: Any) -> Principal:  # noqa: ANN401 - a scope
+        return await authenticator.caller(scope["headers"])
+
+    def build() -> "Server[Any]":
+        from server import mcp_server  # noqa: PLC0415 - the same
+
+        return mcp_server.build_server(replica.toolbox, caller_of, replica.beyond, again)
+
+    endpoint, sdk = roads_of(build, replica.toolbox, permission, settings.max_body_bytes, tally)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -122,7 +134,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
         timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )
     server = _Server(config)
-    with _stopped_by_signals(server):
+    with _stopped_by_signals(server, replica.beyond.announcements.end):
         await server.serve(sockets=[listener])
 
 
@@ -135,7 +147,9 @@ async def serve_stdio(replica: Replica) -> None:
     from server import mcp_server  # noqa: PLC0415 - as above
 
     caller = Principal(f"stdio:{user()}")
-    await mcp_server.serve_stdio(mcp_server.build_server(_PatientToolbox(replica), lambda _scope: caller))
+    toolbox = _PatientToolbox(replica)
+    server = mcp_server.build_server(toolbox, lambda _scope: caller, replica.beyond.over(toolbox))
+    await mcp_server.serve_stdio(server)
 
 
 def _subject_of(scope: Scope) -> str:
@@ -164,6 +178,13 @@ class _PatientToolbox(Toolbox):
         await first_read(self._follower, _PATIENCE)
         return await self._toolbox.call(name, arguments, call)
 
+    @asynccontextmanager
+    async def request(self, name: str, principal: Principal) -> AsyncIterator[None]:
+        """Wait, and have the replica's own toolbox hold it."""
+        await first_read(self._follower, _PATIENCE)
+        async with self._toolbox.request(name, principal):
+            yield
+
 
 def _advise(settings: Settings) -> None:
     """Recommend a policy where others than this machine's own may register tenants."""
@@ -184,9 +205,10 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+def _stopped_by_signals(server: uvicorn.Server, before: Callable[[], None]) -> Iterator[None]:
     def stop() -> None:
         structlog.get_logger("server").info("stopping")
+        before()
         # A second signal does not wait for answers under way.
         server.force_exit = server.should_exit
         server.should_exit = True

@@ -1,7 +1,11 @@
 """Which tenants a caller sees: those that are theirs. The others are not there, however the question is put."""
 
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+
 from projections.directory import Directory
 from projections.follower import Follower
+from projections.roster import beginning_with
 from registry.decide import require_live
 from registry.names import check_tenant_id
 from registry.state import Live, Tenant
@@ -43,8 +47,36 @@ class Sight:
         """Go the way to a tenant that nobody ever registered: its time and its errors tell nothing of one hidden."""
         await self._follower.ask(tenant_id)
 
-    def live(self, principal: Principal) -> list[Live]:
-        """Return the caller's live tenants, by id. Raises what `Follower.require_ready` raises."""
+    def ids(self, principal: Principal, prefix: str = "") -> Sequence[str]:
+        """Return the ids of the caller's live tenants that begin with `prefix`, in order.
+
+        Costs what the caller's globs leave after their first wildcard. Raises what `Follower.require_ready` raises.
+        """
         self._follower.require_ready()
-        live = self._directory.live()
-        return live if principal.touches_all else [tenant for tenant in live if principal.touches(tenant.tenant)]
+        ids = self._directory.roster.ids()
+        if principal.touches_all:
+            span = beginning_with(prefix, ids)
+            return ids[span.start : span.stop]
+        spans = (beginning_with(each, ids) for each in principal.beginnings(prefix))
+        return [ids[at] for span in spans for at in span if principal.touches(ids[at])]
+
+    def containing(self, principal: Principal, sought: str) -> Iterator[str]:
+        """Yield the ids of the caller's live tenants that have `sought` in them, in order and whatever the case.
+
+        Raises as `ids` does.
+        """
+        if principal.touches_all:
+            self._follower.require_ready()
+            return self._directory.roster.containing(sought)
+        lower = sought.lower()
+        return (each for each in self.ids(principal) if lower in each.lower())
+
+    def live(self, ids: Iterable[str]) -> list[Live]:
+        """Return the tenants of ids that `ids` returned just now."""
+        return list(self._directory.live_of(ids))
+
+
+def page_of(ids: Sequence[str], after: str | None, limit: int) -> tuple[Sequence[str], bool]:
+    """Return the first `limit` of the ordered ids behind `after`, and whether there are more."""
+    begin = 0 if after is None else bisect_right(ids, after)
+    return ids[begin : begin + limit], len(ids) > begin + limit

@@ -108,7 +108,7 @@ class StatusTools:
     def _count(self, principal: Principal) -> int:
         if principal.touches_all:
             return len(self._directory)
-        return sum(principal.touches(tenant.tenant) for tenant in self._directory.live())
+        return sum(map(principal.touches, self._directory.roster.ids()))
 
     async def _others(self) -> tuple[list[ReplicaLine], str | None]:
         try:

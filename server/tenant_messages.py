@@ -14,6 +14,7 @@ from server.connect import Login
 TenantId: TypeAlias = Annotated[
     str, Meta(description="Tenant, as list_tenants shows it", extra_json_schema={"x-mcp-header": "Tenant-Id"})
 ]
+After: TypeAlias = Annotated[str, Meta(description="Go on after an answer's `next`")]
 Role: TypeAlias = Annotated[str, Meta(description="Role to run as, one of the tenant's `roles`")]
 Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
 ExpectedVersion: TypeAlias = Annotated[
@@ -108,7 +109,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ListTenants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `list_tenants`."""
 
-    after: Annotated[str, Meta(description="Go on after this tenant (an answer's `next`)")] | None = None
+    after: After | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
@@ -166,6 +167,7 @@ class TenantHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     tenant_id: TenantId
     limit: Annotated[int, Meta(ge=1, le=500)] = 20
+    after: After | None = None
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -190,3 +192,4 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str
     changes: list[Change]
     complete: Annotated[bool, Meta(description="False: the log was compacted, and what was before is not told")] = True
+    next: str | msgspec.UnsetType = msgspec.UNSET

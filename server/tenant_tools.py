@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from projections.history import history_of, is_cut
+from projections.history import history_of, is_cut, is_entry_of
 from projections.replicas import Confirmation
 from registry.answers import Result
 from registry.decide import unknown_tenant
@@ -21,7 +21,7 @@ from server.connect import Dialler, Login
 from server.pools import Pools
 from server.principal import Principal
 from server.secret_files import SecretFiles
-from server.sight import Sight
+from server.sight import Sight, page_of
 from server.tenant_messages import (
     GetTenant,
     History,
@@ -129,13 +129,12 @@ class TenantTools:
     @tool("List tenants", Hints(read_only=True), "tenants:read")
     async def list_tenants(self, args: ListTenants, call: Call) -> Tenants:
         """List the registered tenants."""
-        live = self._sight.live(call.principal)
-        left = [tenant for tenant in live if args.after is None or tenant.tenant > args.after]
-        page = left[: args.limit]
+        ids = self._sight.ids(call.principal)
+        page, more = page_of(ids, args.after, args.limit)
         return Tenants(
-            tenants=[self._line(tenant) for tenant in page],
-            total=len(live),
-            next=page[-1].tenant if len(left) > len(page) else None,
+            tenants=[self._line(tenant) for tenant in self._sight.live(page)],
+            total=len(ids),
+            next=page[-1] if more else None,
         )
 
     @tool("Show a tenant", Hints(read_only=True), "tenants:read")
@@ -159,12 +158,18 @@ class TenantTools:
         tenant = await self._sight.tenant(args.tenant_id, call.principal)
         if tenant is None:
             raise unknown_tenant(args.tenant_id, self._sight.twin(args.tenant_id, call.principal))
+        if args.after is not None and not await is_entry_of(self._log, tenant.tenant, args.after):
+            raise InvalidInput("after must be the `next` of an answer about this tenant.", field="after")
         # One more than asked for: each registration is told as a difference from the event before it.
-        told = await history_of(self._log, tenant, args.limit + 1)
+        told = await history_of(self._log, args.after or tenant.position.entry, args.limit + 1)
         befores = [*told[1:], None][: len(told)]
         changes = [change_of(recorded, before) for recorded, before in zip(told, befores, strict=True)]
-        complete = not is_cut(told, args.limit + 1)
-        return History(tenant_id=args.tenant_id, changes=changes[: args.limit], complete=complete)
+        return History(
+            tenant_id=args.tenant_id,
+            changes=changes[: args.limit],
+            complete=not is_cut(told, args.limit + 1),
+            next=told[-1].position.entry if len(told) > args.limit else msgspec.UNSET,
+        )
 
     async def _try_login(self, tenant_id: str, registration: Registration) -> Login:
         config, password = registration.config, registration.password

@@ -1,4 +1,4 @@
-"""Says by HTTP that a caller lacks the permission for a tool, so that a client may ask its issuer for more.
+"""Says by HTTP that a caller lacks the permission for what they ask, so that a client may ask its issuer for more.
 
 MCP's authorization wants that of a server (403 and `insufficient_scope`). It is a form of the answer and no guard: the
 toolbox refuses by itself, whatever way a call comes, and what cannot be read here is left to it.
@@ -11,16 +11,20 @@ import msgspec
 from starlette.types import Scope, Send
 
 from server.admission import Doorman, caller_of
+from server.principal import Permission
+from server.prompts import PROMPTS
 from server.refused import Refused
+from server.resource_uris import target_of
 from server.toolbox import Tool
 
 
 class _Params(msgspec.Struct):
-    name: str
+    name: str = ""
+    uri: str = ""
 
 
 class _Peek(msgspec.Struct):
-    """As much of a message as tells which tool is called."""
+    """As much of a message as tells which tool, resource or prompt is asked for."""
 
     method: str
     params: _Params
@@ -44,7 +48,7 @@ class ToolPermission:
         self._needed = {each.needs for each in tools.values()}
 
     async def refuses(self, scope: Scope, body: bytes, send: Send) -> bool:
-        """Answer 403 if the message in the body calls a tool whose permission the caller lacks; return whether."""
+        """Answer 403 if the message asks for what takes a permission that the caller lacks; return whether."""
         caller = caller_of(scope)
         if all(map(caller.may, self._needed)):
             return False
@@ -52,11 +56,25 @@ class ToolPermission:
             told = _PEEK.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        tool = self._tools.get(told.params.name)
-        if told.method != "tools/call" or tool is None or caller.may(tool.needs):
+        name, needs = self._wanted(told)
+        if needs is None or caller.may(needs):
             return False
-        message = (
-            f"{tool.name} needs the permission {tool.needs}, which {caller.subject!r} does not have; ask the operator."
-        )
-        await self._doorman.answer(Refused("forbidden", message, scope=(tool.needs,)), send, message_id=told.id)
+        message = f"{name} needs the permission {needs}, which {caller.subject!r} does not have; ask the operator."
+        await self._doorman.answer(Refused("forbidden", message, scope=(needs,)), send, message_id=told.id)
         return True
+
+    def _wanted(self, told: _Peek) -> tuple[str, Permission | None]:
+        """Return what is asked for and the permission that it takes; None where that is not to be told from here."""
+        match told.method:
+            case "tools/call":
+                name = told.params.name
+            case "resources/read":
+                target = target_of(told.params.uri)
+                name = target.tool if target else ""
+            case "prompts/get":
+                prompt = PROMPTS.get(told.params.name)
+                return (prompt.name, prompt.needs) if prompt else ("", None)
+            case _:
+                return "", None
+        tool = self._tools.get(name)
+        return name, tool.needs if tool else None

@@ -6,7 +6,8 @@ the catalogue and hands calls in, so that every road gives the same answer. Erro
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 
 import msgspec
@@ -161,6 +162,29 @@ class Toolbox:
         )
         return answer
 
+    @asynccontextmanager
+    async def request(self, name: str, principal: Principal) -> AsyncIterator[None]:
+        """Hold a request that calls no tool: it is counted and told of under `name`, as a call is.
+
+        Raises `TenancyError` alone, and no more in it than the caller may know. What is inside may be cancelled.
+        """
+        begun, outcome = time.perf_counter(), "cancelled"
+        try:
+            self._admit(principal.subject)
+            yield
+            outcome = "ok"
+        except TenancyError as error:
+            outcome = error.code
+            raise (error if principal.touches_all else _discreet(error)) from None
+        except Exception:  # the supervising edge, as below
+            outcome = "internal"
+            _logger.exception("request failed", request=name)
+            raise _broken() from None
+        finally:
+            spent = time.perf_counter() - begun
+            self._observe(name, outcome, spent)
+            _logger.info("request", request=name, outcome=outcome, ms=round(spent * 1000, 2))
+
     async def _run(self, known: Tool, arguments: Arguments, call: Call) -> tuple[Answer, str]:
         try:
             self._admit(call.principal.subject)
@@ -173,15 +197,17 @@ class Toolbox:
             raise  # no answer yet, and no error
         except Exception:  # the supervising edge: a bug's text may hold anything, so it goes to the log alone
             _logger.exception("tool failed", tool=known.name)
-            return failure(
-                TenancyError("Something broke in the server, not in your call; its log has the cause.")
-            ), "internal"
+            return failure(_broken()), "internal"
 
 
 def failure(error: TenancyError) -> Answer:
     """Return the answer that tells a model or a program about an error. The one table is the errors' own."""
     told = {"code": error.code, "message": error.message, "retryable": error.retryable, **error.facts}
     return Answer(_ENCODER.encode({"error": told}), is_error=True)
+
+
+def _broken() -> TenancyError:
+    return TenancyError("Something broke in the server, not in your call; its log has the cause.")
 
 
 def _discreet(error: TenancyError) -> TenancyError:

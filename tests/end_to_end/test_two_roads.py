@@ -28,6 +28,7 @@ from server.http_front import Front, Outside
 from server.http_intake import Intake, Limits
 from server.http_names import LOOPBACK, Names
 from server.mcp_roads import roads_of
+from server.mcp_server import build_server
 from server.refusals import HttpTally
 from server.replica import Replica
 from server.settings import Settings
@@ -101,7 +102,10 @@ async def _scene(running: Replica, home: Path) -> AsyncIterator[Scene]:
     ]
     doorman, tally = Doorman(Challenge(None, None), 1), HttpTally()
     bearers = Bearers(watched_grants(file.path), None, time.time)
-    fast, sdk = roads_of(running.toolbox, ToolPermission(running.toolbox.tools, doorman), 1 << 20, tally)
+    permission = ToolPermission(running.toolbox.tools, doorman)
+    fast, sdk = roads_of(
+        lambda: build_server(running.toolbox, caller_of, running.beyond), running.toolbox, permission, 1 << 20, tally
+    )
 
     def front(endpoint: Any) -> Front:  # noqa: ANN401 - ASGI
         limits = Limits(max_body=1 << 20, seconds=5, max_requests=8)

@@ -138,6 +138,50 @@ async def test_a_long_list_is_cut_and_says_so(connection: asyncpg.Connection) ->
     assert answer["truncated"] is True
 
 
+async def test_a_list_that_is_cut_goes_on_where_it_ended_until_all_of_it_was_told(
+    connection: asyncpg.Connection,
+) -> None:
+    whole = (await list_tables(connection, limits=LIMITS)).tables
+    few = msgspec.structs.replace(LIMITS, max_rows=2)
+    page = await list_tables(connection, limits=few)
+    pages = [page]
+    while page.next is not None:
+        page = await list_tables(connection, after=page.next, limits=few)
+        pages.append(page)
+    assert [table for page in pages for table in page.tables] == whole
+    assert [page.truncated for page in pages] == [True] * (len(pages) - 1) + [False]
+
+    schemas = await list_schemas(connection, limits=few)
+    assert [each.name for each in schemas.schemas] == ["archive", "hidden"]
+    rest = await list_schemas(connection, schemas.next, limits=LIMITS)
+    assert ([each.name for each in rest.schemas], rest.next) == (["public", "shop"], None)
+
+
+async def test_a_schema_whose_end_was_asked_for_is_there_although_nothing_of_it_is_left(
+    connection: asyncpg.Connection,
+) -> None:
+    assert told(await list_tables(connection, "archive", "archive.zzz", limits=LIMITS)) == {"tables": []}
+
+
+@pytest.mark.parametrize("after", ["shop", "", "shop.orders.x", "%ff.x"])
+async def test_going_on_after_what_no_answer_said_is_refused(connection: asyncpg.Connection, after: str) -> None:
+    with pytest.raises(InvalidInput, match="`next` of an answer"):
+        await list_tables(connection, after=after, limits=LIMITS)
+
+
+async def test_names_full_of_dots_are_found_and_gone_on_after(connection: asyncpg.Connection) -> None:
+    await connection.execute('CREATE SCHEMA "a.b"; CREATE TABLE "a.b"."c.d" (id int); CREATE TABLE "a.b"."c/ü%" ()')
+    try:
+        few = msgspec.structs.replace(LIMITS, max_rows=1)
+        first = await list_tables(connection, "a.b", limits=few)
+        rest = await list_tables(connection, "a.b", first.next, limits=few)
+        assert [each.name for each in (*first.tables, *rest.tables)] == ["c.d", "c/ü%"]
+        found = await describe_table(connection, "a.b.c.d", limits=LIMITS)
+        assert (found.schema, found.table) == ("a.b", "c.d")
+    finally:
+        await connection.execute('DROP SCHEMA "a.b" CASCADE')
+
+
 async def test_a_schema_that_is_not_there_is_said_so_with_one_that_is_near(connection: asyncpg.Connection) -> None:
     with pytest.raises(InvalidInput, match=r"no schema 'shp'.* Did you mean shop?"):
         await list_tables(connection, "shp", limits=LIMITS)

@@ -15,7 +15,7 @@ import pytest
 from projections.diagnosis import Finding
 from projections.directory import Directory
 from projections.follower import Follower
-from projections.history import history_of
+from projections.history import history_of, is_entry_of
 from projections.keyring import Keyring
 from projections.phase import OnLoss, Phase
 from projections.rebuild import Rebuilder
@@ -439,7 +439,7 @@ async def test_a_history_is_told_newest_first(a: Replica, b: Replica) -> None:
     await a.registry.remove("acme", Caller(actor="ben", reason="moved away"))
     await a.register()
 
-    told = await history_of(a.log, a.live(), 10)
+    told = await history_of(a.log, a.live().position.entry, 10)
 
     assert [(each.event.version, type(each.event).__name__) for each in told] == [
         (4, "TenantRegistered"),
@@ -448,7 +448,15 @@ async def test_a_history_is_told_newest_first(a: Replica, b: Replica) -> None:
         (1, "TenantRegistered"),
     ]
     assert (told[1].event.actor, told[1].event.reason) == ("ben", "moved away")
-    assert [each.event.version for each in await history_of(a.log, a.live(), 2)] == [4, 3]
+    assert [each.event.version for each in await history_of(a.log, a.live().position.entry, 2)] == [4, 3]
+
+
+async def test_a_history_goes_on_only_from_an_event_of_the_same_tenant(a: Replica) -> None:
+    first, other = await a.register(), await a.register("beta")
+
+    assert await is_entry_of(a.log, "acme", first.position.entry)
+    for strange in (other.position.entry, "9999999999999-0", "x", "1-1-1", "18446744073709551616-0", "(1-0"):
+        assert not await is_entry_of(a.log, "acme", strange), strange
 
 
 async def test_a_history_whose_entries_are_gone_is_corrupt_and_not_short(a: Replica) -> None:
@@ -457,7 +465,7 @@ async def test_a_history_whose_entries_are_gone_is_corrupt_and_not_short(a: Repl
     await a.commands.run("XDEL", STREAM, first.position.entry)
 
     with pytest.raises(CorruptEntry, match=f"Entry {first.position.entry} is missing"):
-        await history_of(a.log, a.live(), 10)
+        await history_of(a.log, a.live().position.entry, 10)
 
 
 async def test_a_replica_that_starts_again_folds_the_same(a: Replica, redis_url: str, start: Start) -> None:

@@ -347,7 +347,7 @@ class Replica:
         assert tenant is not None
         return [
             f"v{each.event.version} {codec.type_of(each.event)} @{each.position}"
-            for each in await history_of(self._world.log, tenant, 100)
+            for each in await history_of(self._world.log, tenant.position.entry, 100)
         ]
 
     def status(self) -> list[str]:

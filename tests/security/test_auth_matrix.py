@@ -1,4 +1,6 @@
-"""Every tool with every permission on an own, a foreign and an unknown tenant, over HTTP at a real server.
+"""Every tool, resource, prompt and completion with every permission on an own, a foreign and an unknown tenant.
+
+Over HTTP, at a real server.
 
 Whoever adds a tool adds a row here: which permission it needs, and what a call of it takes beside the tenant.
 """
@@ -11,8 +13,10 @@ from typing import Final
 import pytest
 import redis
 
+from server.cursors import write_cursor
 from server.embedded.sample import SampleLogin
 from server.embedded.valkey import EmbeddedValkey
+from server.principal import Principal
 from tests.processes import Fields, Process, eventually, fields_of
 from tests.security.doors import EVERYTHING, Caller, TokenFile, Told, serving
 
@@ -43,6 +47,19 @@ ROWS: Final = {
     "describe_table": Row("query:read", {"table": "books"}),
     "execute_query": Row("query:read", {"query": "SELECT 1"}),
     "execute_write": Row("query:write", {"statements": [{"sql": "SELECT 1 FOR UPDATE"}], "dry_run": True}),
+}
+READ: Final = {
+    "registry://tenants": "list_tenants",
+    "registry://replicas": "registry_status",
+    "registry://tenants/{}/history": "tenant_history",
+    "postgres://{}/schemas": "list_schemas",
+    "postgres://{}/tables/public.books": "describe_table",
+}
+"""What addresses stand for: each is read as its tool is called."""
+PROMPTS: Final = {
+    "explore_database": "query:read",
+    "explain_slow_query": "query:read",
+    "review_tenant_history": "audit:read",
 }
 KINDS: Final = ("own", "foreign", "unknown", "unknown_own")
 """Whose tenant: the caller's, somebody else's, nobody's, and nobody's of a name that would be the caller's."""
@@ -161,6 +178,99 @@ def test_the_tokens_subject_is_who_did_it(scene: Scene) -> None:
     (change,) = scene.admin.call("tenant_history", tenant_id=tenant).value["changes"]
 
     assert change["by"] == "tenants:write"
+
+
+def test_every_resource_with_every_permission_on_every_kind_of_tenant(scene: Scene) -> None:
+    wrong = []
+    standing = {kind: scene.tenant(kind) for kind in KINDS}
+    for (address, tool), (given, caller) in product(READ.items(), scene.callers.items()):
+        row, told = ROWS[tool], dict[str, tuple[str, Told]]()
+        for kind in KINDS if row.of_a_tenant else ("own",):
+            told[kind] = standing[kind], ask(caller, "resources/read", uri=address.format(standing[kind]))
+            expected = ("ok" if kind == "own" else "unknown_tenant") if row.needs in given else "forbidden"
+            if (told[kind][1].status == 403, came_to(told[kind][1])) != (expected == "forbidden", expected):
+                wrong.append(f"{address} {given} {kind}: {told[kind][1].body!r}, not {expected}")
+        if row.of_a_tenant and without_id(*told["foreign"]) != without_id(*told["unknown"]):
+            wrong.append(f"{address} {given}: a foreign tenant is told from an unknown one")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_caller_is_listed_the_resources_that_they_may_read_and_nothing_else(scene: Scene) -> None:
+    own, foreign = scene.tenant("own"), scene.tenant("foreign")
+    for given, caller in scene.callers.items():
+        listed = {each["uri"] for each in ask(caller, "resources/list").json["result"]["resources"]}
+        kinds = {
+            each["uriTemplate"] for each in ask(caller, "resources/templates/list").json["result"]["resourceTemplates"]
+        }
+        may = {address for address, tool in READ.items() if ROWS[tool].needs in given}
+        names = "tenants:read" in given
+        assert {address.format(own) in listed for address in may if "tables" not in address} <= {names}, given
+        assert not any(foreign in uri for uri in listed), given
+        assert {"registry://tenants", "registry://replicas"} <= listed if names else not listed, given
+        assert len(kinds) == len([address for address in may if "{}" in address]), given
+
+
+def test_a_cursor_is_good_for_who_was_given_it_and_for_nobody_else(scene: Scene) -> None:
+    cursor = write_cursor("resources", "own-1", Principal("x", frozenset(PERMISSIONS), ["own-*"]))
+
+    assert came_to(ask(scene.callers[PERMISSIONS], "resources/list", cursor=cursor)) == "ok"
+    for caller in (scene.admin, scene.callers["tenants:read",]):
+        told = ask(caller, "resources/list", cursor=cursor)
+        assert (came_to(told), told.json["error"]["code"]) == ("invalid_input", -32602)
+
+
+def test_every_prompt_with_every_permission(scene: Scene) -> None:
+    given_all = {"tenant_id": "own-x", "query": "SELECT 1"}
+    for given, caller in scene.callers.items():
+        listed = {each["name"]: each for each in ask(caller, "prompts/list").json["result"]["prompts"]}
+        assert set(listed) == {name for name, needs in PROMPTS.items() if needs in given}, given
+        for name, needs in PROMPTS.items():
+            arguments = given_all if name == "explain_slow_query" else {"tenant_id": "own-x"}
+            told = ask(caller, "prompts/get", name=name, arguments=arguments)
+            assert came_to(told) == ("ok" if needs in given else "forbidden"), (name, given)
+
+
+def test_nothing_is_completed_that_the_caller_could_not_list(scene: Scene) -> None:
+    own, foreign = scene.tenant("own"), scene.tenant("foreign")
+    table = {"type": "ref/resource", "uri": "postgres://{tenant}/tables/{schema}.{table}"}
+    for given, caller in scene.callers.items():
+        for typed in ("", own[:-1], foreign[:-1], foreign, "-"):
+            values = completed(caller, table, "tenant", typed)
+            assert not any(value.startswith("far-") for value in values), given
+            assert (own in completed(caller, table, "tenant", own)) is ("tenants:read" in given), given
+        for name in ("schema", "table"):
+            assert bool(completed(caller, table, name, "", tenant=own)) is ("query:read" in given), (name, given)
+            assert completed(caller, table, name, "", tenant=foreign) == [], (name, given)
+
+
+def test_what_is_asked_beside_tools_is_counted_by_what_came_of_it(scene: Scene) -> None:
+    for method, params in (("resources/list", {}), ("prompts/get", {"name": "review_tenant_history"})):
+        ask(scene.admin, method, **params)
+    ask(scene.admin, "resources/read", uri="no://such")
+
+    shown = scene.admin.request("GET", "/metrics").body.decode()
+
+    for name, outcome in (
+        ("resources_list", "ok"),
+        ("resources_read", "unknown_resource"),
+        ("prompts_get", "invalid_input"),
+    ):
+        assert any(f'tool="{name}"' in line and f'"{outcome}"' in line for line in shown.splitlines()), name
+
+
+def ask(caller: Caller, method: str, **params: object) -> Told:
+    return caller.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+
+
+def came_to(told: Told) -> str:
+    return str(told.json["error"]["data"]["code"]) if "error" in told.json else "ok"
+
+
+def completed(caller: Caller, ref: Fields, name: str, typed: str, **chosen: str) -> list[str]:
+    argument = {"name": name, "value": typed}
+    told = ask(caller, "completion/complete", ref=ref, argument=argument, context={"arguments": chosen})
+    values: list[str] = told.json["result"]["completion"]["values"]
+    return values
 
 
 def expected_of(tool: str, kind: str) -> str:

@@ -4,6 +4,7 @@ Whatever state the registry is in, too: an error that is told of one and not of 
 """
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,25 @@ _REGISTRATIONS: Final[list[Fields]] = [
 ]
 
 
+def _completing(name: str) -> Fields:
+    ref = {"type": "ref/resource", "uri": "postgres://{tenant}/tables/{schema}.{table}"}
+    return {"ref": ref, "argument": {"name": name, "value": ""}, "context": {"arguments": {"tenant": "{}"}}}
+
+
+_BESIDE_TOOLS: Final[list[tuple[str, Fields]]] = [
+    ("resources/read", {"uri": "registry://tenants/{}/history"}),
+    ("resources/read", {"uri": "postgres://{}/schemas"}),
+    ("resources/read", {"uri": "postgres://{}/tables/public.books"}),
+    ("completion/complete", _completing("schema")),
+    ("completion/complete", _completing("table")),
+]
+
+
+def _of(tenant: str, message: Fields) -> Fields:
+    told: Fields = json.loads(json.dumps(message).replace("{}", tenant))
+    return told
+
+
 @dataclass
 class Scene:
     """A server, whose Redis a test may take away, and somebody to whom nothing in it belongs."""
@@ -61,12 +81,19 @@ class Scene:
         }
         return {tenant: (each.status, each.body.replace(tenant.encode(), b"ID")) for tenant, each in told.items()}
 
+    def asked(self, method: str, params: Fields, tenant: str) -> tuple[int, bytes]:
+        told = self.stranger.post(_of(tenant, {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+        return told.status, told.body.replace(tenant.encode(), b"ID")
+
     def differences(self) -> list[str]:
         """Ask everything of everyone; return what was answered differently. Asks something in each way that fails."""
         wrong = []
         for tool, arguments in _QUESTIONS:
             told = self.answers(tool, arguments, [OWN, NEVER, LIVE, GONE, BENT])
             wrong += [f"{tool} {arguments}: {told}"] * (len(set(told.values())) != 1)
+        for method, params in _BESIDE_TOOLS:
+            read = {tenant: self.asked(method, params, tenant) for tenant in (OWN, NEVER, LIVE, GONE, BENT)}
+            wrong += [f"{method} {params}: {read}"] * (len(set(read.values())) != 1)
         for more in _REGISTRATIONS:
             told = self.answers("register_tenant", {**self.login, **more}, [NEVER, LIVE, GONE, BENT])
             wrong += [f"register_tenant {more}: {told}"] * (len(set(told.values())) != 1)

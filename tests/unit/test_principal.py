@@ -71,3 +71,27 @@ def test_a_registration_beyond_a_callers_tenants_is_refused_with_those_it_may_ha
 def test_a_caller_without_any_tenant_is_told_so() -> None:
     with pytest.raises(Forbidden, match=r"of these ids: none\."):
         Principal("ann", tenants=[]).require_touch("shop")
+
+
+IDS = st.text("ab.", max_size=4)
+GLOBS = st.lists(st.text("ab.*?[]", max_size=4), max_size=4)
+
+
+@given(globs=GLOBS, prefix=IDS, tenant=IDS)
+def test_a_tenant_of_the_callers_is_found_under_exactly_one_of_the_beginnings(
+    globs: list[str], prefix: str, tenant: str
+) -> None:
+    caller = Principal("ann", tenants=globs)
+    found = sum(map(tenant.startswith, caller.beginnings(prefix)))
+
+    assert found <= 1
+    if caller.touches(tenant) and not caller.touches_all:
+        assert found == tenant.startswith(prefix)
+
+
+def test_globs_narrow_where_to_look_as_far_as_their_first_wildcard() -> None:
+    caller = Principal("ann", tenants=["acme-*", "acme-eu-*", "shop", "x?z"])
+
+    assert caller.beginnings("") == ["acme-", "shop", "x"]
+    assert caller.beginnings("acme-eu-prod") == ["acme-eu-prod"]
+    assert caller.beginnings("b") == []
