@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
@@ -36,6 +36,9 @@ from server.tls_entrance import behind_tls
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Toolbox
 
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+
 _GRACE: Final = 5
 """Seconds that answers under way get when the server stops."""
 _KEPT_ALIVE: Final = 5
@@ -55,16 +58,24 @@ Announce = Callable[[str], Awaitable[None]]
 
 
 async def serve_http(replica: Replica, settings: Settings, announce: Announce) -> None:
-    """Answer MCP over HTTP until SIGINT or SIGTERM.
+    """Answer MCP over HTTP until SIGINT or SIGTERM: `serve_mcp` with the replica's own tools."""
+    from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
+
+    await serve_mcp(mcp_server.build_server(replica.toolbox, caller_of), replica, settings, announce)
+
+
+async def serve_mcp(mcp: "Server[Any]", replica: Replica, settings: Settings, announce: Announce) -> None:
+    """Answer over HTTP until SIGINT or SIGTERM, whatever this server of the SDK answers.
 
     Args:
+        mcp: What is behind the endpoint.
         replica: An open replica.
         settings: Where to listen, and what to answer.
         announce: Told the base URL once the port accepts connections.
 
     Raises `StartError` when the port cannot be had, or the certificate cannot be used.
     """
-    from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
+    from server import mcp_server  # noqa: PLC0415 - as above
     from server.http import Door, build_app  # noqa: PLC0415 - the same
     from server.http_front import Outside  # noqa: PLC0415 - the same
     from server.http_intake import Intake, Limits  # noqa: PLC0415 - the same
@@ -81,7 +92,6 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
     limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
-    mcp = mcp_server.build_server(replica.toolbox, caller_of)
     permission = ToolPermission(replica.toolbox.tools, doorman)
     endpoint = mcp_server.StreamableHttp(mcp, settings.max_body_bytes, permission)
 
