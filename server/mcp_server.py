@@ -21,10 +21,13 @@ from mcp.shared.exceptions import MCPError
 from starlette.types import Receive, Scope, Send
 
 from server import __version__
+from server.batches import answer_batch
 from server.confirmation import AnswerNeeded, Ask, Question
 from server.departure import ClientLeft, Departure
 from server.http_intake import BODY
+from server.json_rpc import Problem, judged
 from server.principal import Principal
+from server.revisions import HANDSHAKE
 from server.sdk_refusals import in_our_words
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
@@ -35,7 +38,6 @@ INSTRUCTIONS: Final = (
 )
 PrincipalOf: TypeAlias = Callable[[Scope | None], Principal]
 """Tells the caller from a request's scope; None over stdio."""
-_HANDSHAKE_REVISIONS: Final = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
 
 
 class _Meta(msgspec.Struct):
@@ -110,7 +112,7 @@ def _asking(context: Any, params: mcp_types.CallToolRequestParams) -> Ask:  # no
         offered = capabilities.elicitation if capabilities else None
         if offered is None or (offered.url is not None and offered.form is None):
             return None
-        if session.protocol_version.encode() in _HANDSHAKE_REVISIONS:
+        if session.protocol_version.encode() in HANDSHAKE:
             if not session.can_send_request:
                 return None
             try:
@@ -176,19 +178,35 @@ class StreamableHttp:
         """Answer one POST whose body was read."""
         body: bytes = scope[BODY]
         headers = dict(scope["headers"])
-        accept = headers.get(b"accept", b"").lower()
-        if not accept.strip():
+        found = judged(body, headers.get(b"mcp-protocol-version"))
+        if isinstance(found, Problem):
+            await _say_no(found, send)
+            return
+        if not headers.get(b"accept", b"").strip():
             # No Accept header means anything (RFC 9110, 12.5.1); the SDK takes it to mean nothing.
             scope = _with_header(scope, b"accept", b"*/*")
         if not headers[b"content-type"].startswith(b"application/json"):
             # What the intake took for JSON may be written otherwise; the SDK knows small letters alone.
             scope = _with_header(scope, b"content-type", b"application/json")
+        if found is None:
+            await self._answer(scope, body, receive, send)
+        else:
+            await answer_batch(found, scope, receive, send, self._answer)
+
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if await self._permission.refuses(scope, body, send):
             return
-        manager = self._stream if b"text/event-stream" in accept and _may_stream(headers, body) else self._json
+        manager = self._stream if _may_stream(dict(scope["headers"]), body) else self._json
         departure = Departure(body, receive)
         async with departure.watched(scope) as watched:
             await manager.handle_request(watched, departure.receive, in_our_words(send))
+
+
+async def _say_no(problem: Problem, send: Send) -> None:
+    body = problem.body()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _with_header(scope: Scope, name: bytes, value: bytes) -> Scope:
@@ -251,8 +269,10 @@ def _integer(digits: str) -> int | str:
 
 def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
     """Whether a stream has something to carry: the SDK decides for 2026-07-28, a wish for progress for those before."""
+    if b"text/event-stream" not in headers.get(b"accept", b"").lower():
+        return False
     revision = headers.get(b"mcp-protocol-version")
-    if revision is not None and revision not in _HANDSHAKE_REVISIONS:
+    if revision is not None and revision not in HANDSHAKE:
         return True
     try:
         peek = _PEEK.decode(body)
