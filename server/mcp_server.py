@@ -182,9 +182,10 @@ class StreamableHttp:
         if isinstance(found, Problem):
             await _say_no(found, send)
             return
-        if not headers.get(b"accept", b"").strip():
-            # No Accept header means anything (RFC 9110, 12.5.1); the SDK takes it to mean nothing.
-            scope = _with_header(scope, b"accept", b"*/*")
+        accept = [value for name, value in scope["headers"] if name == b"accept"]
+        if len(accept) != 1 or not accept[0].strip():
+            # No Accept header means anything, and several are one (RFC 9110, 12.5.1 and 5.3); the SDK takes the first.
+            scope = _with_header(scope, b"accept", b", ".join(each for each in accept if each.strip()) or b"*/*")
         if not headers[b"content-type"].startswith(b"application/json"):
             # What the intake took for JSON may be written otherwise; the SDK knows small letters alone.
             scope = _with_header(scope, b"content-type", b"application/json")

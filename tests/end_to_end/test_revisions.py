@@ -1,5 +1,6 @@
 """Every revision of MCP, as the specification has it on the wire: no client library between the test and the server."""
 
+import http.client
 import json
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
@@ -61,6 +62,22 @@ def test_a_call_without_a_handshake_is_answered_whatever_accept_says_or_does_not
             status, told = post(server, request("tools/call", LIST_TABLES), {**JSON, **accept}, path)
             assert status == 200, (path, accept, told)
             assert "books" in {table["name"] for table in told["result"]["structuredContent"]["tables"]}
+
+
+def test_an_accept_header_in_several_lines_is_one(serve: Start) -> None:
+    server = serve()
+    body = json.dumps(stateless("tools/list")).encode()
+    for lines in (["application/json", "text/event-stream"], ["text/event-stream", "application/json"], ["", ""]):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.putrequest("POST", "/mcp")
+        for name, value in {**heads("tools/list"), "Content-Length": str(len(body))}.items():
+            if name != "Accept":
+                connection.putheader(name, value)
+        for line in lines:
+            connection.putheader("Accept", line)
+        connection.endheaders(body)
+        assert connection.getresponse().status == 200, lines
+        connection.close()
 
 
 def test_each_revision_of_the_handshake_agrees_lists_calls_and_pings(serve: Start, sample: SampleLogin) -> None:
