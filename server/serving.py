@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
 import uvicorn
@@ -55,20 +55,25 @@ _ADVICE: Final = {
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 Announce = Callable[[str], Awaitable[None]]
+Build: TypeAlias = "Callable[[], Server[Any]]"
 
 
 async def serve_http(replica: Replica, settings: Settings, announce: Announce) -> None:
     """Answer MCP over HTTP until SIGINT or SIGTERM: `serve_mcp` with the replica's own tools."""
-    from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
 
-    await serve_mcp(mcp_server.build_server(replica.toolbox, caller_of), replica, settings, announce)
+    def build() -> "Server[Any]":
+        from server import mcp_server  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
+
+        return mcp_server.build_server(replica.toolbox, caller_of)
+
+    await serve_mcp(build, replica, settings, announce)
 
 
-async def serve_mcp(mcp: "Server[Any]", replica: Replica, settings: Settings, announce: Announce) -> None:
-    """Answer over HTTP until SIGINT or SIGTERM, whatever this server of the SDK answers.
+async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce: Announce) -> None:
+    """Answer over HTTP until SIGINT or SIGTERM, whatever a server of the SDK answers.
 
     Args:
-        mcp: What is behind the endpoint.
+        build: Makes what is behind the endpoint.
         replica: An open replica.
         settings: Where to listen, and what to answer.
         announce: Told the base URL once the port accepts connections.
@@ -93,7 +98,7 @@ async def serve_mcp(mcp: "Server[Any]", replica: Replica, settings: Settings, an
     base = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
     limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
     permission = ToolPermission(replica.toolbox.tools, doorman)
-    endpoint = mcp_server.StreamableHttp(mcp, settings.max_body_bytes, permission)
+    endpoint = mcp_server.StreamableHttp(build(), settings.max_body_bytes, permission)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -28,7 +28,7 @@ async def main() -> None:
         backing_of(settings) as backing,
         open_replica(settings, backing.redis_url, backing.master) as replica,
     ):
-        await serve_mcp(build_everything(), replica, settings, _announce)
+        await serve_mcp(build_everything, replica, settings, _announce)
 
 
 if __name__ == "__main__":
