@@ -49,9 +49,12 @@ async def test_the_official_python_client_works_over_http_in_every_era(
         await converse(client, sample)
 
 
-async def test_the_official_python_client_works_over_stdio(env: dict[str, str], sample: SampleLogin) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_official_python_client_works_over_stdio_in_either_era(
+    env: dict[str, str], sample: SampleLogin, mode: str
+) -> None:
     command = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env=env)
-    async with Client(command) as client:
+    async with Client(command, mode=mode) as client:
         await converse(client, sample)
 
 

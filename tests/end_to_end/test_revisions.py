@@ -2,11 +2,12 @@
 
 import http.client
 import json
+import subprocess
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 from server.embedded.sample import SampleLogin
-from tests.processes import Process, Start, fields_of
+from tests.processes import COMMAND, Process, Start, clean, fields_of
 
 Headers: TypeAlias = Mapping[str, str]
 JSON: Final[Headers] = {"Content-Type": "application/json"}
@@ -105,6 +106,37 @@ def test_a_handshake_for_a_revision_that_has_none_is_answered_with_the_newest_th
     for asked in ("1999-01-01", "2026-07-28", "2099-12-31"):
         hello = {"protocolVersion": asked, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
         assert post(server, request("initialize", hello), BOTH)[1]["result"]["protocolVersion"] == "2025-11-25"
+
+
+def test_each_revision_is_spoken_over_stdio(env: dict[str, str]) -> None:
+    running: dict[str, subprocess.Popen[str]] = {}
+    for revision in (*HANDSHAKE, STATELESS):
+        hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        begun = [request("initialize", hello, 0), {"jsonrpc": "2.0", "method": "notifications/initialized"}]
+        lines = [stateless("tools/list")] if revision == STATELESS else [*begun, request("tools/list")]
+        server = subprocess.Popen(
+            [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert server.stdin is not None
+        server.stdin.writelines(json.dumps(line) + "\n" for line in lines)
+        server.stdin.flush()
+        running[revision] = server
+    for revision, server in running.items():
+        told = {answer["id"]: answer["result"] for answer in answers_of(server, 1 if revision == STATELESS else 2)}
+        assert "list_tables" in {tool["name"] for tool in told[1]["tools"]}, revision
+        assert ("resultType" in told[1]) == (revision == STATELESS)
+        assert told.get(0, {}).get("protocolVersion", STATELESS) == revision
+
+
+def answers_of(server: "subprocess.Popen[str]", count: int) -> list[Any]:
+    """Read so many answers, then let the server go."""
+    with server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        answers = [json.loads(server.stdout.readline()) for _ in range(count)]
+        server.stdin.close()
+        assert server.wait(30) == 0
+    return answers
 
 
 def test_2026_07_28_tells_of_itself_lists_and_calls_without_anything_before(serve: Start, sample: SampleLogin) -> None:
