@@ -13,7 +13,8 @@ from server.revisions import HANDSHAKE, STATELESS
 
 INVALID_REQUEST: Final = -32600
 UNSUPPORTED_REVISION: Final = -32022
-NO_ID: Final = msgspec.Raw(b"null")
+NULL: Final = b"null"
+NO_ID: Final = msgspec.Raw(NULL)
 MOST_IN_BATCH: Final = 32
 """Messages; they are answered one after the other, and hold one place among the requests in flight."""
 
@@ -88,21 +89,30 @@ def judged_of_batch(message: bytes) -> Problem | None:
     except msgspec.ValidationError:
         return Problem(INVALID_REQUEST, _SHAPE)
     return _problem_of(told) or (
-        Problem(INVALID_REQUEST, _ALONE, told.id or NO_ID) if told.method == "initialize" else None
+        Problem(INVALID_REQUEST, _ALONE, _echoed(told)) if told.method == "initialize" else None
     )
 
 
 def _problem_of(told: _Message) -> Problem | None:
-    if told.id and not _is_id(bytes(told.id)):
+    if told.id and told.method is not None and not _is_id(bytes(told.id)) and not _is_notification(told):
         return Problem(INVALID_REQUEST, _BAD_ID)
-    return None if told.jsonrpc == "2.0" else Problem(INVALID_REQUEST, _SHAPE, told.id or NO_ID)
+    return None if told.jsonrpc == "2.0" else Problem(INVALID_REQUEST, _SHAPE, _echoed(told))
+
+
+def _is_notification(told: _Message) -> bool:
+    """Whether it is one that some clients write with an id of null: they wait for no answer to it."""
+    return bytes(told.id) == NULL and isinstance(told.method, str) and told.method.startswith("notifications/")
 
 
 def _unspoken(told: _Message, revision: bytes | None) -> Problem | None:
     if revision is None or revision in HANDSHAKE or revision == STATELESS:
         return None
     data = {"supported": [STATELESS.decode()], "requested": revision.decode("latin-1")}
-    return Problem(UNSUPPORTED_REVISION, _NO_REVISION, told.id or NO_ID, data)
+    return Problem(UNSUPPORTED_REVISION, _NO_REVISION, _echoed(told), data)
+
+
+def _echoed(told: _Message) -> msgspec.Raw:
+    return told.id if _is_id(bytes(told.id)) else NO_ID
 
 
 def _is_id(told: bytes) -> bool:

@@ -92,6 +92,7 @@ def test_each_revision_of_the_handshake_agrees_lists_calls_and_pings(serve: Star
         # Before 2025-06-18 no client sent the header, and its absence means no other revision.
         later = {**BOTH, "MCP-Protocol-Version": revision} if revision >= "2025-06-18" else BOTH
         assert post(server, {"jsonrpc": "2.0", "method": "notifications/initialized"}, later) == (202, None)
+        assert post(server, request("notifications/initialized", None, None), later) == (202, None)
         assert post(server, request("ping"), later) == (200, {"jsonrpc": "2.0", "id": 1, "result": {}})
         listed = post(server, request("tools/list"), later)[1]["result"]["tools"]
         assert "list_tables" in {tool["name"] for tool in listed}

@@ -14,6 +14,8 @@ GOOD = [
     b'{"jsonrpc":"2.0","id":1000000000000000000000000000000,"method":"ping"}',
     b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
     b'{"jsonrpc":"2.0","id":1,"result":{}}',
+    b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"to what nobody could read"}}',
+    b'{"jsonrpc":"2.0","id": null ,"method":"notifications/initialized"}',  # some clients write it so
     b' {"params":{"x":1e999999,"y":[[[]]]},"method":"ping","id":"","jsonrpc":"2.0"}\n',
 ]
 BAD = [
@@ -54,6 +56,11 @@ def test_whoever_sends_what_is_no_id_is_told_so_instead_of_waiting_for_ever(told
     assert (problem.code, json.loads(problem.body())["id"]) == (-32600, None)
 
 
+def test_what_is_no_id_is_not_said_again() -> None:
+    for body in (b'{"id":1.5}', b'{"id":"\xff"}', b'{"id":{}}'):
+        assert json.loads(problem_of(body).body())["id"] is None
+
+
 def test_a_refusal_carries_the_id_that_came_however_large() -> None:
     for told in (b'"a \\u0041"', b"1000000000000000000000000000000"):
         problem = problem_of(b'{"jsonrpc":"1.0","id":%b,"method":"ping"}' % told)
@@ -92,7 +99,7 @@ def test_a_batch_has_some_messages_and_not_too_many(count: int) -> None:
 
 def test_a_message_of_a_batch_is_judged_like_one_alone_and_is_no_handshake() -> None:
     assert judged_of_batch(PING) is None
-    for message in (b"5", b"[]", b'{"jsonrpc":"2.0","id":null}', PING.replace(b"ping", b"initialize")):
+    for message in (b"5", b"[]", PING.replace(b"1", b"null"), PING.replace(b"ping", b"initialize")):
         problem = judged_of_batch(message)
         assert problem is not None
         assert problem.code == -32600
