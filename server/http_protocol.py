@@ -171,7 +171,8 @@ class Impatient(HttpToolsProtocol):
         self._head += len(name) + len(value)
         if self._fields > MOST_FIELDS or self._head > MOST_HEAD:
             self._stop(_LARGE_HEAD)
-        super().on_header(name, value)
+        # White space behind a value is no part of it (RFC 9110, 5.5), and the parser leaves it there.
+        super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """Hand the request on; its body has a time of its own."""

@@ -18,10 +18,12 @@ from mcp.shared.exceptions import MCPError
 from starlette.types import Receive, Scope, Send
 
 from server import __version__
+from server.batches import answer_batch
 from server.beyond import Again, Beyond
 from server.confirmation import AnswerNeeded, Ask, Question
 from server.departure import Departure
 from server.http_intake import BODY
+from server.json_rpc import Problem, judged
 from server.mcp_beyond import BeyondTools, PrincipalOf, require_no_cursor, tell_what_changes
 from server.mcp_edge import answered, scope_of
 from server.mcp_progress import reporting
@@ -186,19 +188,36 @@ class StreamableHttp:
         """Answer one POST whose body was read."""
         body: bytes = scope[BODY]
         headers = dict(scope["headers"])
-        accept = headers.get(b"accept", b"").lower()
-        if not accept.strip():
-            # No Accept header means anything (RFC 9110, 12.5.1); the SDK takes it to mean nothing.
-            scope = _with_header(scope, b"accept", b"*/*")
+        found = judged(body, headers.get(b"mcp-protocol-version"))
+        if isinstance(found, Problem):
+            await _say_no(found, send)
+            return
+        accept = [value for name, value in scope["headers"] if name == b"accept"]
+        if len(accept) != 1 or not accept[0].strip():
+            # No Accept header means anything, and several are one (RFC 9110, 12.5.1 and 5.3); the SDK takes the first.
+            scope = _with_header(scope, b"accept", b", ".join(each for each in accept if each.strip()) or b"*/*")
         if not headers[b"content-type"].startswith(b"application/json"):
             # What the intake took for JSON may be written otherwise; the SDK knows small letters alone.
             scope = _with_header(scope, b"content-type", b"application/json")
+        if found is None:
+            await self._answer(scope, body, receive, send)
+        else:
+            await answer_batch(found, scope, receive, send, self._answer)
+
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if await self._permission.refuses(scope, body, send):
             return
-        manager = self._stream if b"text/event-stream" in accept and _may_stream(headers, body) else self._json
+        manager = self._stream if _may_stream(dict(scope["headers"]), body) else self._json
         departure = Departure(body, receive)
         async with departure.watched(scope) as watched:
             await manager.handle_request(watched, departure.receive, in_our_words(send))
+
+
+async def _say_no(problem: Problem, send: Send) -> None:
+    body = problem.body()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _with_header(scope: Scope, name: bytes, value: bytes) -> Scope:
@@ -235,6 +254,8 @@ def _result(answer: Answer) -> dict[str, Any]:
 
 def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
     """Whether a stream has something to carry: the SDK decides for 2026-07-28, a wish for progress for those before."""
+    if b"text/event-stream" not in headers.get(b"accept", b"").lower():
+        return False
     revision = headers.get(b"mcp-protocol-version")
     if revision is not None and revision not in HANDSHAKE:
         return True

@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
 import uvicorn
@@ -19,6 +19,7 @@ from server.access import authenticator_of, challenge_of
 from server.addresses import is_loopback
 from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
+from server.beyond import Again
 from server.certificates import Certificates, TlsFiles
 from server.crowd import Crowd
 from server.errors import StartError
@@ -56,12 +57,26 @@ _ADVICE: Final = {
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 Announce = Callable[[str], Awaitable[None]]
+Build: TypeAlias = "Callable[[Again], Server[Any]]"
+"""Makes the SDK's server; told what tells once more who sent a request."""
 
 
 async def serve_http(replica: Replica, settings: Settings, announce: Announce) -> None:
-    """Answer MCP over HTTP until SIGINT or SIGTERM.
+    """Answer MCP over HTTP until SIGINT or SIGTERM: `serve_mcp` with the replica's own tools."""
+
+    def build(again: Again) -> "Server[Any]":
+        from server import mcp_server  # noqa: PLC0415 - a second of imports, beside which calls are answered already
+
+        return mcp_server.build_server(replica.toolbox, caller_of, replica.beyond, again)
+
+    await serve_mcp(build, replica, settings, announce)
+
+
+async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce: Announce) -> None:
+    """Answer over HTTP until SIGINT or SIGTERM, whatever a server of the SDK answers.
 
     Args:
+        build: Makes what is behind the endpoint.
         replica: An open replica.
         settings: Where to listen, and what to answer.
         announce: Told the base URL once the port accepts connections.
@@ -89,12 +104,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
     async def again(scope: Any) -> Principal:  # noqa: ANN401 - a scope
         return await authenticator.caller(scope["headers"])
 
-    def build() -> "Server[Any]":
-        from server import mcp_server  # noqa: PLC0415 - the same
-
-        return mcp_server.build_server(replica.toolbox, caller_of, replica.beyond, again)
-
-    endpoint, sdk = roads_of(build, replica.toolbox, permission, settings.max_body_bytes, tally)
+    endpoint, sdk = roads_of(lambda: build(again), replica.toolbox, permission, settings.max_body_bytes, tally)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

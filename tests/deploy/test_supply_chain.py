@@ -37,6 +37,15 @@ def test_every_line_of_a_lock_names_one_version_and_its_hashes_and_no_address(lo
     assert "--index" not in text
 
 
+def test_every_npm_package_of_the_tests_has_one_version_and_its_hash_and_no_address() -> None:
+    locked = json.loads((ROOT / "tests" / "clients" / "package-lock.json").read_text("utf-8"))["packages"]
+    packages = {name: package for name, package in locked.items() if name}
+    assert [name for name, package in packages.items() if not package.get("integrity", "").startswith("sha512-")] == []
+    assert [name for name, package in packages.items() if "resolved" in package] == []
+    wanted = json.loads((ROOT / "tests" / "clients" / "package.json").read_text("utf-8"))["dependencies"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+
+
 @pytest.mark.parametrize("name", ["Makefile", "Dockerfile", ".ci/run", "README.md", "CONTRIBUTING.md"])
 def test_what_installs_checks_hashes_or_takes_no_package_from_elsewhere(name: str) -> None:
     commands = re.sub(r"\\\n\s*", " ", (ROOT / name).read_text("utf-8"))

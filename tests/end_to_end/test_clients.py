@@ -1,8 +1,7 @@
-"""The official clients against a real server."""
+"""The official client of this SDK against a real server; others are in `test_other_clients.py`."""
 
 import asyncio
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ from server.embedded.sample import SampleLogin
 from server.embedded.valkey import EmbeddedValkey
 from tests.processes import COMMAND, Start, clean, fields_of, run_command
 
-HERE = Path(__file__).parent
 TOOLS = {
     *("register_tenant", "remove_tenant", "list_tenants", "get_tenant", "tenant_history", "registry_status"),
     *("list_schemas", "list_tables", "describe_table", "execute_query", "execute_write"),
@@ -51,9 +49,12 @@ async def test_the_official_python_client_works_over_http_in_every_era(
         await converse(client, sample)
 
 
-async def test_the_official_python_client_works_over_stdio(env: dict[str, str], sample: SampleLogin) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_official_python_client_works_over_stdio_in_either_era(
+    env: dict[str, str], sample: SampleLogin, mode: str
+) -> None:
     command = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env=env)
-    async with Client(command) as client:
+    async with Client(command, mode=mode) as client:
         await converse(client, sample)
 
 
@@ -97,42 +98,3 @@ def test_over_stdio_a_server_whose_redis_is_away_says_so_and_ends_with_its_clien
         assert "registry_unavailable" in server.stdout.readline()
         server.stdin.close()
         assert server.wait(30) == 0
-
-
-@pytest.fixture(scope="session")
-def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both lines of the official TypeScript client installed."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("the TypeScript client needs Node.js, which this machine does not have")
-    folder = tmp_path_factory.mktemp("typescript")
-    for name in ("package.json", "converse.mjs"):
-        shutil.copy(HERE / "typescript" / name, folder)
-    subprocess.run(
-        [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    return folder
-
-
-@pytest.mark.parametrize("line", ["v1", "v2"])
-def test_the_official_typescript_clients_work_over_http(
-    serve: Start, sample: SampleLogin, typescript: Path, line: str
-) -> None:
-    told = subprocess.run(
-        ["node", "converse.mjs", line, serve().url, json.dumps(fields_of("acme", sample))],
-        cwd=typescript,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert told.returncode == 0, told.stderr
-    answer = json.loads(told.stdout)
-    assert set(answer["tools"]) == TOOLS
-    assert "books" in answer["tables"]
-    assert answer["title"] == "Postgres for many tenants"
-    assert answer["refused"] is True

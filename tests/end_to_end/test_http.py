@@ -73,7 +73,7 @@ def test_every_tool_tells_clients_what_it_takes_gives_and_does(serve: Start) -> 
     ("body", "status", "code"),
     [
         (b"{", 400, -32700),
-        (b"[]", 400, -32602),
+        (b"[]", 400, -32600),
         (b'{"jsonrpc":"2.0","id":1,"method":"tools/dance"}', 200, -32601),
     ],
 )
