@@ -31,12 +31,14 @@ class Attendance:
     """The client's side of one request whose body was read.
 
     Args:
+        loop: The running one; to ask for it takes a system call.
         receive: Tells when the client has left.
         send: Takes the answer.
         streams: Whether the client can take a stream.
     """
 
-    def __init__(self, receive: Receive, send: Send, *, streams: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive, send: Send, *, streams: bool) -> None:
+        self._loop = loop
         self._receive = receive
         self._send = send
         self._streams = streams
@@ -51,8 +53,8 @@ class Attendance:
 
         Invariant: the watcher cancels this task only while `work` is awaited, so no cancellation outlasts it.
         """
-        task = cast("asyncio.Task[object]", asyncio.current_task())
-        timer = asyncio.get_running_loop().call_later(WATCHED_AFTER, self._begin, task)
+        task = cast("asyncio.Task[object]", asyncio.current_task(self._loop))
+        timer = self._loop.call_later(WATCHED_AFTER, self._begin, task)
         try:
             result = await work
         except BaseException as error:
@@ -81,9 +83,9 @@ class Attendance:
         await self._send({"type": "http.response.body", "body": body})
 
     def _begin(self, task: "asyncio.Task[object]") -> None:
-        self._watching = asyncio.create_task(self._watch(task))
+        self._watching = self._loop.create_task(self._watch(task))
         if self._streams:
-            self._alive = asyncio.get_running_loop().call_later(ALIVE_EVERY - WATCHED_AFTER, self._come_alive)
+            self._alive = self._loop.call_later(ALIVE_EVERY - WATCHED_AFTER, self._come_alive)
 
     def _end(self, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
@@ -99,7 +101,7 @@ class Attendance:
         task.cancel()
 
     def _come_alive(self) -> None:
-        self._living = asyncio.create_task(self._live())
+        self._living = self._loop.create_task(self._live())
 
     async def _live(self) -> None:
         """Begin the stream, and go on. Cancelled only while it waits: what is sent, is sent whole."""

@@ -5,6 +5,7 @@ are given here, so that who makes mistakes does not cost the others more than wh
 requests down both roads and compares (`tests/end_to_end/test_two_roads.py`).
 """
 
+import asyncio
 from typing import Final, Literal
 
 import msgspec
@@ -68,6 +69,7 @@ class FastPath:
         self._envelopes = envelopes
         self._otherwise = otherwise
         self._tally = tally
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._mirrored = {name: mirrored_of(tool) for name, tool in toolbox.tools.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +80,8 @@ class FastPath:
             await self._otherwise(scope, receive, send)
             return
         self._tally.roads["fast"] += 1
-        attendance = Attendance(receive, send, streams=asked.streams)
+        self._loop = self._loop or asyncio.get_running_loop()
+        attendance = Attendance(self._loop, receive, send, streams=asked.streams)
         try:
             body = await attendance.while_there(self._answer(asked))
         except ClientLeft:

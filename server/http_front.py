@@ -4,11 +4,13 @@ Behind it come, for MCP: who the caller is, then the body (`server/http_intake.p
 runs for each request, and costs some 20 us with its log line.
 """
 
+import logging
 import re
 import time
-import uuid
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from random import getrandbits
+from typing import Final, TypeAlias
 
 import msgspec
 import structlog
@@ -18,6 +20,7 @@ from server.http_names import Names, Verdict
 from server.log_fields import Telling
 from server.refusals import INTERNAL_ERROR, HttpTally, Refusal, body_of, headers_of, refuse
 
+Header: TypeAlias = tuple[bytes, bytes]
 PAGES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """What probes and scrapers ask, by number as a rule; they tell of counts and states, and of no tenant by name."""
 SAFE_HEADERS: Final = (
@@ -30,6 +33,12 @@ SAFE_HEADERS: Final = (
 _REFUSED_LOGINS: Final = frozenset({401, 429})
 """They have lines of their own, of which there are not more than a log can bear."""
 _HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
+_ADDED: Final = frozenset(
+    {name for name, _ in (*SAFE_HEADERS, _HSTS)}
+    | {b"x-request-id", b"vary", b"access-control-allow-origin", b"access-control-expose-headers"}
+)
+_LOGGED: Final = logging.getLogger("http")
+"""Knows which lines are written."""
 _ALLOWED: Final = b", ".join(
     (
         *(b"authorization", b"content-type", b"x-request-id", b"last-event-id"),
@@ -106,10 +115,7 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                # The SDK lets streams be stored.
-                given = [each for each in message.get("headers", ()) if not rpc or each[0] != b"cache-control"]
-                names = {name.lower() for name, _ in given}
-                message["headers"] = given + [each for each in added if each[0] not in names]
+                message["headers"] = _completed(message.get("headers", ()), added, rpc=rpc)
             await send(message)
 
         with Telling("request_id", request_id.decode()):
@@ -129,11 +135,12 @@ class Front:
                 await _apologise(request_id, answer, rpc=rpc)
             finally:
                 quiet = status < 400 or status in _REFUSED_LOGINS  # noqa: PLR2004 - client errors begin
-                log = self._logger.debug if quiet else self._logger.info
-                spent = round((time.perf_counter() - begun) * 1000, 2)
-                # What is no place of ours may be anything, a password, too.
-                path = scope["path"] if scope["path"] in self._told else None
-                log("request", method=scope["method"], path=path, status=status, ms=spent)
+                if not quiet or _LOGGED.isEnabledFor(logging.DEBUG):
+                    log = self._logger.debug if quiet else self._logger.info
+                    spent = round((time.perf_counter() - begun) * 1000, 2)
+                    # What is no place of ours may be anything, a password, too.
+                    path = scope["path"] if scope["path"] in self._told else None
+                    log("request", method=scope["method"], path=path, status=status, ms=spent)
 
     def _refusal(self, scope: Scope, hosts: list[bytes], origins: list[bytes]) -> Refusal | None:
         verdict = self._verdict(scope, hosts)
@@ -161,7 +168,16 @@ def _told(scope: Scope) -> tuple[list[bytes], list[bytes], bytes]:
             origins.append(value)
         elif name == b"x-request-id" and not request_id and _REQUEST_ID.match(value):
             request_id = value
-    return hosts, origins, request_id or uuid.uuid4().hex.encode()
+    return hosts, origins, request_id or b"%032x" % getrandbits(128)  # a name, and no secret
+
+
+def _completed(given: Iterable[Header], added: list[Header], *, rpc: bool) -> list[Header]:
+    """Return the headers of an answer with those that every answer has, where it does not say otherwise itself."""
+    headers = [*given]
+    # The SDK lets streams be stored.
+    kept = [each for each in headers if each[0] != b"cache-control"] if rpc else headers
+    names = {name.lower() for name, _ in kept}
+    return kept + added if names.isdisjoint(_ADDED) else kept + [each for each in added if each[0] not in names]
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.json_depth import MOST, is_too_deep
 from server.refusals import PARSE_ERROR, HttpTally, Refusal, refuse
@@ -24,6 +24,8 @@ BODY: Final = "mcp_postgres.body"
 """Where in the scope the whole body is for what comes behind."""
 PLACE: Final = "mcp_postgres.place"
 """Where in the scope is what gives the request's place among those in flight to others, for one that only listens."""
+ARRIVED: Final = "mcp_postgres.arrived"
+"""Where in the scope it may say that all of the body is there already, and need not be waited for with a clock."""
 _METHOD: Final = Refusal(reason="method", status=405, message="MCP is spoken with POST here.", allow="POST")
 _MEDIA_TYPE: Final = Refusal(
     reason="media_type", status=415, message="The body is JSON; say so with Content-Type: application/json."
@@ -103,7 +105,8 @@ class Intake:
         caller = self._caller_of(scope)
         try:
             self._check_head(scope)
-            body = await self._read(receive, caller)
+            arrived = scope.get(ARRIVED, False)
+            body = self._whole(await receive()) if arrived else await self._read(receive, caller)
             self._check(body, caller)
         except _Refused as refused:
             await refuse(refused.refusal, send, self._tally, rpc=True)
@@ -159,6 +162,9 @@ class Intake:
                     return await self._read_on(message["body"], receive, caller)
         except TimeoutError:
             raise _Refused(self._late) from None
+        return self._whole(message)
+
+    def _whole(self, message: Message) -> bytes:
         if message["type"] == "http.disconnect":
             raise _Left
         whole: bytes = message.get("body", b"")

@@ -11,11 +11,12 @@ import httptools
 import msgspec
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from server.crowd import Crowd
 from server.http_front import SAFE_HEADERS
+from server.http_send import Sender
 from server.refusals import HttpTally, Reason, Refusal, body_of, headers_of
 
 MOST_HEAD: Final = 32 << 10
@@ -181,6 +182,10 @@ class Impatient(HttpToolsProtocol):
         if not self.url.startswith(b"/") and self.url != b"*":
             self._stop(_TARGET)  # a whole URL names a host beside the Host that was checked
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's ASGI
+        sender: Any = Sender(app, cycle)
+        super()._start_asgi_task(cycle, sender)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""

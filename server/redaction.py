@@ -59,7 +59,7 @@ def shown(value: object) -> str:
 
 
 def _blanked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever a line was given
-    if _is_secret(name.lower()):
+    if _is_secret(name):
         return _BLANK
     match value:
         case str():
@@ -84,4 +84,5 @@ def _is_plain(text: str) -> bool:
 
 @lru_cache(_REMEMBERED)
 def _is_secret(name: str) -> bool:
+    name = name.lower()
     return name in _SECRET_FIELDS or any(word in name for word in _SECRET_WORDS)

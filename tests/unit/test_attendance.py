@@ -36,7 +36,7 @@ class Client:
             self.heard.set()
 
     def attended(self, *, streams: bool = False) -> Attendance:
-        return Attendance(self.receive, self.send, streams=streams)
+        return Attendance(asyncio.get_running_loop(), self.receive, self.send, streams=streams)
 
 
 async def until_cancelled(ended: list[str], *, stubborn: bool = False) -> bytes:

@@ -1,0 +1,85 @@
+"""How an answer leaves: head and body in one system call and one packet, where uvicorn makes two of each.
+
+Most answers are a head that tells the length and a body that is all there. Of those the head waits for the body, which
+comes in the same turn of the loop; the lines of the head that are always the same are checked once. What is otherwise,
+a stream or the end of a connection, goes uvicorn's way.
+"""
+
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
+
+from server.http_intake import ARRIVED
+
+_REMEMBERED: Final = 256
+_VARYING: Final = frozenset({b"content-length", b"x-request-id", b"date"})
+"""Their values are not seen again."""
+_SPECIAL: Final = frozenset({b"connection", b"transfer-encoding"})
+"""What uvicorn has to see."""
+
+
+class Sender:
+    """An application, for one request: has it answer through this object.
+
+    Args:
+        app: Answers.
+        cycle: uvicorn's side of the request.
+    """
+
+    __slots__ = ("_app", "_cycle", "_head")
+
+    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
+        self._app = app
+        self._cycle = cycle
+        self._head: bytes | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ours takes its place
+        """Answer the request."""
+        scope[ARRIVED] = not self._cycle.more_body
+        await self._app(scope, receive, self.send)
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer, or keep the head for a moment."""
+        cycle = self._cycle
+        if self._head is not None:
+            self._send_with_head(message.get("body", b""), whole=not message.get("more_body", False))
+            message = {**message, "body": b""}
+        elif not (cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive):
+            self._head = self._plain_head(message)
+            if self._head is not None:
+                cycle.response_started = True
+                return
+        await cycle.send(cast("Any", message))
+
+    def _send_with_head(self, body: bytes, *, whole: bool) -> None:
+        """Write both; what follows is an empty part, by which uvicorn sees whether the length was right."""
+        cycle, head, self._head = self._cycle, self._head, None
+        if not cycle.disconnected and (len(body) == cycle.expected_content_length or not whole):
+            cycle.transport.writelines((cast("bytes", head), body))
+        cycle.expected_content_length -= len(body)
+
+    def _plain_head(self, message: Message) -> bytes | None:
+        """Return the head of an answer that is all there; None for any other."""
+        length, lines = None, [STATUS_LINE[message["status"]]]
+        for name, value in (*self._cycle.default_headers, *message["headers"]):
+            if name == b"content-length":
+                length = int(value)
+            elif name in _SPECIAL or not name.islower():
+                return None
+            lines.append(_checked(name, value) if name in _VARYING else _line(name, value))
+        if length is None or self._cycle.scope["method"] == "HEAD":
+            return None
+        self._cycle.expected_content_length, self._cycle.chunked_encoding = length, False
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+
+def _checked(name: bytes, value: bytes) -> bytes:
+    if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+        raise ValueError("a header of an answer holds what no header may hold")
+    return b"%b: %b\r\n" % (name, value)
+
+
+_line: Final = lru_cache(_REMEMBERED)(_checked)
