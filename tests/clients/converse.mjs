@@ -31,6 +31,13 @@ const listed = await client.callTool({ name: "list_tables", arguments: { tenant_
 const query = { tenant_id: "acme", query: "SELECT 9007199254740993::bigint AS big, now() AS at" };
 const answered = await client.callTool({ name: "execute_query", arguments: query });
 const refused = await client.callTool({ name: "list_tables", arguments: { tenant_id: "nobody" } });
+const { resources } = await client.listResources();
+const { contents } = await client.readResource({ uri: "registry://tenants" });
+const { prompts } = await client.listPrompts();
+const prompt = { name: "explore_database", arguments: { tenant_id: "acme" } };
+const { messages } = await client.getPrompt(prompt);
+const ref = { type: "ref/prompt", name: "explore_database" };
+const { completion } = await client.complete({ ref, argument: { name: "tenant_id", value: "ac" } });
 
 console.log(JSON.stringify({
   revision: revision ?? client.getNegotiatedProtocolVersion(),
@@ -39,5 +46,10 @@ console.log(JSON.stringify({
   tables: listed.structuredContent.tables.map((table) => table.name),
   big: answered.structuredContent.rows[0][0],
   refused: refused.isError,
+  resources: resources.map((resource) => resource.uri),
+  tenants: contents[0].text,
+  prompts: prompts.map((each) => each.name),
+  prompt: messages[0].content.text,
+  completed: completion.values,
 }));
 await client.close();

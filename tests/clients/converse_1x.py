@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import PromptReference
+from pydantic import AnyUrl
 
 
 async def main(target: str, registration: str) -> None:
@@ -21,8 +23,8 @@ async def main(target: str, registration: str) -> None:
             if target.startswith("http")
             else stdio_client(StdioServerParameters(**json.loads(target)))
         )
-        read, write, *_ = await stack.enter_async_context(transport)
-        session = await stack.enter_async_context(ClientSession(read, write))
+        incoming, outgoing, *_ = await stack.enter_async_context(transport)
+        session = await stack.enter_async_context(ClientSession(incoming, outgoing))
         agreed = await session.initialize()
         tools = (await session.list_tools()).tools
         await session.call_tool("register_tenant", json.loads(registration))
@@ -31,6 +33,12 @@ async def main(target: str, registration: str) -> None:
         query = {"tenant_id": "acme", "query": "SELECT 9007199254740993::bigint AS big, now() AS at"}
         answered = await session.call_tool("execute_query", query)
         refused = await session.call_tool("list_tables", {"tenant_id": "nobody"})
+        resources = (await session.list_resources()).resources
+        read = await session.read_resource(AnyUrl("registry://tenants"))
+        prompts = (await session.list_prompts()).prompts
+        prompt = await session.get_prompt("explore_database", {"tenant_id": "acme"})
+        ref = PromptReference(type="ref/prompt", name="explore_database")
+        completed = await session.complete(ref, {"name": "tenant_id", "value": "ac"})
         told = {
             "revision": agreed.protocolVersion,
             "title": agreed.serverInfo.title,
@@ -38,6 +46,11 @@ async def main(target: str, registration: str) -> None:
             "tables": [table["name"] for table in listed.structuredContent["tables"]],
             "big": answered.structuredContent["rows"][0][0],
             "refused": refused.isError,
+            "resources": [str(resource.uri) for resource in resources],
+            "tenants": read.contents[0].text,
+            "prompts": [each.name for each in prompts],
+            "prompt": prompt.messages[0].content.text,
+            "completed": completed.completion.values,
         }
         print(json.dumps(told))  # noqa: T201 - how it answers
 

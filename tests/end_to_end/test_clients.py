@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.shared.subscriptions import ResourcesListChanged
 
 from server.embedded.sample import SampleLogin
 from server.embedded.valkey import EmbeddedValkey
-from tests.processes import COMMAND, Start, clean, fields_of, run_command
+from tests.processes import COMMAND, START_WITHIN, Start, clean, fields_of, run_command
 
 TOOLS = {
     *("register_tenant", "remove_tenant", "list_tenants", "get_tenant", "tenant_history", "registry_status"),
@@ -56,6 +57,14 @@ async def test_the_official_python_client_works_over_stdio_in_either_era(
     command = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env=env)
     async with Client(command, mode=mode) as client:
         await converse(client, sample)
+
+
+async def test_over_stdio_a_client_hears_of_a_new_tenant(env: dict[str, str], sample: SampleLogin) -> None:
+    command = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env=env)
+    async with Client(command) as client, client.listen(resources_list_changed=True) as subscription:
+        await client.call_tool("register_tenant", fields_of("acme", sample))
+        async with asyncio.timeout(START_WITHIN):
+            assert isinstance(await anext(aiter(subscription)), ResourcesListChanged)
 
 
 async def test_over_stdio_the_first_call_waits_for_the_registry_and_the_handshake_does_not(

@@ -64,13 +64,20 @@ def target(request: pytest.FixtureRequest, serve: Start, env: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_an_official_client_lists_calls_and_is_refused(target: str, sample: SampleLogin, client: str) -> None:
+def test_an_official_client_lists_calls_reads_asks_and_is_refused(
+    target: str, sample: SampleLogin, client: str
+) -> None:
     converse, revision = CLIENTS[client]
     told = converse(target, json.dumps(fields_of("acme", sample)))
     assert set(told["tools"]) == TOOLS
     assert "books" in told["tables"]
     assert told["big"] == "9007199254740993"  # a double would lose its last digit
     assert (told["revision"], told["title"], told["refused"]) == (revision, "Postgres for many tenants", True)
+    assert {"registry://tenants", "registry://tenants/acme/history"} <= set(told["resources"])
+    assert "acme" in told["tenants"]
+    assert set(told["prompts"]) == {"explore_database", "explain_slow_query", "review_tenant_history"}
+    assert "acme" in told["prompt"]
+    assert told["completed"] == ["acme"]
 
 
 @pytest.mark.parametrize("era", ["legacy", "modern"])
@@ -91,6 +98,8 @@ def test_the_inspectors_command_line_finds_nothing_wrong_with_the_tools_and_call
     assert {tool["name"] for tool in listed["tools"]} == TOOLS
     called = inspected("--method", "tools/call", "--tool-name", "list_tables", "--tool-arg", "tenant_id=acme")
     assert "books" in {table["name"] for table in called["structuredContent"]["tables"]}
+    read = inspected("--method", "resources/read", "--uri", "registry://tenants/acme/history")
+    assert "registered" in read["contents"][0]["text"]
 
 
 def test_the_inspectors_command_line_runs_the_server_itself(

@@ -70,9 +70,9 @@ def test_the_run_left_what_is_searched(scene: Scene) -> None:
         kept[what] = kept.get(what, b"") + data
     for what, told in {
         "log 0, json": (
-            b'"level": "debug"',
+            b'"level":"debug"',
             b"tool call",
-            b'"logger": "audit"',
+            b'"logger":"audit"',
             b"cut off",
             b"Fatal Python error: Aborted",
         ),
