@@ -1,4 +1,4 @@
-"""Completion: what fits comes in an order that people expect, and where a long list is gone on with nothing is missed."""
+"""Completion: what fits comes in an order that people expect, and where a long list goes on nothing is missed."""
 
 from hypothesis import given, strategies as st
 
