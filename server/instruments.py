@@ -7,6 +7,7 @@ from projections.follower import Follower
 from projections.freshness import Freshness
 from projections.presence import Presence
 from registry.tally import Tally
+from server.announcements import Announcements
 from server.pools import Pools
 from server.refusals import HttpTally
 from server.tool_tally import ToolTally
@@ -22,4 +23,5 @@ class Instruments(msgspec.Struct, frozen=True, kw_only=True):
     pools: Pools
     tally: Tally
     tools: ToolTally
+    announcements: Announcements
     http: HttpTally

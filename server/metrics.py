@@ -106,6 +106,7 @@ class _Collector:
         for tool, durations in tools.durations.items():
             spent.add_metric([tool], list(durations.cumulative()), durations.total)
         yield spent
+        yield _one("subscriptions", "Listeners to what changes.", self._of.announcements.listening)
 
     def _http(self) -> Iterator[Metric]:
         http = self._of.http

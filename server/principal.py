@@ -66,14 +66,12 @@ class Principal:
                 field="tenant_id",
             )
 
-    def beginnings(self, prefix: str) -> list[str]:
-        """Return what the ids that begin with `prefix` and may be the caller's begin with; none begins with another."""
+    def beginnings(self) -> list[str]:
+        """Return what the ids of the caller's tenants begin with, in order; none of it begins with another."""
         found: list[str] = []
         for literal in sorted(_WILDCARD.split(glob, maxsplit=1)[0] for glob in self.tenants):
-            longer = max(literal, prefix, key=len)
-            fits = longer.startswith(literal) and longer.startswith(prefix)
-            if fits and not (found and longer.startswith(found[-1])):
-                found.append(longer)
+            if not (found and literal.startswith(found[-1])):
+                found.append(literal)
         return found
 
     @cached_property

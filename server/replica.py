@@ -249,6 +249,7 @@ async def _assembled(
         pools=pools,
         tally=tally,
         tools=tools,
+        announcements=announcements,
         http=HttpTally(),
     )
 

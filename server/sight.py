@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from projections.directory import Directory
 from projections.follower import Follower
@@ -11,6 +12,9 @@ from registry.names import check_tenant_id
 from registry.state import Live, Tenant
 from server.principal import Principal
 
+_KEPT: Final = 16
+"""Sets of globs of which it is kept what they fit."""
+
 
 class Sight:
     """The fold's tenants, as each caller sees them."""
@@ -18,6 +22,8 @@ class Sight:
     def __init__(self, follower: Follower, directory: Directory) -> None:
         self._follower = follower
         self._directory = directory
+        self._seen_in: Sequence[str] = ()
+        self._seen: dict[tuple[str, ...], Sequence[str]] = {}
 
     async def tenant(self, tenant_id: str, principal: Principal) -> Tenant | None:
         """Return the tenant for use; None if the log never heard of it, or the caller may not touch it.
@@ -48,17 +54,30 @@ class Sight:
         await self._follower.ask(tenant_id)
 
     def ids(self, principal: Principal, prefix: str = "") -> Sequence[str]:
-        """Return the ids of the caller's live tenants that begin with `prefix`, in order.
+        """Return the ids of the caller's live tenants that begin with `prefix`, in order; a snapshot.
 
-        Costs what the caller's globs leave after their first wildcard. Raises what `Follower.require_ready` raises.
+        Raises what `Follower.require_ready` raises.
         """
         self._follower.require_ready()
+        ids = self._mine(principal)
+        span = beginning_with(prefix, ids)
+        return ids[span.start : span.stop]
+
+    def _mine(self, principal: Principal) -> Sequence[str]:
+        """Return the ids of all of the caller's, looked through once for as long as nobody comes or goes."""
         ids = self._directory.roster.ids()
         if principal.touches_all:
-            span = beginning_with(prefix, ids)
-            return ids[span.start : span.stop]
-        spans = (beginning_with(each, ids) for each in principal.beginnings(prefix))
-        return [ids[at] for span in spans for at in span if principal.touches(ids[at])]
+            return ids
+        if ids is not self._seen_in:
+            self._seen_in, self._seen = ids, {}
+        mine = self._seen.get(principal.tenants)
+        if mine is None:
+            spans = (beginning_with(each, ids) for each in principal.beginnings())
+            mine = [ids[at] for span in spans for at in span if principal.touches(ids[at])]
+            if len(self._seen) == _KEPT:
+                self._seen.clear()
+            self._seen[principal.tenants] = mine
+        return mine
 
     def containing(self, principal: Principal, sought: str) -> Iterator[str]:
         """Yield the ids of the caller's live tenants that have `sought` in them, in order and whatever the case.

@@ -90,8 +90,9 @@ MAKERS: Sequence[Callable[[str], str]] = (uris.schemas_uri, uris.history_uri)
 
 async def test_whose_token_says_less_now_hears_less_from_now_on() -> None:
     log = Log()
-    with log.announcements.subscribe(ADMIN, Wanted(uris=[uris.schemas_uri("a"), uris.TENANTS])) as listening:
-        log.changed("a")
+    wanted = Wanted(list_changed=True, uris=[uris.schemas_uri("a"), uris.TENANTS])
+    with log.announcements.subscribe(ADMIN, wanted) as listening:
+        log.changed("a", moved=True)
         listening.meant_for(Principal("admin", frozenset({"tenants:read"}), ["b"]))
         assert await heard(listening) == updated(uris.TENANTS), "what was not heard yet is judged anew"
         log.changed("a")

@@ -77,21 +77,15 @@ IDS = st.text("ab.", max_size=4)
 GLOBS = st.lists(st.text("ab.*?[]", max_size=4), max_size=4)
 
 
-@given(globs=GLOBS, prefix=IDS, tenant=IDS)
-def test_a_tenant_of_the_callers_is_found_under_exactly_one_of_the_beginnings(
-    globs: list[str], prefix: str, tenant: str
-) -> None:
+@given(globs=GLOBS, tenant=IDS)
+def test_a_tenant_of_the_callers_is_found_under_exactly_one_of_the_beginnings(globs: list[str], tenant: str) -> None:
     caller = Principal("ann", tenants=globs)
-    found = sum(map(tenant.startswith, caller.beginnings(prefix)))
+    found = sum(map(tenant.startswith, caller.beginnings()))
 
     assert found <= 1
-    if caller.touches(tenant) and not caller.touches_all:
-        assert found == tenant.startswith(prefix)
+    if caller.touches(tenant):
+        assert found == 1
 
 
 def test_globs_narrow_where_to_look_as_far_as_their_first_wildcard() -> None:
-    caller = Principal("ann", tenants=["acme-*", "acme-eu-*", "shop", "x?z"])
-
-    assert caller.beginnings("") == ["acme-", "shop", "x"]
-    assert caller.beginnings("acme-eu-prod") == ["acme-eu-prod"]
-    assert caller.beginnings("b") == []
+    assert Principal("ann", tenants=["acme-*", "acme-eu-*", "shop", "x?z"]).beginnings() == ["acme-", "shop", "x"]
