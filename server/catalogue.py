@@ -5,7 +5,7 @@ Each question is one guarded read (`server.reads`) and takes its round trips. An
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -170,7 +170,7 @@ async def describe_table(
         raise InvalidInput(
             f"The description of {table!r} is too large to show; read pg_catalog instead.", field="table"
         )
-    schemas, names, description = (_decoded(cell) for cell in found[0])
+    schemas, names, description = found[0]
     if description is not None:
         return msgspec.convert(description, TableDescription)
     raise InvalidInput(_which(table, schemas) if schemas else _no_table(table, names or ()), field="table")
@@ -201,10 +201,6 @@ def _structs(rows: Rows, kind: type[_StructT]) -> list[_StructT]:
     """Return one struct a row: the SQL's columns are in the order of the struct's fields."""
     fields = kind.__struct_fields__
     return [msgspec.convert(dict(zip(fields, row, strict=True)), kind) for row in rows.rows]
-
-
-def _decoded(cell: msgspec.Raw | None) -> Any:  # noqa: ANN401 - what the SQL built
-    return None if cell is None else msgspec.json.decode(cell)
 
 
 def _which(table: str, schemas: Sequence[str]) -> str:

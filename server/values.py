@@ -48,7 +48,14 @@ LESSONS: Final = (UnsupportedClientFeatureError, InternalClientError, OutdatedSc
 
 _RECORD: Final = 2249
 _ANYARRAY: Final = 2277
-_READY: Final = frozenset({16, 19, 21, 23, 25, 26, 28, 705, 1042, 1043, *CODECS} - {_RECORD})
+_READY: Final = frozenset({16, 17, 19, 21, 23, 25, 26, 28, 705, 1042, 1043, 2950, *CODECS} - {_RECORD})
+_ARRAYS: Final = frozenset(
+    {
+        *(199, 651, 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1010, 1011, 1014, 1015, 1021, 1028, 1041),
+        *(1115, 1182, 1183, 1185, 1187, 1231, 1270, 2951, 3221, 3807),
+    }
+)
+"""Of types that are ready; those of int8 and float8 have to be looked through."""
 _OF_MANY: Final = frozenset({602, 604, _RECORD, _ANYARRAY})
 """Paths and polygons are of points, a record of its fields."""
 _UNREADABLE: Final = re.compile(r'cannot decode type "(.+)"\."(.+)": text encoding of ', re.DOTALL)
@@ -113,17 +120,9 @@ def are_ready(types: Sequence[asyncpg.Type]) -> bool:
     return all(column.oid in _READY for column in types)
 
 
-def row_reader(types: Sequence[asyncpg.Type]) -> Callable[[asyncpg.Record], Row]:
-    """Return what turns a record of these columns' types into a row; columns that are ready cost nothing."""
-    pending = [position for position, column in enumerate(types) if column.oid not in _READY]
-
-    def read(record: asyncpg.Record) -> Row:
-        row = list(record.values())
-        for position in pending:
-            row[position] = value_of(row[position])
-        return row
-
-    return read
+def is_ready(oid: int) -> bool:
+    """Whether what the driver reads of this type can be encoded as it is, whatever the value."""
+    return oid in _READY or oid in _ARRAYS
 
 
 def holds_many_values(types: Sequence[asyncpg.Type]) -> bool:

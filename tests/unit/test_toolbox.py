@@ -135,7 +135,11 @@ def test_both_schemas_of_a_tool_are_objects_whose_references_lead_somewhere(know
     for schema in (known.input_schema, known.output_schema):
         assert schema["type"] == "object"
         assert schema["properties"].keys() == {
-            *((known.input if schema is known.input_schema else known.run.__annotations__["return"]).__struct_fields__)
+            *(
+                (
+                    known.input if schema is known.input_schema else known.run.__annotations__["return"]
+                ).__struct_encode_fields__
+            )
         }
         for reference in references(schema):
             assert reference.removeprefix("#/$defs/") in schema["$defs"]
