@@ -33,7 +33,7 @@ def test_one_post_without_handshake_or_accept_header_lists_real_tables(serve: St
     status, told = server.post(LIST_TABLES)
     assert status == 200
     assert told["id"] == 1
-    names = {table["name"] for table in told["result"]["structuredContent"]["tables"]}
+    names = {name for _schema, name, *_rest in told["result"]["structuredContent"]["tables"]}
     assert {"books", "authors", "orders"} <= names
     assert json.loads(told["result"]["content"][0]["text"]) == told["result"]["structuredContent"]
 
