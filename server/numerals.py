@@ -131,6 +131,24 @@ def _long_numeric_text(data: bytes) -> str:
     return f"{minus}{whole}{'.' if scale else ''}{fraction}"
 
 
+def shortened(text: str) -> str:
+    """Return a numeric as `numeric_text` tells it, given as Postgres writes it: every digit and zero."""
+    if len(text) < _ZEROS - 4:  # zeros are counted in groups of four
+        return text
+    minus = "-" if text[0] == "-" else ""
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    digits = (whole + fraction).strip("0")
+    if not digits:
+        return "0" if len(fraction) + 4 > _ZEROS else text
+    first = len(whole) - 1 - (len(whole + fraction) - len((whole + fraction).lstrip("0")))
+    last = first - len(digits) + 1
+    # As `_long_numeric_text` counts them: in groups of four.
+    zeros = max(last // 4 * 4, -(first // 4 + 1) * 4, len(fraction) + last // 4 * 4)
+    if zeros <= _ZEROS:
+        return text
+    return f"{minus}{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}E{first:+d}"
+
+
 def _with_exponent(groups: str, point: int) -> str:
     digits = groups.lstrip("0")
     exponent = point - (len(groups) - len(digits)) - 1

@@ -6,16 +6,17 @@ value where its type may hold what JSON cannot, and is converted only where it d
 
 import math
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import asyncpg
 import msgspec
 
+from server.flat_columns import FLAT
 from server.numerals import SAFE_INTEGER
 from server.values import is_ready, value_of
 
-Column: TypeAlias = list[Any]
+Column: TypeAlias = Sequence[Any]
 """The values of one column, as the driver reads them."""
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -26,38 +27,47 @@ class RowEncoder:
     """Encodes records whose columns have these types."""
 
     def __init__(self, types: Sequence[asyncpg.Type]) -> None:
-        self._doubtful = [
-            (position, itemgetter(position), _CHECKS.get(column.oid, _never))
-            for position, column in enumerate(types)
-            if not is_ready(column.oid)
+        self._converters = [
+            (position, _converter(column.oid)) for position, column in enumerate(types) if not is_ready(column.oid)
         ]
 
     def encode(self, records: Sequence[asyncpg.Record]) -> bytes:
         """Return the rows as JSON arrays with commas between them. Raises nothing; takes its time for all of them."""
-        doubtful = [(at, column) for at, get, fits in self._doubtful if not fits(column := list(map(get, records)))]
-        if not doubtful:
+        if not self._converters:
             return _encode(list(map(tuple, records)))[1:-1]
-        rows = list(map(list, records))
-        for position, column in doubtful:
-            for row, value in zip(rows, map(value_of, column), strict=True):
-                row[position] = value
-        return _encode(rows)[1:-1]
+        columns: list[Column] = list(zip(*records, strict=True))
+        for position, converted in self._converters:
+            columns[position] = converted(columns[position])
+        return _encode(list(zip(*columns, strict=True)))[1:-1]
 
 
-def _never(_column: Column) -> bool:
-    return False
+def _converter(oid: int) -> Callable[[Column], Column]:
+    flat = FLAT.get(oid)
+    if flat is not None and flat.value is not None:
+        return partial(_flat, flat.value)
+    return _OF_NUMBERS.get(oid, _any)
 
 
-def _are_safe_integers(column: Column) -> bool:
-    """Whether a JSON reader keeps all of them; the rest are told as digits."""
+def _any(column: Column) -> Column:
+    return list(map(value_of, column))
+
+
+def _flat(value: Callable[[Any], Any], column: Column) -> Column:
+    if None in column:
+        return [each if each is None else value(each) for each in column]
+    return list(map(value, column))
+
+
+def _integers(column: Column) -> Column:
+    """Return them as they are where a JSON reader keeps them all; the others are told as digits."""
     known = [value for value in column if value is not None] if None in column else column
-    return not known or (min(known) >= -SAFE_INTEGER and max(known) <= SAFE_INTEGER)
+    is_safe = not known or (min(known) >= -SAFE_INTEGER and max(known) <= SAFE_INTEGER)
+    return column if is_safe else _any(column)
 
 
-def _are_finite(column: Column) -> bool:
-    """Whether all are finite; also False where only their sum is not."""
+def _floats(column: Column) -> Column:
     known = [value for value in column if value is not None] if None in column else column
-    return math.isfinite(sum(known))
+    return column if math.isfinite(sum(known)) else _any(column)  # a sum may be too large where no value is
 
 
-_CHECKS: Final[dict[int, Callable[[Column], bool]]] = {_INT8: _are_safe_integers, _FLOAT8: _are_finite}
+_OF_NUMBERS: Final[dict[int, Callable[[Column], Column]]] = {_INT8: _integers, _FLOAT8: _floats}

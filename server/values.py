@@ -38,6 +38,7 @@ from server.codecs import (
     composite_texts,
 )
 from server.connections import Connection
+from server.flat_columns import FLAT
 from server.numerals import float_value, integer_value
 
 Row: TypeAlias = list[Any]
@@ -76,6 +77,8 @@ async def prepare_connection(connection: Connection) -> None:
     """
     for oid, codec in CODECS.items():
         _declare(connection, oid, codec.name, _encoder(codec.encode), codec.decode)
+    for oid, flat in FLAT.items():
+        _settings(connection).set_builtin_type_codec(oid, flat.name, "pg_catalog", "scalar", flat.read_as, flat.form)
     # The type of pg_stats' most_common_vals and the like, which the driver would look up for ever.
     _declare(connection, _ANYARRAY, "anyarray", str, str, form="text")
 
@@ -122,7 +125,7 @@ def are_ready(types: Sequence[asyncpg.Type]) -> bool:
 
 def is_ready(oid: int) -> bool:
     """Whether what the driver reads of this type can be encoded as it is, whatever the value."""
-    return oid in _READY or oid in _ARRAYS
+    return oid in _READY or oid in _ARRAYS or (oid in FLAT and FLAT[oid].value is None)
 
 
 def holds_many_values(types: Sequence[asyncpg.Type]) -> bool:
@@ -151,9 +154,12 @@ def _declare(
     Its public call takes a name, and "char" means another type to it; and it refuses composites and ranges in their
     text form, though the driver reads them well.
     """
+    _settings(connection).add_python_codec(oid, name, schema, (), "scalar", encode, decode, form)
+
+
+def _settings(connection: Connection) -> Any:  # noqa: ANN401 - the driver's own
     driver: Any = connection
-    settings = driver._protocol.get_settings()  # noqa: SLF001 - as the docstring says
-    settings.add_python_codec(oid, name, schema, (), "scalar", encode, decode, form)
+    return driver._protocol.get_settings()  # noqa: SLF001 - its public calls take no oid
 
 
 def _composite_of_texts(attributes: Sequence[str], text: str) -> dict[str, str | None] | list[str | None]:

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from server.embedded.postgres import EmbeddedPostgres
+from server.reads import ReadLimits, read
 from server.row_encoding import RowEncoder
 from server.values import prepare_connection, value_of
-from tests.databases import made_database
+from tests.databases import made_database, one_connection
 
 # Each is null now and then, and at times what its type has at its edges.
 VALUES = {
@@ -84,3 +85,14 @@ async def test_numbers_and_times_are_told_as_postgres_writes_them(connection: as
             f'SELECT "{kind}", ({written})::text FROM t WHERE "{kind}" IS NOT NULL'
         ):
             assert "E" in told or told == expected, kind
+
+
+@pytest.mark.parametrize("kinds", [*VALUES, '", "'.join(VALUES)])
+async def test_columns_that_the_driver_reads_as_something_simpler_are_told_as_ever(dsn: str, kinds: str) -> None:
+    limits = ReadLimits(max_rows=3000, max_bytes=8 << 20, statement_timeout=10, lock_timeout=1)
+    async with one_connection(dsn, wired=True) as quick, one_connection(dsn, wired=False) as careful:
+        told = []
+        for pool in (quick, careful):
+            async with pool.acquire() as connection:
+                told.append(await read(connection, f'SELECT "{kinds}" FROM t', limits=limits))
+    assert told[0] == told[1]
