@@ -219,7 +219,8 @@ async def _require_schema(connection: Connection, schema: str, limits: ReadLimit
     known = [known.name for known in (await list_schemas(connection, limits=limits)).schemas]
     if schema not in known:
         raise InvalidInput(
-            f"There is no schema {schema!r} that this login may use.{_did_you_mean(schema, known)}", field="schema"
+            f"There is no schema {schema!r} that this login may use.{_did_you_mean(schema, known, 'list_schemas')}",
+            field="schema",
         )
 
 
@@ -234,14 +235,14 @@ def _which(table: str, schemas: Sequence[str]) -> str:
 
 
 def _no_table(table: str, names: Sequence[str]) -> str:
-    return f"There is no table {table!r} that this login may read.{_did_you_mean(table, names)}"
+    return f"There is no table {table!r} that this login may read.{_did_you_mean(table, names, 'list_tables')}"
 
 
-def _did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Return what comes near, compared without case and schema."""
+def _did_you_mean(name: str, names: Sequence[str], tool: str) -> str:
+    """Return what comes near, compared without case and schema; where nothing does, what tool shows all."""
     by_plain: dict[str, list[str]] = {}
     for each in names:
         by_plain.setdefault(each.rpartition(".")[2].casefold(), []).append(each)
     near = get_close_matches(name.rpartition(".")[2].casefold(), by_plain, n=_NEAR)
     told = [each for match in near for each in by_plain[match]][:_NEAR]
-    return f" Did you mean {', '.join(told)}?" if told else ""
+    return f" Did you mean {', '.join(told)}?" if told else f" {tool} shows those there are."

@@ -18,7 +18,7 @@ from server.row_encoding import RowEncoder
 from server.sqlstates import MALFORMED, lost, not_postgres, read_error, timed_out, too_large
 from server.values import Row, holds_many_values
 
-__all__ = ["QUIET_BYTES", "Budget", "Column", "EncodedRows", "Result", "decoded", "failure"]
+__all__ = ["QUIET_BYTES", "Budget", "Column", "EncodedRows", "Result", "decoded", "failure", "how_to_go_on"]
 
 _FIRST_STEP: Final = 64
 """Rows of the first fetch: most results are smaller, and rows may be large."""
@@ -137,6 +137,20 @@ class Result:
 def _next_piece(rows: int, size: int) -> int:
     """Return how many rows to encode next, after so many that took so many bytes."""
     return max(1, min(rows * _PIECE_BYTES // max(size, 1), rows * _PIECE_GROWTH, _PIECE_ROWS))
+
+
+def how_to_go_on(result: Result) -> str | None:
+    """Return what to do about a result that was cut, in words; None for a whole one."""
+    if result.truncated_by is None:
+        return None
+    if not result.count:
+        return "The first row alone is too large. Select fewer columns, or a part of long ones: left(column, 1000)."
+    narrower = "Narrow it down (WHERE, an aggregate)"
+    if result.truncated_by == "bytes":
+        narrower = (
+            "More would be too large an answer. Select fewer columns, or a part of long ones (left(column, 1000))"
+        )
+    return f"These are the first {result.count} rows. {narrower}, or go on: ORDER BY … OFFSET {result.count}."
 
 
 def decoded(rows: msgspec.Raw) -> list[Row]:

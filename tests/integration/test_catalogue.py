@@ -288,7 +288,7 @@ async def test_a_table_is_found_by_its_name_where_that_is_enough(
         ("CUSTOMERS", None, r"Did you mean shop\.customers"),
         ("custmers", "shop", r"Did you mean customers\?"),
         ("shop.custmers", None, r"Did you mean shop\.customers"),
-        ("zzzzzz", None, r"no table 'zzzzzz' that this login may read\.$"),
+        ("zzzzzz", None, r"no table 'zzzzzz' that this login may read\. list_tables shows those there are\.$"),
         ("pg_class", None, "no table 'pg_class'"),
         ("orders", "nosuch", "no table 'orders'"),
     ],
