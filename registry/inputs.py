@@ -140,7 +140,9 @@ def check_host(host: str) -> str:
     if "," in host:
         raise InvalidInput("host must be one host; a list of hosts is not supported.", field="host")
     if "%" in host:  # the standard library takes any text after it, line breaks and quotes included
-        raise InvalidInput("host may not name an interface of this machine.", field="host")
+        raise InvalidInput(
+            "host may not name an interface of this machine; leave out what follows the %.", field="host"
+        )
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
@@ -170,9 +172,12 @@ def _check_host_name(host: str) -> str:
 
 def _check_name(field: str, value: str) -> str:
     if _CONTROL.search(value):
-        raise InvalidInput(f"{field} holds a control character or half a surrogate pair.", field=field)
+        raise InvalidInput(f"{field} holds a control character or half a surrogate pair; leave it out.", field=field)
     if len(value.encode()) > _MAX_NAME:
-        raise InvalidInput(f"{field} is longer than {_MAX_NAME} bytes, which Postgres would cut off.", field=field)
+        raise InvalidInput(
+            f"{field} is longer than {_MAX_NAME} bytes, which Postgres would cut off; give it as Postgres has it.",
+            field=field,
+        )
     return value
 
 
@@ -182,7 +187,8 @@ def check_password(password: Secret | None) -> Secret | None:
         return None
     if _UNSENDABLE.search(password.reveal()) or len(password.reveal()) > _MAX_PASSWORD:
         raise InvalidInput(
-            f"password holds a NUL or half a surrogate pair, or is longer than {_MAX_PASSWORD} characters.",
+            f"password holds a NUL or half a surrogate pair, or is longer than {_MAX_PASSWORD} characters; "
+            "give another.",
             field="password",
         )
     return password
@@ -257,7 +263,9 @@ def _decode(text: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidInput("dsn holds percent-encoded bytes that are not UTF-8.", field="dsn") from None
+        raise InvalidInput(
+            "dsn holds percent-encoded bytes that are not UTF-8; give the fields one by one.", field="dsn"
+        ) from None
 
 
 def _options(url: SplitResult) -> dict[str, str]:

@@ -77,7 +77,8 @@ class Account:
         except OSError as error:
             structlog.get_logger("audit").error("write not audited, and refused", cause=type(error).__name__)
             raise AuditUnavailable(
-                "The audit log cannot be written on this replica, so nothing else is; its operator is told why."
+                "The audit log cannot be written on this replica, so nothing else is; its operator is told why. Try "
+                "again later, or on another replica."
             ) from None
         self._intended = True
 

@@ -5,16 +5,17 @@ Each question is one guarded read (`server.reads`) and takes its round trips. An
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from registry.errors import InvalidInput
-from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES
+from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES, TABLES_OF_SCHEMA
 from server.connections import Connection
 from server.reads import ReadLimits, Rows, read
 from server.resource_uris import names_of, table_name
+from server.results import EncodedRows
 from server.sql_guard import trusted
 
 _DESCRIPTION_BYTES: Final = 8 << 20
@@ -41,23 +42,38 @@ class Schemas(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     next: str | None = None
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One table, view or the like; numbers are the planner's, as of its last VACUUM or ANALYZE."""
+class Table(msgspec.Struct, frozen=True, array_like=True):
+    """One table, view or the like; numbers are the planner's, as of its last VACUUM or ANALYZE.
+
+    Attributes:
+        schema: Where it is.
+        name: Without the schema.
+        kind: `table`, `view`, `materialized view`, `partitioned table` or `foreign table`.
+        estimated_rows: With those of its partitions; None if nobody knows.
+        size_bytes: With what is stored out of line and without indexes; None for what is not stored.
+        comment: Its owner's words.
+    """
 
     schema: str
     name: str
-    kind: Annotated[str, Meta(description="table, view, materialized view, partitioned table, foreign table")]
-    estimated_rows: int | None = None
-    size_bytes: Annotated[int, Meta(description="With indexes")] | None = None
-    comment: str | None = None
+    kind: str
+    estimated_rows: int | None
+    size_bytes: int | None
+    comment: str | None
 
 
 class Tables(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tables that the login may read, by schema and name."""
+    """Tables that the login may read, by schema and name: a row each, for their names are half of what objects take."""
 
-    tables: list[Table]
+    columns: tuple[str, ...]
+    encoded: EncodedRows = msgspec.field(name="tables")
     truncated: Annotated[bool, Meta(description="There are more; ask for one schema")] = False
     next: str | None = None
+
+    @property
+    def tables(self) -> list[Table]:
+        """The rows, decoded anew: for who reads them here."""
+        return _TABLES.decode(self.encoded)
 
 
 class TableColumn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,6 +128,16 @@ class TableDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     definition: Annotated[str, Meta(description="A view's query")] | None = None
 
 
+class _Found(msgspec.Struct, frozen=True, array_like=True):
+    schemas: list[str] | None
+    names: list[str] | None
+    description: TableDescription | None
+
+
+_TABLES: Final = msgspec.json.Decoder(list[Table])
+_FOUND: Final = msgspec.json.Decoder(list[_Found])
+
+
 async def list_schemas(connection: Connection, after: str | None = None, *, limits: ReadLimits) -> Schemas:
     """Return the schemas that the login may use, those behind the one named `after`.
 
@@ -136,16 +162,15 @@ async def list_tables(
 
     Raises `InvalidInput` for a schema that is not there, and what `read` raises; may be cancelled.
     """
-    rows = await _ask(connection, TABLES, (schema, *_names_of(after)), limits)
-    if schema is not None and not rows.rows and not rows.truncated:
+    query, of = (TABLES, ()) if schema is None else (TABLES_OF_SCHEMA, (schema,))
+    rows = await _ask(connection, query, (*_names_of(after), *of), limits)
+    if schema is not None and not rows.row_count and not rows.truncated:
         await _require_schema(connection, schema, limits)
-    tables = _structs(rows, Table)
-    more = rows.truncated and tables
-    return Tables(
-        tables=tables,
-        truncated=rows.truncated,
-        next=table_name(tables[-1].schema, tables[-1].name) if more else None,
-    )
+    tables = Tables(columns=Table.__struct_fields__, encoded=rows.encoded, truncated=rows.truncated)
+    if not rows.truncated or not rows.row_count:
+        return tables
+    last = tables.tables[-1]
+    return msgspec.structs.replace(tables, next=table_name(last.schema, last.name))
 
 
 async def describe_table(
@@ -165,15 +190,16 @@ async def describe_table(
     enough = msgspec.structs.replace(limits, max_rows=1, max_bytes=max(limits.max_bytes, _DESCRIPTION_BYTES))
     words = table.split(".", _DOTS)
     ends = [".".join(words[at:]) for at in range(len(words))]
-    found = (await _ask(connection, DESCRIBE, (table, schema, ends), enough)).rows
-    if not found:
+    rows = await _ask(connection, DESCRIBE, (table, schema, ends), enough)
+    if not rows.row_count:
         raise InvalidInput(
             f"The description of {table!r} is too large to show; read pg_catalog instead.", field="table"
         )
-    schemas, names, description = (_decoded(cell) for cell in found[0])
-    if description is not None:
-        return msgspec.convert(description, TableDescription)
-    raise InvalidInput(_which(table, schemas) if schemas else _no_table(table, names or ()), field="table")
+    (found,) = _FOUND.decode(rows.encoded)
+    if found.description is not None:
+        return found.description
+    message = _which(table, found.schemas) if found.schemas else _no_table(table, found.names or ())
+    raise InvalidInput(message, field="table")
 
 
 async def _ask(connection: Connection, query: str, params: Sequence[object], limits: ReadLimits) -> Rows:
@@ -193,7 +219,8 @@ async def _require_schema(connection: Connection, schema: str, limits: ReadLimit
     known = [known.name for known in (await list_schemas(connection, limits=limits)).schemas]
     if schema not in known:
         raise InvalidInput(
-            f"There is no schema {schema!r} that this login may use.{_did_you_mean(schema, known)}", field="schema"
+            f"There is no schema {schema!r} that this login may use.{_did_you_mean(schema, known, 'list_schemas')}",
+            field="schema",
         )
 
 
@@ -203,23 +230,19 @@ def _structs(rows: Rows, kind: type[_StructT]) -> list[_StructT]:
     return [msgspec.convert(dict(zip(fields, row, strict=True)), kind) for row in rows.rows]
 
 
-def _decoded(cell: msgspec.Raw | None) -> Any:  # noqa: ANN401 - what the SQL built
-    return None if cell is None else msgspec.json.decode(cell)
-
-
 def _which(table: str, schemas: Sequence[str]) -> str:
     return f"There are several tables {table!r}; give the schema, one of {', '.join(schemas)}."
 
 
 def _no_table(table: str, names: Sequence[str]) -> str:
-    return f"There is no table {table!r} that this login may read.{_did_you_mean(table, names)}"
+    return f"There is no table {table!r} that this login may read.{_did_you_mean(table, names, 'list_tables')}"
 
 
-def _did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Return what comes near, compared without case and schema."""
+def _did_you_mean(name: str, names: Sequence[str], tool: str) -> str:
+    """Return what comes near, compared without case and schema; where nothing does, what tool shows all."""
     by_plain: dict[str, list[str]] = {}
     for each in names:
         by_plain.setdefault(each.rpartition(".")[2].casefold(), []).append(each)
     near = get_close_matches(name.rpartition(".")[2].casefold(), by_plain, n=_NEAR)
     told = [each for match in near for each in by_plain[match]][:_NEAR]
-    return f" Did you mean {', '.join(told)}?" if told else ""
+    return f" Did you mean {', '.join(told)}?" if told else f" {tool} shows those there are."

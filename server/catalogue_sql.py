@@ -40,6 +40,11 @@ _SIZE: Final = f"""
           FROM parts JOIN pg_class AS p ON p.oid = parts.part AND p.relkind NOT IN ('p', 'v')
     ) AS size"""  # noqa: S608 - constants of this file
 
+_COMMENT: Final = """
+    (SELECT d.description FROM pg_description AS d
+      WHERE d.objoid = {0}.oid AND d.classoid = '{1}'::regclass AND d.objsubid = 0)"""
+"""What obj_description says, which Postgres runs as a statement of its own for each row: three times as slow."""
+
 NAMES: Final = 2000
 """How many names are looked through for one that is meant."""
 
@@ -47,21 +52,51 @@ SCHEMAS: Final = f"""
     SELECT n.nspname, pg_get_userbyid(n.nspowner),
            (SELECT count(*) FROM pg_class AS c
              WHERE c.relnamespace = n.oid AND NOT c.relispartition AND {_RELATION} AND {_READABLE}),
-           obj_description(n.oid, 'pg_namespace')
+           {_COMMENT.format("n", "pg_namespace")}
       FROM pg_namespace AS n
      WHERE {_OF_USERS} AND has_schema_privilege(n.oid, 'USAGE')
        AND ($1::text IS NULL OR n.nspname::text COLLATE "C" > $1)
      ORDER BY n.nspname
 """  # noqa: S608 - constants of this file
 
-TABLES: Final = f"""
-    SELECT n.nspname, c.relname, {_KIND}, size.rows, size.bytes, obj_description(c.oid, 'pg_class')
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, {_SIZE}
-     WHERE NOT c.relispartition AND {_RELATION} AND {_READABLE}
-       AND CASE WHEN $1::text IS NULL THEN {_OF_USERS} ELSE n.nspname = $1 END
-       AND ($2::text IS NULL OR (n.nspname::text COLLATE "C", c.relname::text COLLATE "C") > ($2, $3::text))
-     ORDER BY n.nspname, c.relname
+_TABLES_OF: Final = f"""
+WITH RECURSIVE named AS MATERIALIZED (
+    SELECT c.oid, n.oid AS schema, n.nspname, c.relname, c.relkind, c.reltuples, c.relpages, c.reltoastrelid
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE NOT c.relispartition AND {_RELATION} AND {{of}}
+       AND ({{after}}::text IS NULL
+            OR (n.nspname::text COLLATE "C", c.relname::text COLLATE "C") > ({{after}}, {{then}}::text))
+), listed AS MATERIALIZED (
+    SELECT * FROM named AS c
+     WHERE has_schema_privilege(c.schema, 'USAGE')
+       AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))
+), tree AS (
+    SELECT h.inhparent AS root, h.inhrelid AS part
+      FROM listed AS c JOIN pg_inherits AS h ON h.inhparent = c.oid WHERE c.relkind = 'p'
+     UNION ALL
+    SELECT tree.root, h.inhrelid FROM tree JOIN pg_inherits AS h ON h.inhparent = tree.part
+), parts AS (
+    SELECT oid AS root, oid, reltuples, relpages, reltoastrelid FROM listed WHERE relkind NOT IN ('p', 'v')
+     UNION ALL
+    SELECT tree.root, c.oid, c.reltuples, c.relpages, c.reltoastrelid
+      FROM tree JOIN pg_class AS c ON c.oid = tree.part AND c.relkind <> 'p'
+), sized AS (
+    SELECT p.root, sum({_ROWS_OF.format("p")})::bigint AS rows, sum(p.relpages + COALESCE(t.relpages, 0)) AS pages
+      FROM parts AS p LEFT JOIN pg_class AS t ON t.oid = p.reltoastrelid GROUP BY p.root
+)
+SELECT c.nspname, c.relname, {_KIND}, size.rows,
+       NULLIF((SELECT current_setting('block_size')::bigint) * size.pages, 0)::bigint,
+       {_COMMENT.format("c", "pg_class")}
+  FROM listed AS c LEFT JOIN sized AS size ON size.root = c.oid
+ ORDER BY c.nspname, c.relname
 """  # noqa: S608 - constants of this file
+"""One pass over all tables: looking each one's parts, indexes and comment up by itself took ten times as long, 2.7 ms
+for 37 tables instead of 0.24. Comments are looked up: where nothing was analysed, a join was taken for a short one."""
+
+TABLES: Final = _TABLES_OF.format(of=_OF_USERS, after="$1", then="$2")
+TABLES_OF_SCHEMA: Final = _TABLES_OF.format(of="n.nspname = $3::text", after="$1", then="$2")
+"""Not one statement with a condition on the schema: Postgres planned that anew each time, which took longer than
+to run it."""
 
 DESCRIBE: Final = f"""
 WITH readable AS NOT MATERIALIZED (
@@ -81,9 +116,11 @@ WITH readable AS NOT MATERIALIZED (
                'values', (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e
                            WHERE e.enumtypid = a.atttypid),
                'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
-               'comment', col_description(c.oid, a.attnum))) ORDER BY a.attnum) AS told
+               'comment', o.description)) ORDER BY a.attnum) AS told
       FROM found AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
       LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      LEFT JOIN pg_description AS o
+        ON o.objoid = a.attrelid AND o.classoid = 'pg_class'::regclass AND o.objsubid = a.attnum
 ), keys AS (
     SELECT k.contype, k.confdeltype, k.conname, pg_get_constraintdef(k.oid) AS definition, k.conrelid = c.oid AS own,
            nf.nspname AS of_schema, f.relname AS of_table, nt.nspname AS to_schema, t.relname AS to_table,
@@ -115,7 +152,7 @@ SELECT (SELECT json_agg(nspname ORDER BY nspname) FROM found) AS schemas,
                  FROM readable AS c WHERE c.of_users OR $2 IS NOT NULL ORDER BY name LIMIT {NAMES}) AS names)
        END AS names,
        (SELECT json_strip_nulls(json_build_object(
-           'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', obj_description(c.oid, 'pg_class'),
+           'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', {_COMMENT.format("c", "pg_class")},
            'estimated_rows', size.rows, 'size_bytes', size.bytes,
            'columns', COALESCE((SELECT told FROM columns), '[]'),
            'primary_key', (SELECT of_columns FROM keys WHERE contype = 'p' AND own),

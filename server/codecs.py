@@ -26,6 +26,9 @@ from server.numerals import float4_value, float_value, integer_value, numeric_by
 DEEPEST_JSON: Final = 200
 """Levels of JSON that are passed on as JSON: the protocol's own encoder gives up at 255, its envelope included."""
 
+_DEEPEST_BYTES: Final = 2 * DEEPEST_JSON
+"""Each level has two brackets."""
+_format: Final = msgspec.json.format
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKET: Final = bytes(set(range(256)) - _STEP.keys())
@@ -57,10 +60,10 @@ def json_value(text: bytes) -> msgspec.Raw | str:
 
     What JSON readers would refuse (half a surrogate pair, hundreds of levels) comes as text.
     """
-    if _is_deep(text):
+    if len(text) > _DEEPEST_BYTES and _is_deep(text):
         return text.decode()
     try:
-        return msgspec.Raw(msgspec.json.format(text, indent=-1))
+        return msgspec.Raw(_format(text, indent=-1))
     except msgspec.MsgspecError:
         return text.decode()
 
@@ -238,22 +241,22 @@ CODECS: Final[Mapping[int, Codec]] = {
     869: Codec("inet", _inet_text, _inet_bytes),
     1082: Codec(
         "date",
-        lambda data: temporal.date_text(*_int4(data)),
+        lambda data: temporal.date_text(_int4(data)[0]),
         lambda value: packed(">i", temporal.read_date(_text(value))),
     ),
     1083: Codec(
         "time",
-        lambda data: temporal.time_text(*_int8(data)),
+        lambda data: temporal.time_text(_int8(data)[0]),
         lambda value: packed(">q", temporal.read_time(_text(value))),
     ),
     1114: Codec(
         "timestamp",
-        lambda data: temporal.timestamp_text(*_int8(data)),
+        lambda data: temporal.timestamp_text(_int8(data)[0]),
         lambda value: packed(">q", temporal.read_timestamp(_text(value))),
     ),
     1184: Codec(
         "timestamptz",
-        lambda data: temporal.timestamptz_text(*_int8(data)),
+        lambda data: temporal.timestamptz_text(_int8(data)[0]),
         lambda value: packed(">q", temporal.read_timestamptz(_text(value))),
     ),
     1186: Codec("interval", _interval_text, _interval_bytes),
@@ -278,7 +281,7 @@ ELEMENTS: Final[Mapping[int, Callable[[bytes], Any]]] = {
     17: bytes_value,
     **dict.fromkeys((20, 21, 23), _signed),
     **dict.fromkeys((26, 28, 5069), _unsigned),
-    701: lambda data: float_value(*_float8(data)),
+    701: lambda data: float_value(_float8(data)[0]),
     2950: lambda data: str(uuid.UUID(bytes=data)),
 }
 """How an anonymous record's elements are read, by the oid that stands before each."""

@@ -13,6 +13,7 @@ import msgspec
 from projections.roster import LAST
 from registry.errors import InvalidInput, RemovedTenant, UnknownTenant
 from server import resource_uris as uris
+from server.catalogue import Table
 from server.principal import Principal
 from server.prompts import PROMPTS, Completes
 from server.sight import Sight
@@ -62,8 +63,12 @@ class _Named(msgspec.Struct):
 
 class _Listed(msgspec.Struct):
     schemas: list[_Named] = []
-    tables: list[_Named] = []
+    tables: list[Table] = []
     next: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [*(each.name for each in self.schemas), *(each.name for each in self.tables)]
 
 
 class _Error(msgspec.Struct):
@@ -131,13 +136,13 @@ class Completion:
 
     async def _listed(self, tool: str, arguments: Mapping[str, str], typed: str, call: Call) -> Completed:
         listed = await self._ask(tool, arguments, call)
-        names = [each.name for each in (*listed.schemas, *listed.tables)]
+        names = listed.names
         if listed.next is not None and typed and (tool == "list_schemas" or "schema" in arguments):
             # The list goes on, perhaps with what begins with what was typed: have it begin there.
             before = _just_before(typed)
             after = before if tool == "list_schemas" else uris.table_name(arguments["schema"], before)
             ahead = await self._ask(tool, {**arguments, "after": after}, call)
-            names = [*(each.name for each in (*ahead.schemas, *ahead.tables)), *names]
+            names = [*ahead.names, *names]
         names = list(dict.fromkeys(names))
         found = _completed(_ranked(typed, names))
         return found if listed.next is None else Completed(found.values, None, more=True)

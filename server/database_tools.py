@@ -42,7 +42,7 @@ class DescribeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Arguments of `describe_table`."""
 
     tenant_id: TenantId
-    table: Annotated[str, Meta(description="Exact name, unquoted")]
+    table: Annotated[str, Meta(description="Exact name, unquoted, or schema.name")]
     schema: Annotated[str, Meta(description="Needed if several schemas have the table")] | None = None
 
 
@@ -51,7 +51,9 @@ class ExecuteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     tenant_id: TenantId
     query: Annotated[str, Meta(description="One SELECT, WITH, VALUES, TABLE, SHOW or EXPLAIN; $1, $2 for params")]
-    params: Annotated[list[Any], Meta(description="Values of $1, $2, …")] = msgspec.field(default_factory=list)
+    params: Annotated[list[Any], Meta(description="Values of $1, $2 …; no need to quote")] = msgspec.field(
+        default_factory=list
+    )
     limit: Annotated[int, Meta(ge=1, description="Rows at most; the server has a bound of its own")] | None = None
     role: Role | None = None
 
@@ -86,23 +88,26 @@ class DatabaseTools:
         self._rates = rates
         self._known = KnownByTenant()
 
-    @tool("List schemas", Hints(read_only=True), "query:read")
+    @tool(Hints(read_only=True), "query:read")
     async def list_schemas(self, args: ListSchemas, call: Call) -> catalogue.Schemas:
         """List the schemas of a tenant's database, with how many tables each has."""
         return await self._with_connection(
             args.tenant_id, call, lambda connection: catalogue.list_schemas(connection, args.after, limits=self._limits)
         )
 
-    @tool("List tables", Hints(read_only=True), "query:read")
+    @tool(Hints(read_only=True), "query:read")
     async def list_tables(self, args: ListTables, call: Call) -> catalogue.Tables:
-        """List tables and views of a tenant's database, with estimated rows, sizes and comments."""
+        """List tables and views of a tenant's database, a row each in the order of `columns`.
+
+        Rows and sizes (without indexes) are estimates. Give a schema where there are many.
+        """
         return await self._with_connection(
             args.tenant_id,
             call,
             lambda connection: catalogue.list_tables(connection, args.schema, args.after, limits=self._limits),
         )
 
-    @tool("Describe a table", Hints(read_only=True), "query:read")
+    @tool(Hints(read_only=True), "query:read")
     async def describe_table(self, args: DescribeTable, call: Call) -> catalogue.TableDescription:
         """Show a table's or view's columns, keys, references, indexes, checks and comments."""
         return await self._with_connection(
@@ -111,11 +116,12 @@ class DatabaseTools:
             lambda connection: catalogue.describe_table(connection, args.table, args.schema, limits=self._limits),
         )
 
-    @tool("Run a query", Hints(read_only=True), "query:read")
+    @tool(Hints(read_only=True), "query:read")
     async def execute_query(self, args: ExecuteQuery, call: Call) -> Rows:
-        """Run one SQL statement that reads, in a read-only transaction. Rows come as lists in the columns' order.
+        """Run one SQL statement that reads, in a read-only transaction; describe the tables first.
 
-        If `truncated`, ask for less: fewer columns, a WHERE, an aggregate, or LIMIT and OFFSET.
+        Rows are lists in the order of `columns`; numeric and large integers are strings, so that no digit is lost. A
+        result that was cut says so, and how to go on.
         """
         rows = min(args.limit or self._limits.max_rows, self._limits.max_rows)
         limits = msgspec.structs.replace(self._limits, max_rows=rows)

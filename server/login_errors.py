@@ -29,16 +29,18 @@ def login_error(  # noqa: C901, PLR0911 - one return a cause: this is the one pl
             )
         case asyncpg.InvalidCatalogNameError():
             return LoginRefused(
-                f"{where} has no database {config.database!r} for {whose}.", sqlstate=sqlstate_of(error)
+                f"{where} has no database {config.database!r} for {whose}; check its name.", sqlstate=sqlstate_of(error)
             )
         case asyncpg.InsufficientPrivilegeError():
             return LoginRefused(
-                f"User {config.user!r} may not connect to {config.database!r} at {where}: {reason_of(error)}.",
+                f"User {config.user!r} may not connect to {config.database!r} at {where}: {reason_of(error)}. "
+                "Grant it CONNECT there, or register another user.",
                 sqlstate=sqlstate_of(error),
             )
         case asyncpg.PostgresError():
             return TenantUnreachable(
-                f"{where} does not let {whose} in now: {reason_of(error)}.", sqlstate=sqlstate_of(error)
+                f"{where} does not let {whose} in now: {reason_of(error)}; try again later.",
+                sqlstate=sqlstate_of(error),
             )
         case TimeoutError():
             return TenantUnreachable(f"{where} of {whose} did not answer in time; check host, port and firewalls.")
@@ -56,7 +58,9 @@ def login_error(  # noqa: C901, PLR0911 - one return a cause: this is the one pl
         case Elsewhere():
             return TenantUnreachable(f"What answers for {where} of {whose} is something else; try again later.")
         case Unencrypted():
-            return LoginRefused(f"{where} of {whose} offers no TLS, and ssl={config.ssl} asks for it.")
+            return LoginRefused(
+                f"{where} of {whose} offers no TLS, and ssl={config.ssl} asks for it; turn it on there."
+            )
         case _:
             why = type(error).__name__
             return TenantUnreachable(f"{where} of {whose} cannot be reached ({why}); try again later.")

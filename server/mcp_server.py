@@ -31,7 +31,7 @@ from server.principal import Principal
 from server.revisions import HANDSHAKE
 from server.sdk_refusals import in_our_words
 from server.tool_permission import ToolPermission
-from server.toolbox import Answer, Call, Tool, Toolbox, UnknownTool
+from server.toolbox import Answer, Call, Hints, Tool, Toolbox, UnknownTool
 from server.wide_numbers import values_of
 
 INSTRUCTIONS: Final = (
@@ -227,16 +227,21 @@ def _with_header(scope: Scope, name: bytes, value: bytes) -> Scope:
 def _described(tool: Tool) -> mcp_types.Tool:
     return mcp_types.Tool(
         name=tool.name,
-        title=tool.title,
         description=tool.description,
         input_schema=tool.input_schema,
-        output_schema=tool.output_schema,
-        annotations=mcp_types.ToolAnnotations(
-            read_only_hint=tool.hints.read_only,
-            destructive_hint=tool.hints.destructive,
-            idempotent_hint=tool.hints.idempotent,
-            open_world_hint=tool.hints.open_world,
-        ),
+        annotations=_annotated(tool.hints),
+    )
+
+
+def _annotated(hints: Hints) -> mcp_types.ToolAnnotations:
+    """Return what differs from what the protocol has clients assume, and what they must not assume wrongly."""
+    if hints.read_only:
+        return mcp_types.ToolAnnotations(read_only_hint=True, open_world_hint=hints.open_world)
+    return mcp_types.ToolAnnotations(
+        read_only_hint=False,
+        destructive_hint=hints.destructive,
+        idempotent_hint=hints.idempotent,
+        open_world_hint=hints.open_world,
     )
 
 

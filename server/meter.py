@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from server.asides import Asides, Line
 from server.connections import Connection
+from server.flat_columns import retyped
 from server.turns import Turns
 
 LOGIN_BYTES: Final = 1 << 20
@@ -185,9 +186,16 @@ class Meter(asyncio.Protocol):
             raise _Refused("amount")
         if passed:
             try:
-                self.driver.data_received(passed)
+                self.driver.data_received(self._described(passed))
             except Exception:  # noqa: BLE001 - the driver raises anything over bytes that only look like messages
                 raise _Refused("protocol") from None
+
+    def _described(self, passed: bytes) -> bytes:
+        """Change the description of a result, where one was just asked for, to what the driver is to read it as."""
+        if self.line is None or not self.line.statements.describing:
+            return passed
+        self.line.statements.describing = False
+        return retyped(passed)
 
     def _pass(  # noqa: C901, PLR0912, PLR0915 - one loop over all messages, with its names at hand: it runs for every row there is
         self, data: bytes

@@ -17,6 +17,14 @@ _NUMERIC_NEGATIVE: Final = 0x4000
 _LARGEST_SCALE: Final = 16_383
 _ZEROS: Final = 200
 """Zeros that a numeric is padded with at most; a number with more is told with an exponent."""
+_ONE_GROUP, _TWO_GROUPS = 10, 12
+_UNPACK_FEW: Final = {8 + 2 * count: struct.Struct(f">hhHH{count}H").unpack for count in range(8)}
+"""By the bytes of the whole."""
+_UNPACK_TWO: Final = _UNPACK_FEW[_TWO_GROUPS]  # most of them: it is worth a way of its own
+_NEAR: Final = 20
+"""Groups before or behind the point, up to which no number with few groups needs an exponent."""
+_POWERS: Final = tuple(10**zeros for zeros in range(_ZEROS + 1))
+_SIGNS: Final = frozenset({0, _NUMERIC_NEGATIVE})
 _FLOAT4_DIGITS: Final = 9  # that many always tell two of them apart; fewer often do
 
 
@@ -88,6 +96,28 @@ def numeric_text(data: bytes) -> str:
     Ten bytes there can be 131 thousand zeros here: beyond `_ZEROS` of them the number is told with an exponent, as
     exact, and without the zeros behind its last digit.
     """
+    size = len(data)
+    if size == _TWO_GROUPS:
+        _, weight, sign, scale, high, low = _UNPACK_TWO(data)
+        number = high * 10_000 + low
+    elif size in _UNPACK_FEW:
+        _, weight, sign, scale, *groups = _UNPACK_FEW[size](data)
+        number = 0
+        for group in groups:
+            number = number * 10_000 + group
+    else:
+        return _long_numeric_text(data)
+    if not -_NEAR < weight < _NEAR or scale > _ZEROS // 2 or sign not in _SIGNS:
+        return _long_numeric_text(data)
+    shift = scale - (size - _ONE_GROUP) * 2 + weight * 4
+    text = str(number * _POWERS[shift] if shift >= 0 else number // _POWERS[-shift])
+    if scale:
+        text = text if len(text) > scale else text.zfill(scale + 1)
+        text = f"{text[:-scale]}.{text[-scale:]}"
+    return f"-{text}" if sign else text
+
+
+def _long_numeric_text(data: bytes) -> str:
     count, weight, sign, scale = struct.unpack_from(">hhHh", data)
     if sign in _NUMERIC_SIGN:
         return _NUMERIC_SIGN[sign]
@@ -99,6 +129,24 @@ def numeric_text(data: bytes) -> str:
     whole = groups[: max(point, 0)].ljust(point, "0").lstrip("0") or "0"
     fraction = ("0" * -point + groups[max(point, 0) :]).ljust(scale, "0")[:scale]
     return f"{minus}{whole}{'.' if scale else ''}{fraction}"
+
+
+def shortened(text: str) -> str:
+    """Return a numeric as `numeric_text` tells it, given as Postgres writes it: every digit and zero."""
+    if len(text) < _ZEROS - 4:  # zeros are counted in groups of four
+        return text
+    minus = "-" if text[0] == "-" else ""
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    digits = (whole + fraction).strip("0")
+    if not digits:
+        return "0" if len(fraction) + 4 > _ZEROS else text
+    first = len(whole) - 1 - (len(whole + fraction) - len((whole + fraction).lstrip("0")))
+    last = first - len(digits) + 1
+    # As `_long_numeric_text` counts them: in groups of four.
+    zeros = max(last // 4 * 4, -(first // 4 + 1) * 4, len(fraction) + last // 4 * 4)
+    if zeros <= _ZEROS:
+        return text
+    return f"{minus}{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}E{first:+d}"
 
 
 def _with_exponent(groups: str, point: int) -> str:

@@ -42,10 +42,12 @@ class Statements:
     Attributes:
         named: Whether they stay in the server's session. Where they cannot (a pooler that gives each transaction
             another session), what is known of them stays here, and each run sends the text again in the same packet.
+        describing: Whether the next answer describes a result that is to be read as `server.flat_columns` has it.
     """
 
     def __init__(self, *, named: bool = True) -> None:
         self.named = named
+        self.describing = False
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
         self._surplus: list[str] = []
 
@@ -64,9 +66,13 @@ class Statements:
         driver: Any = connection
         keep = len(text) <= _LONGEST
         # The public way binds a statement to the lease of the connection.
-        state = await driver._get_statement(  # noqa: SLF001
-            text, None, named=_name(text) if keep and self.named else False, use_cache=False
-        )
+        self.describing = True
+        try:
+            state = await driver._get_statement(  # noqa: SLF001
+                text, None, named=_name(text) if keep and self.named else False, use_cache=False
+            )
+        finally:
+            self.describing = False
         attributes = state._get_attributes()  # noqa: SLF001 - as above
         prepared = Prepared(
             state,

@@ -96,8 +96,8 @@ class Reach:
         why = {str(address): verdict for address, verdict in verdicts.items()} or "not an allowed port"
         self._logger.warning("tenant may not point there", tenant=tenant_id, host=host, port=port, why=why)
         return PolicyRefused(
-            f"{host}:{port} of tenant {tenant_id!r} is not where this server lets tenants point. Its operator says "
-            "where they may, with MCP_POSTGRES_ALLOWED_NETWORKS, MCP_POSTGRES_DENIED_NETWORKS and "
+            f"{host}:{port} of tenant {tenant_id!r} is not where this server lets tenants point. Ask its operator, "
+            "who says where they may with MCP_POSTGRES_ALLOWED_NETWORKS, MCP_POSTGRES_DENIED_NETWORKS and "
             "MCP_POSTGRES_ALLOWED_PORTS; its log says what is wrong with this one."
         )
 

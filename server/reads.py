@@ -32,12 +32,12 @@ from server.lessons import taught
 from server.meter import meter_of
 from server.quick_reads import NotQuick, QuickRead
 from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, reset_connection
-from server.results import QUIET_BYTES, Budget, Column, Result, failure
+from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded, failure, how_to_go_on
 from server.sql_catalogue import Known
 from server.sql_guard import Guard, Statement
 from server.sql_rules import Verdict
 from server.sqlstates import DRIVER_ERRORS, MALFORMED, lost
-from server.values import prepare_connection
+from server.values import Row, prepare_connection
 
 if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
@@ -51,17 +51,24 @@ T = TypeVar("T")
 class Rows(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A result, column by column: names may repeat. Cells are JSON values as `server.values` tells.
 
-    `truncated` says that there are more rows; `truncated_by` which limit was met. A row that alone is larger than the
-    limit of bytes leaves no row at all. `guard` is `unparsed` when the statement was not understood (a newer grammar,
-    or too long) and ran under the strictest rules: names that do harm may not stand in it at all.
+    `truncated` says that there are more rows; `truncated_by` which limit was met, and `hint` how to go on. A row that
+    alone is larger than the limit of bytes leaves no row at all. `guard` is `unparsed` when the statement was not
+    understood (a newer grammar, or too long) and ran under the strictest rules: names that do harm may not stand in it
+    at all.
     """
 
     columns: list[Column]
-    rows: list[list[Any]]
+    encoded: EncodedRows = msgspec.field(name="rows")
     row_count: int
     truncated: bool
     truncated_by: Literal["rows", "bytes"] | None = None
+    hint: str | None = None
     guard: Literal["unparsed"] | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows as values, decoded anew: for who reads them here; an answer takes them as they are encoded."""
+        return decoded(self.encoded)
 
 
 async def read(
@@ -175,10 +182,11 @@ class _Reading(NamedTuple):
     def _rows(self, columns: Sequence[Column], result: Result) -> Rows:
         return Rows(
             columns=list(columns),
-            rows=result.rows,
-            row_count=len(result.rows),
+            encoded=result.rows,
+            row_count=result.count,
             truncated=result.truncated_by is not None,
             truncated_by=result.truncated_by,
+            hint=how_to_go_on(result),
             guard="unparsed" if self.statement.guard == "unparsed" else None,
         )
 

@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
 import asyncpg
 import msgspec
 from asyncpg.exceptions import InternalClientError
+from msgspec import Meta
 
 from registry.errors import TenancyError
 from server.columns import Column
 from server.connections import Connection
 from server.meter import Meter
 from server.read_session import ReadLimits, is_gone
+from server.row_encoding import RowEncoder
 from server.sqlstates import MALFORMED, lost, not_postgres, read_error, timed_out, too_large
-from server.values import Row, holds_many_values, row_reader
+from server.values import Row, holds_many_values
+
+__all__ = ["QUIET_BYTES", "Budget", "Column", "EncodedRows", "Result", "decoded", "failure", "how_to_go_on"]
 
 _FIRST_STEP: Final = 64
 """Rows of the first fetch: most results are smaller, and rows may be large."""
@@ -33,9 +37,16 @@ some six times as much in Postgres's form. The rows after them are left out befo
 QUIET_BYTES: Final = 16 << 20
 """What may come besides: answers without rows, the rest of a fetch that was cancelled, notices."""
 _BREATH_SECONDS: Final = 0.002
-__all__ = ["QUIET_BYTES", "Budget", "Column", "Result", "failure"]
+_DECODER: Final = msgspec.json.Decoder(list[Row])
+_PIECE_ROWS: Final = 128
+_PIECE_BYTES: Final = 1 << 15
+_PIECE_GROWTH: Final = 8
+"""So many rows at most are encoded in one go, while every other call waits: about so many bytes, by what the piece
+before them took, and so many times as many rows as that had."""
 
-_encode: Final = msgspec.json.Encoder().encode
+
+EncodedRows: TypeAlias = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "array"}})]
+"""Rows as the JSON array of arrays that an answer holds; nothing encodes them again."""
 
 
 class Budget(NamedTuple):
@@ -46,16 +57,28 @@ class Budget(NamedTuple):
 
 
 class Result:
-    """Rows as they come in, up to the limits."""
+    """Rows as they come in, up to the limits.
+
+    Attributes:
+        count: How many there are.
+        size: Bytes of what was encoded, a comma for each row included.
+        truncated_by: The limit that was met, if one was.
+    """
 
     def __init__(self, budget: Budget, types: Sequence[asyncpg.Type]) -> None:
-        self.rows: list[Row] = []
+        self.count = 0
+        self.size = 0
         self.truncated_by: Literal["rows", "bytes"] | None = None
         self._limits, self._meter = budget
-        self._row_of = row_reader(types)
+        self._encode = RowEncoder(types).encode
+        self._pieces: list[bytes] = []
         self._largest = max(_ROW_BYTES, _ROW_RESULTS * self._limits.max_bytes)
         self._row = self._largest // _MANY_VALUES_SHARE if holds_many_values(types) else self._largest
-        self.size = 0
+
+    @property
+    def rows(self) -> msgspec.Raw:
+        """All rows, encoded."""
+        return msgspec.Raw(b"[" + b",".join(self._pieces) + b"]")
 
     def step(self) -> int:
         """Return how many rows to fetch next: as many as will fit by what rows took so far, and one to see the end."""
@@ -70,30 +93,69 @@ class Result:
         return rows
 
     def _asked(self) -> int:
-        left = self._limits.max_rows - len(self.rows) + 1
-        if not self.rows:
+        left = self._limits.max_rows - self.count + 1
+        if not self.count:
             return min(left, _FIRST_STEP)
-        fitting = (self._limits.max_bytes - self.size) * len(self.rows) // self.size
+        fitting = (self._limits.max_bytes - self.size) * self.count // self.size
         return max(1, min(left, fitting + 1))
 
     async def take(self, records: Sequence[asyncpg.Record]) -> None:
         """Keep what fits; others run in between where that takes its time."""
-        begun = time.perf_counter()
-        for record in records:
-            if len(self.rows) == self._limits.max_rows:
-                self.truncated_by = "rows"
-                return
-            row = self._row_of(record)
-            self.size += len(_encode(row)) + 1  # the comma
-            if self.size > self._limits.max_bytes:
-                self.truncated_by = "bytes"
-                return
-            self.rows.append(row)
+        at, rows, begun = 0, 1, time.perf_counter()
+        room = self._limits.max_rows - self.count
+        fitting = records if len(records) <= room else records[:room]
+        while at < len(fitting) and self.truncated_by is None:
+            size = self.size
+            self._keep(fitting[at : at + rows])
+            at += rows
+            rows = _next_piece(rows, self.size - size)
             if time.perf_counter() - begun > _BREATH_SECONDS:
                 await self._meter.breathe(begun)
                 begun = time.perf_counter()
-        if self._meter.dropped:
+        if self.truncated_by is None and (self._meter.dropped or len(records) > room):
+            self.truncated_by = "rows" if len(records) > room else "bytes"
+
+    def _keep(self, records: Sequence[asyncpg.Record]) -> None:
+        piece = self._encode(records)
+        self.size += len(piece) + 1  # the comma
+        if self.size <= self._limits.max_bytes:
+            self._pieces.append(piece)
+            self.count += len(records)
+        elif len(records) == 1:
             self.truncated_by = "bytes"
+        else:
+            self.size -= len(piece) + 1
+            self._keep_what_fits(records)
+
+    def _keep_what_fits(self, records: Sequence[asyncpg.Record]) -> None:
+        for record in records:
+            self._keep((record,))
+            if self.truncated_by is not None:
+                return
+
+
+def _next_piece(rows: int, size: int) -> int:
+    """Return how many rows to encode next, after so many that took so many bytes."""
+    return max(1, min(rows * _PIECE_BYTES // max(size, 1), rows * _PIECE_GROWTH, _PIECE_ROWS))
+
+
+def how_to_go_on(result: Result) -> str | None:
+    """Return what to do about a result that was cut, in words; None for a whole one."""
+    if result.truncated_by is None:
+        return None
+    if not result.count:
+        return "The first row alone is too large. Select fewer columns, or a part of long ones: left(column, 1000)."
+    narrower = "Narrow it down (WHERE, an aggregate)"
+    if result.truncated_by == "bytes":
+        narrower = (
+            "More would be too large an answer. Select fewer columns, or a part of long ones (left(column, 1000))"
+        )
+    return f"These are the first {result.count} rows. {narrower}, or go on: ORDER BY … OFFSET {result.count}."
+
+
+def decoded(rows: msgspec.Raw) -> list[Row]:
+    """Return rows as values again, for who reads them here."""
+    return _DECODER.decode(rows)
 
 
 def failure(

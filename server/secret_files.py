@@ -108,15 +108,15 @@ def _read(path: Path) -> bytes | None:
 
 def _password_of(raw: bytes | None, told: str) -> Secret:
     if raw is None:
-        raise SecretUnreadable(f"{told} is not there, or may not be read by this server.")
+        raise SecretUnreadable(f"{told} is not there, or may not be read by this server; put it there.")
     if len(raw) > _MAX_BYTES:
         raise SecretUnreadable(f"{told} is larger than {_MAX_BYTES} bytes; name one that holds the password alone.")
     try:
         password = check_password(Secret(raw.decode().removesuffix("\n").removesuffix("\r")))
     except (InvalidInput, UnicodeDecodeError):
-        raise SecretUnreadable(f"{told} holds no text that can be a password.") from None
+        raise SecretUnreadable(f"{told} holds no text that can be a password; write one into it.") from None
     if password is None:
-        raise SecretUnreadable(f"{told} is empty.")
+        raise SecretUnreadable(f"{told} is empty; write the password into it.")
     return password
 
 

@@ -6,6 +6,7 @@ connection was made. Postgres may speak any language, so nothing is decided by i
 
 import re
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -56,7 +57,9 @@ def read_error(  # noqa: PLR0911 - one return a cause: this is the one place tha
                 **_facts(error),
             )
         case asyncpg.ReadOnlySQLTransactionError():
-            return QueryRefused(f"Only reads run here: {reason_of(error)}.", **_facts(error))
+            return QueryRefused(
+                f"Only reads run here: {reason_of(error)}. To write, use execute_write.", **_facts(error)
+            )
         case asyncpg.PostgresSyntaxError() if _is_several_statements(error):
             return QueryRefused("One statement a call: send each statement in a call of its own.", **_facts(error))
         case asyncpg.LockNotAvailableError():
@@ -127,9 +130,20 @@ def _is_several_statements(error: asyncpg.PostgresError) -> bool:
     return getattr(error, "server_source_function", None) == "exec_parse_message"
 
 
+_THEN: Final[Sequence[tuple[type[Exception], str]]] = (
+    (asyncpg.UndefinedTableError, "Look at list_tables"),
+    (asyncpg.UndefinedColumnError, "Look at describe_table"),
+    (asyncpg.InsufficientPrivilegeError, "list_tables shows what this login may read"),
+    (asyncpg.DataError, "Correct the value, or the condition that lets it in"),
+    (asyncpg.PostgresError, "Correct the statement"),
+)
+"""What to do about an error of Postgres's, the first that fits: it says what is wrong, and not where to look."""
+
+
 def _advice(error: asyncpg.PostgresError) -> str:
     told = (getattr(error, field, None) for field in ("detail", "hint"))
-    return "".join(f" {foreign_text(str(text)).rstrip('.')}." for text in told if text)
+    advice = "".join(f" {foreign_text(str(text)).rstrip('.')}." for text in told if text)
+    return f"{advice} {next(then for kind, then in _THEN if isinstance(error, kind))}."
 
 
 def _facts(error: asyncpg.PostgresError) -> dict[str, str | int | None]:

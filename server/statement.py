@@ -47,7 +47,9 @@ def _past_comment(query: str, position: int) -> int:
 def require_text(query: str) -> None:
     """Raise `InvalidInput` if it is no SQL text at all."""
     if "\0" in query or not _is_unicode(query):
-        raise InvalidInput("The query holds a character that no SQL text can hold (NUL or half a surrogate pair).")
+        raise InvalidInput(
+            "The query holds a character that no SQL text can hold (NUL or half a surrogate pair); leave it out."
+        )
 
 
 def require_read(query: str) -> None:
@@ -56,7 +58,9 @@ def require_read(query: str) -> None:
     kind = statement_kind(query)
     if kind not in READS:
         begun = f"this one begins with {kind[:40]}" if kind else "this one has no first word"
-        raise QueryRefused(f"Only reads run here, which begin with {', '.join(sorted(READS))}; {begun}.")
+        raise QueryRefused(
+            f"Only reads run here, which begin with {', '.join(sorted(READS))}; {begun}. To write, use execute_write."
+        )
 
 
 def _is_unicode(text: str) -> bool:

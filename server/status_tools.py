@@ -80,7 +80,7 @@ class StatusTools:
         self._directory = directory
         self._presence = presence
 
-    @tool("Show the registry's status", Hints(read_only=True), "tenants:read")
+    @tool(Hints(read_only=True), "tenants:read")
     async def registry_status(self, args: RegistryStatus, call: Call) -> StatusTold:  # noqa: ARG002 - it has no arguments
         """Tell whether this replica is up to date, which tenants are quarantined, and where other replicas are."""
         status = self._follower.status

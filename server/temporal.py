@@ -15,6 +15,7 @@ The epoch is Postgres's: 2000-01-01. The calendar is the proleptic Gregorian one
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -32,6 +33,7 @@ _INFINITE_US: Final = {text: number for number, text in _US_INFINITY.items()}
 _INFINITE_INTERVAL: Final = {text: number for number, text in _INTERVAL_INFINITY.items()}
 
 _MINUTES: Final = tuple(f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(24 * 60 + 1))
+_SECONDS: Final = tuple(f"{second:02d}" for second in range(60))
 _ERA_DAYS: Final = 146_097
 _EPOCH_SHIFT: Final = 730_425  # days from 0000-03-01, where the algorithm's eras begin, to 2000-01-01
 
@@ -53,8 +55,6 @@ _READ_INTERVAL: Final = re.compile(
 
 def date_text(days: int) -> str:
     """Return the date that lies `days` after 2000-01-01."""
-    if days in _DAY_INFINITY:
-        return _DAY_INFINITY[days]
     day, era = _day(days)
     return day + era
 
@@ -76,12 +76,12 @@ def timetz_text(us: int, west: int) -> str:
 
 def timestamp_text(us: int) -> str:
     """Return the date and time `us` microseconds after 2000-01-01T00:00:00, without a zone."""
-    return _US_INFINITY[us] if us in _US_INFINITY else _moment(us, "")
+    return _moment(us, _minute)
 
 
 def timestamptz_text(us: int) -> str:
     """Return the instant `us` microseconds after 2000-01-01T00:00:00Z, in UTC."""
-    return _US_INFINITY[us] if us in _US_INFINITY else _moment(us, "Z")
+    return _moment(us, _utc_minute)
 
 
 def interval_text(months: int, days: int, us: int) -> str:
@@ -163,16 +163,39 @@ def days_from_civil(year: int, month: int, day: int) -> int:
 
 @lru_cache(maxsize=4096)  # a column of timestamps has few days; half of the time spent on one is its date
 def _day(days: int) -> tuple[str, str]:
+    if days in _DAY_INFINITY:
+        return _DAY_INFINITY[days], ""
     year, month, day = civil_from_days(days)
     if year > 0:
         return f"{year:04d}-{month:02d}-{day:02d}", ""
     return f"{1 - year:04d}-{month:02d}-{day:02d}", " BC"
 
 
-def _moment(us: int, zone: str) -> str:
-    days, of_day = divmod(us, DAY_US)
+@lru_cache(maxsize=4096)  # as for days: rows of one table were often made at the same time
+def _minute(minutes: int) -> tuple[str, str]:
+    """Return what stands before and behind the seconds."""
+    days, of_day = divmod(minutes, 24 * 60)
     day, era = _day(days)
-    return f"{day}T{time_text(of_day)}{zone}{era}"
+    return f"{day}T{_MINUTES[of_day]}:", era
+
+
+@lru_cache(maxsize=4096)
+def _utc_minute(minutes: int) -> tuple[str, str]:
+    head, era = _minute(minutes)
+    return head, f"Z{era}"
+
+
+def _moment(us: int, minute: Callable[[int], tuple[str, str]]) -> str:
+    if us in _US_INFINITY:
+        return _US_INFINITY[us]
+    minutes, rest = divmod(us, 60_000_000)
+    before, behind = minute(minutes)
+    second, fraction = divmod(rest, 1_000_000)
+    if not fraction:
+        return f"{before}{_SECONDS[second]}{behind}"
+    if fraction % 10:
+        return f"{before}{_SECONDS[second]}.{fraction:06d}{behind}"
+    return f"{before}{_SECONDS[second]}.{fraction:06d}".rstrip("0") + behind
 
 
 def _towards_zero(number: int, by: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from server.connect import Login
 TenantId: TypeAlias = Annotated[
     str, Meta(description="Tenant, as list_tenants shows it", extra_json_schema={"x-mcp-header": "Tenant-Id"})
 ]
-After: TypeAlias = Annotated[str, Meta(description="Go on after an answer's `next`")]
+After: TypeAlias = Annotated[str, Meta(description="Go on behind the answer before: its `next`")]
 Role: TypeAlias = Annotated[str, Meta(description="Role to run as, one of the tenant's `roles`")]
 Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
 ExpectedVersion: TypeAlias = Annotated[
@@ -51,8 +51,8 @@ class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ssl_root_ca: (
         Annotated[str, Meta(description="PEM of the authorities that verify-ca and verify-full believe")] | None
     ) = None
-    min_pool_size: int = 0
-    max_pool_size: int = 10
+    min_pool_size: Annotated[int, Meta(description="Connections that a replica keeps open")] = 0
+    max_pool_size: Annotated[int, Meta(description="Connections that a replica opens at most")] = 10
     max_concurrent_requests: Annotated[int, Meta(description="Calls running and waiting")] = 20
     access: Annotated[Access, Meta(description="read_write lets execute_write write")] = "read_only"
     roles: Annotated[tuple[str, ...], Meta(description="Postgres roles that a call may take on")] = ()

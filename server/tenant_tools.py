@@ -83,7 +83,7 @@ class TenantTools:
         self._confirmer = confirmer
         self._removal_wait = removal_wait
 
-    @tool("Register a tenant", Hints(read_only=False, destructive=True, open_world=True), "tenants:write")
+    @tool(Hints(read_only=False, destructive=True, open_world=True), "tenants:write")
     async def register_tenant(self, args: RegisterTenant, call: Call) -> Registered:
         """Add a tenant's Postgres database, or replace how it is reached; give a dsn or the fields.
 
@@ -109,7 +109,7 @@ class TenantTools:
             raise _without_what_is_hidden(error, call.principal) from None
         return _registered(args.tenant_id, result, login)
 
-    @tool("Remove a tenant", Hints(read_only=False, destructive=True), "tenants:write")
+    @tool(Hints(read_only=False, destructive=True), "tenants:write")
     async def remove_tenant(self, args: RemoveTenant, call: Call) -> Removal:
         """End a tenant: its queries are drained, its password destroyed; its history stays. Waits for all replicas."""
         check_tenant_id(args.tenant_id)
@@ -126,9 +126,9 @@ class TenantTools:
         wait = self._removal_wait if args.wait_seconds is None else args.wait_seconds
         return _removal(args.tenant_id, result, await self._confirmer.confirm(result.position, wait))
 
-    @tool("List tenants", Hints(read_only=True), "tenants:read")
+    @tool(Hints(read_only=True), "tenants:read")
     async def list_tenants(self, args: ListTenants, call: Call) -> Tenants:
-        """List the registered tenants."""
+        """List the registered tenants, by the id that every database tool takes. With a `next` there are more."""
         ids = self._sight.ids(call.principal)
         page, more = page_of(ids, args.after, args.limit)
         return Tenants(
@@ -137,7 +137,7 @@ class TenantTools:
             next=page[-1] if more else None,
         )
 
-    @tool("Show a tenant", Hints(read_only=True), "tenants:read")
+    @tool(Hints(read_only=True), "tenants:read")
     async def get_tenant(self, args: GetTenant, call: Call) -> TenantDetails:
         """Show how a tenant is registered; never its password."""
         tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
@@ -152,7 +152,7 @@ class TenantTools:
             **shown(tenant.config),
         )
 
-    @tool("Show a tenant's history", Hints(read_only=True), "audit:read")
+    @tool(Hints(read_only=True), "audit:read")
     async def tenant_history(self, args: TenantHistory, call: Call) -> History:
         """Tell who changed a tenant, when, why and what, newest first; removed tenants too."""
         tenant = await self._sight.tenant(args.tenant_id, call.principal)

@@ -17,6 +17,7 @@ from registry.errors import Forbidden, InvalidInput, RateLimited, TenancyError, 
 from registry.secrets import Secret
 from server.confirmation import AnswerNeeded, Ask
 from server.principal import Permission, Principal
+from server.schemas import schema_of
 
 _MARK: Final = "_tool_spec"
 _ENCODER: Final = msgspec.json.Encoder()
@@ -62,13 +63,11 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """One tool: what clients are shown, and what runs."""
 
     name: str
-    title: str
     description: str
     hints: Hints
     needs: Permission
     input: type[msgspec.Struct]
     input_schema: dict[str, Any]
-    output_schema: dict[str, Any]
     run: Handler
 
 
@@ -83,11 +82,11 @@ class UnknownTool(Exception):
     """No tool has that name; the message lists those there are."""
 
 
-def tool(title: str, hints: Hints, needs: Permission) -> Callable[[H], H]:
+def tool(hints: Hints, needs: Permission) -> Callable[[H], H]:
     """Mark a method as a tool: its name, docstring and annotations are what clients see; `needs` is who they are."""
 
     def mark(function: H) -> H:
-        setattr(function, _MARK, (title, hints, needs))
+        setattr(function, _MARK, (hints, needs))
         return function
 
     return mark
@@ -207,7 +206,7 @@ def failure(error: TenancyError) -> Answer:
 
 
 def _broken() -> TenancyError:
-    return TenancyError("Something broke in the server, not in your call; its log has the cause.")
+    return TenancyError("Something broke in the server, not in your call; its log has the cause. Tell its operator.")
 
 
 def _discreet(error: TenancyError) -> TenancyError:
@@ -236,39 +235,20 @@ def _usage(known: Tool) -> str:
     return ", ".join(name if name in required else f"{name}?" for name in known.input_schema.get("properties", {}))
 
 
-def _tool(run: Handler, title: str, hints: Hints, needs: Permission) -> Tool:
+def _tool(run: Handler, hints: Hints, needs: Permission) -> Tool:
     annotations = get_type_hints(run)
     return Tool(
         name=run.__name__,
-        title=title,
         description=" ".join((inspect.getdoc(run) or "").split()),
         hints=hints,
         needs=needs,
         input=annotations["args"],
-        input_schema=_schema(annotations["args"]),
-        output_schema=_schema(annotations["return"]),
+        input_schema=schema_of(annotations["args"]),
         run=run,
     )
-
-
-def _schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the JSON Schema of `kind` with its root inlined: MCP wants an object there, not a reference."""
-    _, definitions = msgspec.json.schema_components((kind,), schema_hook=_secret_schema, ref_template="#/$defs/{name}")
-    for definition in definitions.values():
-        # A docstring is for who reads the code; what a model needs to know stands at the fields.
-        for needless in ("title", "description"):
-            definition.pop(needless, None)
-    root = definitions.pop(kind.__name__)
-    return {**root, "$defs": definitions} if definitions else root
 
 
 def _decode_secret(kind: type, value: object) -> object:
     if kind is Secret and isinstance(value, str):
         return Secret(value)
     raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-
-
-def _secret_schema(kind: type) -> dict[str, Any]:
-    if kind is Secret:
-        return {"type": "string", "format": "password"}
-    raise NotImplementedError

@@ -38,6 +38,7 @@ from server.codecs import (
     composite_texts,
 )
 from server.connections import Connection
+from server.flat_columns import FLAT
 from server.numerals import float_value, integer_value
 
 Row: TypeAlias = list[Any]
@@ -48,7 +49,14 @@ LESSONS: Final = (UnsupportedClientFeatureError, InternalClientError, OutdatedSc
 
 _RECORD: Final = 2249
 _ANYARRAY: Final = 2277
-_READY: Final = frozenset({16, 19, 21, 23, 25, 26, 28, 705, 1042, 1043, *CODECS} - {_RECORD})
+_READY: Final = frozenset({16, 17, 19, 21, 23, 25, 26, 28, 705, 1042, 1043, 2950, *CODECS} - {_RECORD})
+_ARRAYS: Final = frozenset(
+    {
+        *(199, 651, 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1010, 1011, 1014, 1015, 1021, 1028, 1041),
+        *(1115, 1182, 1183, 1185, 1187, 1231, 1270, 2951, 3221, 3807),
+    }
+)
+"""Of types that are ready; those of int8 and float8 have to be looked through."""
 _OF_MANY: Final = frozenset({602, 604, _RECORD, _ANYARRAY})
 """Paths and polygons are of points, a record of its fields."""
 _UNREADABLE: Final = re.compile(r'cannot decode type "(.+)"\."(.+)": text encoding of ', re.DOTALL)
@@ -69,6 +77,8 @@ async def prepare_connection(connection: Connection) -> None:
     """
     for oid, codec in CODECS.items():
         _declare(connection, oid, codec.name, _encoder(codec.encode), codec.decode)
+    for oid, flat in FLAT.items():
+        _settings(connection).set_builtin_type_codec(oid, flat.name, "pg_catalog", "scalar", flat.read_as, flat.form)
     # The type of pg_stats' most_common_vals and the like, which the driver would look up for ever.
     _declare(connection, _ANYARRAY, "anyarray", str, str, form="text")
 
@@ -113,17 +123,9 @@ def are_ready(types: Sequence[asyncpg.Type]) -> bool:
     return all(column.oid in _READY for column in types)
 
 
-def row_reader(types: Sequence[asyncpg.Type]) -> Callable[[asyncpg.Record], Row]:
-    """Return what turns a record of these columns' types into a row; columns that are ready cost nothing."""
-    pending = [position for position, column in enumerate(types) if column.oid not in _READY]
-
-    def read(record: asyncpg.Record) -> Row:
-        row = list(record.values())
-        for position in pending:
-            row[position] = value_of(row[position])
-        return row
-
-    return read
+def is_ready(oid: int) -> bool:
+    """Whether what the driver reads of this type can be encoded as it is, whatever the value."""
+    return oid in _READY or oid in _ARRAYS or (oid in FLAT and FLAT[oid].value is None)
 
 
 def holds_many_values(types: Sequence[asyncpg.Type]) -> bool:
@@ -152,9 +154,12 @@ def _declare(
     Its public call takes a name, and "char" means another type to it; and it refuses composites and ranges in their
     text form, though the driver reads them well.
     """
+    _settings(connection).add_python_codec(oid, name, schema, (), "scalar", encode, decode, form)
+
+
+def _settings(connection: Connection) -> Any:  # noqa: ANN401 - the driver's own
     driver: Any = connection
-    settings = driver._protocol.get_settings()  # noqa: SLF001 - as the docstring says
-    settings.add_python_codec(oid, name, schema, (), "scalar", encode, decode, form)
+    return driver._protocol.get_settings()  # noqa: SLF001 - its public calls take no oid
 
 
 def _composite_of_texts(attributes: Sequence[str], text: str) -> dict[str, str | None] | list[str | None]:

@@ -34,7 +34,10 @@ def no_writes_there(error: BaseException) -> TenancyError | None:
     """Return what to tell where the server takes no writes at all; None where it was not that."""
     if not isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         return None
-    return QueryFailed(f"The database takes no writes: {reason_of(error)}.", sqlstate=sqlstate_of(error))
+    return QueryFailed(
+        f"The database takes no writes: {reason_of(error)}. Read from it, or try again later.",
+        sqlstate=sqlstate_of(error),
+    )
 
 
 def took_too_long(seconds: float) -> QueryTimeout:

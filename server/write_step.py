@@ -11,7 +11,7 @@ from msgspec import Meta
 from server.binding import bind, misfit
 from server.connections import Connection
 from server.meter import Meter
-from server.results import QUIET_BYTES, Budget, Column, Result
+from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded
 from server.sql_writes import Write
 from server.values import Row, are_ready
 
@@ -30,8 +30,13 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     row_count: Annotated[int, Meta(description="Rows written; of SELECT: returned")] | None = None
     columns: list[Column] = []
-    rows: list[list[Any]] = []
+    encoded: EncodedRows | msgspec.UnsetType = msgspec.field(name="rows", default=msgspec.UNSET)
     truncated: Annotated[bool, Meta(description="More rows than are told here; all were written")] = False
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows as values, decoded anew."""
+        return [] if self.encoded is msgspec.UNSET else decoded(self.encoded)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -57,8 +62,8 @@ class Attempt:
             await self._connection.execute("ROLLBACK TO SAVEPOINT before_statement")
         return self._saved or not self._ran
 
-    async def run(self, budget: Budget) -> tuple[Written, int]:
-        """Return what it did, and the bytes of its rows."""
+    async def run(self, budget: Budget) -> tuple[Written, Result]:
+        """Return what it did, and the rows that are told."""
         self._saved = self._ran = False
         self._meter.allow(QUIET_BYTES)
         statement = await self._connection.prepare(self._step.write.text)
@@ -75,9 +80,9 @@ class Attempt:
             kind=self._step.write.kind,
             row_count=count,
             columns=told,
-            rows=result.rows,
+            encoded=result.rows if result.count else msgspec.UNSET,
             truncated=result.truncated_by is not None,
-        ), result.size
+        ), result
 
     async def _fill(self, result: Result, statement: "PreparedStatement[asyncpg.Record]") -> int | None:
         """Run it to its end; return how many rows it wrote or returned."""

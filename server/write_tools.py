@@ -26,14 +26,14 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One statement."""
 
     sql: Annotated[str, Meta(description="One INSERT, UPDATE, DELETE, MERGE, SELECT or TRUNCATE; $1, $2 for params")]
-    params: list[Any] = msgspec.field(default_factory=list)
+    params: Annotated[list[Any], Meta(description="Values of $1, $2 …")] = msgspec.field(default_factory=list)
 
 
 class ExecuteWrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `execute_write`."""
 
     tenant_id: TenantId
-    statements: Annotated[list[Statement], Meta(min_length=1, max_length=50)]
+    statements: Annotated[list[Statement], Meta(min_length=1, max_length=50, description="Run in this order; up to 50")]
     role: Role | None = None
     dry_run: Annotated[bool, Meta(description="Roll back; what nextval took stays taken")] = False
 
@@ -71,11 +71,12 @@ class WriteTools:
         self._confirm = confirm
         self._known = KnownByTenant()
 
-    @tool("Write", Hints(read_only=False, destructive=True, idempotent=False), "query:write")
+    @tool(Hints(read_only=False, destructive=True, idempotent=False), "query:write")
     async def execute_write(self, args: ExecuteWrite, call: Call) -> Writes:
         """Run statements in one transaction: all are committed or, on any error, none.
 
-        Try with dry_run first. On outcome_unknown look at the data before writing again.
+        For tenants registered with access=read_write. Try with dry_run first. After the error outcome_unknown look at
+        the data before writing again.
         """
         tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
         self._rates.count_tenant(args.tenant_id)

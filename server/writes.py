@@ -171,9 +171,9 @@ class _Run:
 
     async def _counted(self, attempt: Attempt) -> Written:
         each = msgspec.structs.replace(self._limits.each, max_rows=self._rows_left, max_bytes=self._bytes_left)
-        written, size = await attempt.run(Budget(each, self.meter))
-        self._rows_left -= len(written.rows)
-        self._bytes_left -= size
+        written, result = await attempt.run(Budget(each, self.meter))
+        self._rows_left -= result.count
+        self._bytes_left -= result.size
         return written
 
 

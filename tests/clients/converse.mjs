@@ -43,7 +43,7 @@ console.log(JSON.stringify({
   revision: revision ?? client.getNegotiatedProtocolVersion(),
   title: client.getServerVersion().title,
   tools: tools.map((tool) => tool.name),
-  tables: listed.structuredContent.tables.map((table) => table.name),
+  tables: listed.structuredContent.tables.map(([, name]) => name),
   big: answered.structuredContent.rows[0][0],
   refused: refused.isError,
   resources: resources.map((resource) => resource.uri),

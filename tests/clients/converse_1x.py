@@ -43,7 +43,7 @@ async def main(target: str, registration: str) -> None:
             "revision": agreed.protocolVersion,
             "title": agreed.serverInfo.title,
             "tools": [tool.name for tool in tools],
-            "tables": [table["name"] for table in listed.structuredContent["tables"]],
+            "tables": [name for _schema, name, *_rest in listed.structuredContent["tables"]],
             "big": answered.structuredContent["rows"][0][0],
             "refused": refused.isError,
             "resources": [str(resource.uri) for resource in resources],

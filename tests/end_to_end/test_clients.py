@@ -27,7 +27,7 @@ async def converse(client: Client, sample: SampleLogin) -> None:
     assert registered.structured_content["status"] in {"registered", "unchanged"}
     tables = await client.call_tool("list_tables", {"tenant_id": "acme"})
     assert tables.structured_content is not None
-    assert "books" in {table["name"] for table in tables.structured_content["tables"]}
+    assert "books" in {name for _schema, name, *_rest in tables.structured_content["tables"]}
     for tool, arguments in (
         ("list_schemas", {}),
         ("describe_table", {"table": "orders"}),

@@ -217,7 +217,7 @@ def test_run_answers_its_own_curl_stops_clean_and_finds_everything_again(
     port = free_port()
     first = Run(tmp_path, port)
     assert f"http://127.0.0.1:{port}/postgres/mcp" in first.banner
-    names = {table["name"] for table in first.call("list_tables", tenant_id="demo")["tables"]}
+    names = {name for _schema, name, *_rest in first.call("list_tables", tenant_id="demo")["tables"]}
     assert {"books", "orders"} <= names
     position = first.call("get_tenant", tenant_id="demo")["position"]
     assert first.stop(number) == 0

