@@ -43,17 +43,14 @@ class Acceptor:
         self._arriving: set[asyncio.Task[None]] = set()
         self._clients = 0
         self._resting: asyncio.TimerHandle | None = None
-        self._open = False
 
     def start(self) -> None:
         """Begin to take clients."""
-        self._open = True
-        self._listener.setblocking(False)
+        self._listener.settimeout(0)
         self._loop.add_reader(self._listener.fileno(), self._look)
 
     def close(self) -> None:
         """Take no more; those who wait are the siblings'."""
-        self._open = False
         if self._resting is not None:
             self._resting.cancel()
         self._loop.remove_reader(self._listener.fileno())
@@ -101,7 +98,7 @@ class Acceptor:
 
     async def _connect(self, client: socket.socket) -> None:
         try:
-            client.setblocking(False)
+            client.settimeout(0)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(self._make, client)
         except OSError:

@@ -82,6 +82,7 @@ def _plain(value: object) -> str:
 
 
 def _made(kind: type, value: object) -> object:
-    if kind in {Secret, Path}:
-        return kind(value)
-    raise NotImplementedError(kind)
+    made = {Secret: Secret, Path: Path}.get(kind)
+    if made is None:
+        raise NotImplementedError(kind)
+    return made(str(value))

@@ -43,7 +43,7 @@ class Siblings:
     async def answering(self) -> AsyncIterator[None]:
         """Answer the others for as long as this lasts."""
         loop = asyncio.get_running_loop()
-        self._mailbox.setblocking(False)
+        self._mailbox.settimeout(0)
         loop.add_reader(self._mailbox.fileno(), self._asked)
         try:
             yield
@@ -92,7 +92,7 @@ class Siblings:
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await writer.drain()
-        except Exception:  # a task that nobody awaits: what broke is told here or nowhere
+        except Exception:  # noqa: BLE001 - a task that nobody awaits: what broke is told here or nowhere
             structlog.get_logger("siblings").exception("metrics not told")
         finally:
             writer.close()

@@ -94,21 +94,16 @@ class _Crew:
 
     async def run(self, announce: Callable[[], Awaitable[None]]) -> None:
         """Keep all running until `leave` is called; then wait until they have ended."""
-        tasks = [asyncio.create_task(self._keep(seat)) for seat in self._seats]
-        tasks.append(asyncio.create_task(self._tell(announce)))
+        keeping = asyncio.create_task(self._keep_all(announce))
         leaving = asyncio.create_task(self._leaving.wait())
         try:
-            pending = {*tasks}
-            while pending and not leaving.done():
-                done, pending = await asyncio.wait({*pending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                pending.discard(leaving)
-                for each in done - {leaving}:
-                    each.result()
+            await asyncio.wait({keeping, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()
         finally:
             self._leaving.set()
-            for task in (*tasks, leaving):
-                task.cancel()
-            await asyncio.wait([*tasks, leaving])
+            keeping.cancel()
+            await asyncio.wait({keeping, leaving})
             killed = await self._end()
         if killed:
             raise StartError(f"Workers that did not end within {self._patience:g} seconds and were killed: {killed}.")
@@ -122,9 +117,12 @@ class _Crew:
             self._logger.info("stopping")
             self._leaving.set()
 
+    async def _keep_all(self, announce: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.gather(*map(self._keep, self._seats), self._tell(announce))
+
     async def _keep(self, seat: Seat) -> None:
         number = seat.number
-        while True:
+        while not self._leaving.is_set():
             begun = time.monotonic()
             worker = self._workers[number] = await _Worker.start(seat)
             await worker.listens()
@@ -134,6 +132,8 @@ class _Crew:
                     self._all_listen.set()
             code = await worker.ended()
             self._board.clear(number)
+            if self._leaving.is_set():
+                return
             if number not in self._listening:
                 raise StartError(f"Worker {number} cannot start (exit code {code}); what it said is above.")
             self._failures[number] = 1 if time.monotonic() - begun > _PROVEN else self._failures[number] + 1
@@ -168,15 +168,19 @@ class _Worker:
     async def start(cls, given: Seat) -> "_Worker":
         """Start it and tell it what it needs."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-P", "-m", "server.worker"),
-                stdin=theirs.fileno(),
-                pass_fds=given.inherited,
-                start_new_session=True,  # Ctrl-C is for us: we say when it ends
-            )
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-P", "-m", "server.worker"),
+                    stdin=theirs.fileno(),
+                    pass_fds=given.inherited,
+                    start_new_session=True,  # Ctrl-C is for us: we say when it ends
+                )
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+        except BaseException:
+            ours.close()  # which ends it, if it has begun
+            raise
         writer.write(seat.encode(given))
         return cls(process, reader, writer)
 
