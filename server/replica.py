@@ -32,7 +32,7 @@ from registry.state import Live, Tenant
 from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
-from server.alarms import check_keys, tell_quarantined
+from server.alarms import KeyAlarm, tell_quarantined
 from server.announcements import Announcements
 from server.audit import Audit
 from server.audit_file import AuditFile
@@ -134,6 +134,7 @@ async def _assembled(
     names = Names(settings.prefix)
     log = RedisLog(commands, tail, names)
     directory, keyring = Directory(), Keyring(log, master)
+    key_alarm = KeyAlarm(keyring)
     keys = TenantKeys(commands, names)
     owner = _new_id()
 
@@ -168,7 +169,7 @@ async def _assembled(
     async def on_caught_up() -> None:
         await check()
         if not follower.status.ready:
-            await check_keys(keyring)
+            await key_alarm.begin()
         reconciler.hurry()
 
     restorer = Restorer(
@@ -252,7 +253,7 @@ async def _assembled(
         http=HttpTally(),
     )
 
-    loops = [ticking(freshness.tick), _follow(follower, presence if serving else None)]
+    loops = [ticking(freshness.tick), _follow(follower, presence if serving else None), key_alarm.run()]
     if serving:
         adopting = adopt_once(commands, names, follower, registry)
         loops += [

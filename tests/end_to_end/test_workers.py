@@ -127,7 +127,9 @@ def test_a_signal_ends_all_of_them_once_their_answers_are_given(pair: Process, s
     with connected(pair, 2) as clients:
         clients[0].call("register_tenant", **fields_of("acme", sample))
         message = {
-            **{"jsonrpc": "2.0", "id": 1, "method": "tools/call"},
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
             "params": {
                 "name": "execute_query",
                 "arguments": {"tenant_id": "acme", "query": "SELECT pg_sleep(1), 7 AS x"},
