@@ -202,8 +202,9 @@ class _Packed:
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         """Return the command as bytes; a name of two words is two, as the library has it."""
         name, *words = args
-        first = name.encode() if isinstance(name, str) else bytes(name)
-        return [hiredis.pack_command((*first.split(), *words))]
+        first = name.split() if isinstance(name, str | bytes) else [name]
+        packed: bytes = hiredis.pack_command((*first, *words))
+        return [packed]
 
 
 class _Plain(_Packed, Connection):

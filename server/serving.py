@@ -18,6 +18,7 @@ from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
 from server.beyond import Again
 from server.certificates import Certificates, TlsFiles
+from server.collector import keep_out_of_the_way
 from server.crowd import Crowd
 from server.first_read import first_read
 from server.http_names import LOOPBACK, Names
@@ -106,7 +107,8 @@ async def serve_mcp(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         followed = [certificates.follow()] if certificates else []
         ready = port.open(lambda: replica.follower.status.ready, server.leave)
-        async with ready, running(_keep_up(authenticator), sdk.run(), *followed):
+        collector = keep_out_of_the_way(replica.follower)
+        async with ready, running(_keep_up(authenticator), sdk.run(), collector, *followed):
             await announce(base)
             yield
 
