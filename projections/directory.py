@@ -158,7 +158,7 @@ class Directory:
     def all(self) -> Iterable[Tenant]:
         """Return every tenant ever registered, in no order; a snapshot."""
         held = tuple(self._tenants.values())
-        if _Told not in set(map(type, held)):  # as ever but in a replay; to look at each of many takes ten times as long
+        if _Told not in set(map(type, held)):  # as ever but in a replay, and ten times as quick
             return cast("tuple[Tenant, ...]", held)
         return tuple(known for name in self.names() if (known := self.tenant(name)))
 

@@ -136,7 +136,6 @@ async def _assembled(
     directory, keyring = Directory(), Keyring(log, master)
     key_alarm = KeyAlarm(keyring)
     keys = TenantKeys(commands, names)
-    owner = _new_id()
 
     def lookup(tenant_id: str) -> Live:
         follower.require_ready()
@@ -199,7 +198,7 @@ async def _assembled(
         keys=keys,
         directory=directory,
         is_current=lambda: follower.status.phase is Phase.FOLLOWING,
-        owner=owner,
+        owner=_new_id(),
         every=settings.repair_seconds,
         tally=tally,
     )

@@ -196,7 +196,7 @@ def test_any_free_port_is_announced_once_and_keys_of_the_environment_reach_the_w
     key = key_file.read_text().split()[-1]
     server = serve("--workers", "2", "--port", "0", ready=False, MCP_POSTGRES_KEYS=key, MCP_POSTGRES_KEY_FILE="")
     eventually(lambda: '"listening"' in server.log.read_text(), "nobody announced it")
-    told = re.findall(r'"url": "http://127\.0\.0\.1:(\d+)"', server.log.read_text())
+    told = re.findall(r'"url": ?"http://127\.0\.0\.1:(\d+)"', server.log.read_text())
     server.port = int(told[0])
     eventually(lambda: all_ready(server, 2), "not both were ready")
     server.call("register_tenant", **fields_of("acme", sample))
