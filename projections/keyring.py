@@ -4,7 +4,8 @@ What is kept here opens nothing without the master key; passwords are opened one
 kept at all.
 """
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from registry.errors import SecretUnreadable
@@ -13,6 +14,10 @@ from registry.secrets import DataKey, MasterKeys, Secret, id_of, master_of
 from registry.state import Live, Tenant
 
 _PAGE: Final = 1000
+_BREATH: Final = 200
+"""Keys that are tried before others have a turn: a millisecond."""
+_PAUSE: Final = 0.005
+"""Seconds of that turn: nobody waits for this."""
 
 
 class Keyring:
@@ -48,36 +53,56 @@ class Keyring:
             key = await self._fetched(tenant)
         return key.open(tenant.tenant, tenant.config.login, secret)
 
-    async def check(self) -> list[str]:
-        """Try every data key; return the tenants whose key does not open, by id.
+    async def require_one(self) -> None:
+        """Raise `SecretUnreadable` if there are keys and none opens; `RegistryUnavailable` where that is not known.
 
-        Where the master keys are elsewhere, one data key of each is tried, and of others only whether there is their
-        master key. Raises `SecretUnreadable` if there are keys and none opens: then the master key is another
-        installation's, and what it would seal nobody else could open. `RegistryUnavailable` where that is not known.
+        Then the master key is another installation's, and what it would seal nobody else could open. As a rule the
+        first that is tried opens: who starts need not wait until all are.
         """
-        unreadable: list[str] = []
         error: SecretUnreadable | None = None
-        for tenant_id, wrapped in self._to_try():
+        for tenant_id in self._to_try():
+            wrapped = self._wrapped.get(tenant_id)
+            if wrapped is None:
+                continue  # it has gone meanwhile
             try:
                 await self._master.unwrap(tenant_id, wrapped)
             except SecretUnreadable as cause:
                 error = cause
-                unreadable.append(tenant_id)
-        if error and self._master.remote:
-            lost = {master_of(self._wrapped[each]) for each in unreadable}
-            unreadable = [each for each, wrapped in self._wrapped.items() if master_of(wrapped) in lost]
-        if error and len(unreadable) == len(self._wrapped):
+            else:
+                return
+        if error:
             raise SecretUnreadable(
-                f"The master keys of {self._master.where} open none of the {len(unreadable)} data keys in Redis: the "
-                f"tenants were registered with another key. Name the right one there. ({error.message})"
+                f"The master keys of {self._master.where} open none of the {len(self._wrapped)} data keys in Redis: "
+                "the tenants were registered with another key. Name the right one there. "
+                f"({error.message})"
             )
+
+    async def check(self) -> list[str]:
+        """Try every data key, a few at a time; return the tenants whose key does not open, by id.
+
+        Where the master keys are elsewhere, one data key of each is tried, and of others only whether there is their
+        master key. Raises what `require_one` does. May be cancelled.
+        """
+        await self.require_one()
+        unreadable = []
+        for number, tenant_id in enumerate(self._to_try()):
+            if number % _BREATH == _BREATH - 1:
+                await asyncio.sleep(_PAUSE)
+            try:
+                if tenant_id in self._wrapped:  # it may have gone meanwhile
+                    await self._master.unwrap(tenant_id, self._wrapped[tenant_id])
+            except SecretUnreadable:
+                unreadable.append(tenant_id)
+        if unreadable and self._master.remote:
+            lost = {master_of(self._wrapped[each]) for each in unreadable if each in self._wrapped}
+            unreadable = [each for each, wrapped in self._wrapped.items() if master_of(wrapped) in lost]
         return sorted(unreadable)
 
-    def _to_try(self) -> Iterator[tuple[str, str]]:
+    def _to_try(self) -> list[str]:
+        """Return whose keys are tried: everybody's, or one under each master key where those are elsewhere."""
         if not self._master.remote:
-            yield from self._wrapped.items()
-            return
-        yield from {master_of(wrapped): (tenant_id, wrapped) for tenant_id, wrapped in self._wrapped.items()}.values()
+            return list(self._wrapped)
+        return list({master_of(wrapped): tenant_id for tenant_id, wrapped in self._wrapped.items()}.values())
 
     def _take(self, tenant: Tenant, wrapped: str | None) -> None:
         # Invariant: the key that opens what is held is not given up for none or another one: the log may have lost it.

@@ -1,13 +1,19 @@
 """Pages of a log, the next one on its way while this one is folded: Redis and the replica work at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Final, TypeVar
 
 from registry.entries import Entry, Foreign, Position
 from registry.log import TenantLog
 
 _Page = Sequence[Entry | Foreign]
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
+_AHEAD: Final = 2
+"""Questions under way: one is answered while the answer to another is worked on."""
 
 
 class Pages:
@@ -53,3 +59,30 @@ async def read_ahead(log: TenantLog, limit: int) -> AsyncIterator[Pages]:
         yield pages
     finally:
         await pages.close()
+
+
+@asynccontextmanager
+async def ahead(
+    ask: Callable[[_Asked], Awaitable[_Answer]], questions: Sequence[_Asked]
+) -> AsyncIterator[AsyncIterator[tuple[_Asked, _Answer]]]:
+    """Ask one question after the other, each before the answer to the one before is worked on.
+
+    Yields each with its answer, in order; raises what `ask` does. Nothing is left under way afterwards.
+    """
+    tasks = deque[asyncio.Task[_Answer]]()
+
+    async def answers() -> AsyncIterator[tuple[_Asked, _Answer]]:
+        for number, question in enumerate(questions):
+            while len(tasks) < min(_AHEAD, len(questions) - number):
+                tasks.append(asyncio.ensure_future(ask(questions[number + len(tasks)])))
+            answer = await tasks.popleft()
+            # What was asked is sent when others have their turn, and they need one.
+            await asyncio.sleep(0)
+            yield question, answer
+
+    try:
+        yield answers()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

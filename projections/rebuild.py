@@ -13,9 +13,9 @@ import structlog
 
 from projections.directory import Directory
 from projections.progress import Progress
-from projections.read_ahead import read_ahead
+from projections.read_ahead import ahead, read_ahead
 from registry import codec
-from registry.entries import UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position
+from registry.entries import UNKNOWN, Cut, Entry, Epoch, Foreign, Head, Position, entry_order
 from registry.errors import CorruptEntry, LogDiverged
 from registry.events import LogCompacted, LogCreated, LogRestored
 from registry.log import TenantLog
@@ -180,15 +180,14 @@ class Rebuilder:
     async def _tenants(self, heads: dict[str, Head]) -> list[Tenant]:
         tenants: list[Tenant] = []
         names = list(heads)
-        for start in range(0, len(names), PAGE):
-            page = names[start : start + PAGE]
-            documents = await self._documents.documents(page)
-            told = [tenant_of(name, heads[name], text) for name, text in zip(page, documents, strict=True)]
-            missing = [name for name, tenant in zip(page, told, strict=True) if tenant is None]
-            tenants += [tenant for tenant in told if tenant is not None]
-            tenants += await self._from_entries({name: heads[name] for name in missing})
-            self._progress.report(start + len(page), len(names))
-            await asyncio.sleep(0)
+        pages = [names[start : start + PAGE] for start in range(0, len(names), PAGE)]
+        async with ahead(self._documents.documents, pages) as told:
+            async for page, documents in told:
+                found = [tenant_of(name, heads[name], text) for name, text in zip(page, documents, strict=True)]
+                missing = [name for name, tenant in zip(page, found, strict=True) if tenant is None]
+                tenants += [tenant for tenant in found if tenant is not None]
+                tenants += await self._from_entries({name: heads[name] for name in missing})
+                self._progress.report(len(tenants), len(names))
         return tenants
 
     async def _from_entries(self, heads: dict[str, Head]) -> list[Tenant]:
@@ -204,7 +203,8 @@ def _ahead(cut: Cut, end: Position, epoch: Epoch) -> list[str]:
 
 
 def _orphans(cut: Cut, epoch: Epoch) -> dict[str, Head]:
-    return {tenant: head for tenant, head in cut.heads.items() if epoch.is_orphan(head)}
+    first = entry_order(epoch.begun)  # once, not for each of 100,000
+    return {tenant: head for tenant, head in cut.heads.items() if entry_order(head.position.entry) < first}
 
 
 def _recalled(held: Tenant | None, head: Head) -> Live | Removed | None:

@@ -22,7 +22,7 @@ FENCE_AFTER_REMOVAL: Final = timedelta(days=1)
 
 _MATERIALISE: Final = Script("projections", "materialise.lua")
 _UNFENCE: Final = Script("projections", "unfence.lua")
-_PAGE: Final = 500
+_PAGE: Final = 200
 
 
 class TenantKeys:

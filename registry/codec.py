@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from sys import intern
 from typing import Final, get_args
 
 import msgspec
@@ -25,6 +26,7 @@ _PLACE: Final = re.compile(rb',"seq":\d{1,20},"entry":"\d{1,20}-\d{1,20}"(?=,"ev
 # What the append script compares, and where it finds that.
 _HEAD_TOLD: Final = re.compile(rb"(\d+)\|(?:[^|]*\|){5}")
 _ENVELOPE: Final = (b"type", b"seq", b"prev", b"data")
+_digest: Final = hashlib.blake2b
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     name: msgspec.json.Decoder(kind) for name, kind in _EVENT_TYPES.items()
@@ -69,18 +71,18 @@ class TenantDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def config(self) -> TenantConfig:
-        """The configuration by itself."""
+        """The configuration by itself, which shares its texts with all that have them: many are on few hosts."""
         return TenantConfig(
-            host=self.host,
+            host=intern(self.host),
             port=self.port,
-            database=self.database,
-            user=self.user,
+            database=intern(self.database),
+            user=intern(self.user),
             ssl=self.ssl,
             min_pool_size=self.min_pool_size,
             max_pool_size=self.max_pool_size,
             max_concurrent_requests=self.max_concurrent_requests,
             password_ref=self.password_ref,
-            ssl_root_ca=self.ssl_root_ca,
+            ssl_root_ca=intern(self.ssl_root_ca) if self.ssl_root_ca else msgspec.UNSET,
             access=self.access,
             roles=self.roles,
         )
@@ -196,4 +198,5 @@ def sum_of(document: bytes) -> str | None:
     place = _PLACE.search(document)
     if place is None:
         return None
-    return hashlib.blake2b(document[: place.start()] + document[place.end() :], digest_size=8).hexdigest()
+    start, end = place.span()
+    return _digest(document[:start] + document[end:], digest_size=8).hexdigest()

@@ -73,7 +73,7 @@ def tenant_of(tenant: str, head: Head, document: bytes | None) -> Live | Removed
         changed_by=intern(head.changed_by),
         born=head.born,
         mac=head.mac,
-        config=said.config.interned(),
+        config=said.config,
         secret=said.secret.interned() if said.secret else None,
     )
 

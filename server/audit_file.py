@@ -1,7 +1,8 @@
 """A file that each write is put down in, one JSON line each, safe on the disk before anything goes on.
 
 Lines are appended and flushed to the disk in a thread of its own, never on the event loop; those that wait for it go in
-together. A file that was moved away is made anew, so that log rotation needs no signal.
+together. A file that was moved away is made anew, so that log rotation needs no signal. Several processes may share it:
+what is written at once is appended at once, and half a line that another one left is looked for before.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from server.threads import settle
 
 PATIENCE: Final = 5.0
 """Seconds that a disk gets: after that the line counts as not put down, whatever becomes of it."""
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MODE: Final = 0o600
 
 _Waiting: TypeAlias = tuple[bytes, asyncio.AbstractEventLoop, "asyncio.Future[None]"]
@@ -28,7 +29,6 @@ class AuditFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
-        self._torn = False
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._working = False
@@ -80,11 +80,9 @@ class AuditFile:
 
     def _append(self, lines: bytes) -> None:
         file = self._opened()
-        if self._torn:  # what is half a line stays one
+        if _is_torn(file):  # what is half a line stays one
             lines = b"\n" + lines
-        written = os.write(file, lines)
-        self._torn = written < len(lines)
-        if self._torn:
+        if os.write(file, lines) < len(lines):
             raise OSError("only a part could be written")
         os.fsync(file)
 
@@ -96,9 +94,15 @@ class AuditFile:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 os.close(file)
                 raise OSError(0, "not a regular file")
-            self._file, self._torn = file, False
+            self._file = file
             _keep_name(self._path.parent)
         return self._file
+
+
+def _is_torn(file: int) -> bool:
+    """Whether the file ends in the middle of a line."""
+    size = os.fstat(file).st_size
+    return size > 0 and os.pread(file, 1, size - 1) != b"\n"
 
 
 def _is_at(file: int, path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -49,16 +50,26 @@ async def backing_of(settings: Settings, *, join: bool = False) -> AsyncIterator
         raise StartError(str(error)) from None
 
 
+def backed(settings: Settings, backing: Backing) -> Settings:
+    """Return settings by which another process finds what is held here."""
+    key_file = settings.key_file if settings.keys or settings.key_file else _embedded_key(settings)
+    return msgspec.structs.replace(settings, redis_url=backing.redis_url, key_file=key_file)
+
+
 def embedded_master(settings: Settings) -> MasterKeys:
     """Return keys of an embedded Valkey's own; call before it starts. `StartError` if they cannot be had.
 
     A key file is made beside the data, and never a second one: see `ensure_key_file`.
     """
     try:
-        path = ensure_key_file(settings.data_dir / "master.key", used=log_of(settings.data_dir))
+        path = ensure_key_file(_embedded_key(settings), used=log_of(settings.data_dir))
         return load_master_keys(path, f"the key file {path}")
     except InvalidInput as error:
         raise StartError(error.message) from None
+
+
+def _embedded_key(settings: Settings) -> Path:
+    return settings.data_dir / "master.key"
 
 
 def _running(settings: Settings) -> str | None:

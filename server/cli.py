@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -33,17 +33,14 @@ _INTERRUPTED: Final = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; what fails is told in one line on standard error."""
-    tell_crashes(lambda what, error: _tell(f"{what}; please report this\n{told(error)}"))
-    parser = _parser()
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        # Not the words themselves: `--password` is not an option, and what follows it is one.
-        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        parser.error(f"unknown: {', '.join(named) or 'a word too many'}; --help lists what there is")
-    try:
-        from server import commands  # noqa: PLC0415 - --help and a wrong word answer without a second of imports
+    return outcome_of(lambda: _do(arguments))
 
-        getattr(commands, options.run)(options)
+
+def outcome_of(work: Callable[[], None]) -> int:
+    """Do it and return the exit code; what fails is told in one line on standard error."""
+    tell_crashes(lambda what, error: _tell(f"{what}; please report this\n{told(error)}"))
+    try:
+        work()
     except SettingsError as error:
         for problem in error.problems:
             _tell(problem)
@@ -57,6 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has left; nothing is wrong and there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _OK
+
+
+def _do(arguments: Sequence[str] | None) -> None:
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # Not the words themselves: `--password` is not an option, and what follows it is one.
+        named = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        parser.error(f"unknown: {', '.join(named) or 'a word too many'}; --help lists what there is")
+    from server import commands  # noqa: PLC0415 - --help and a wrong word answer without a second of imports
+
+    getattr(commands, options.run)(options)
 
 
 def _parser() -> argparse.ArgumentParser:

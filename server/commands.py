@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Mapping
 import structlog
 import uvloop
 
-from server.backing import backing_of
+from server.backing import backed, backing_of
 from server.connect import forget_libpq_environment
 from server.demo import run_demo
 from server.given import forget_secrets, load
@@ -17,16 +17,24 @@ from server.logs import configure, watch_crashes, watch_loop
 from server.master_keys import make_key_file
 from server.replica import open_replica
 from server.serving import serve_http, serve_stdio
-from server.settings import OF_REDIS, Command, Settings
+from server.settings import OF_REDIS, Command, Settings, SettingsError
 from server.tenants_command import run_tenants
 from server.tokens_command import run_tokens
+from server.workers import run_workers
 
 
 def serve(options: argparse.Namespace) -> None:
     """Run one replica until a signal, or until the client of `--stdio` leaves."""
     settings = _settings(vars(options), "serve")
 
+    if settings.workers > 1 and options.stdio:
+        raise SettingsError(["MCP_POSTGRES_WORKERS and --stdio do not go together: one client talks to one process."])
+
     async def run_replica() -> None:
+        if settings.workers > 1:
+            async with backing_of(settings) as backing:
+                await run_workers(backed(settings, backing), _announce)
+            return
         async with (
             backing_of(settings) as backing,
             open_replica(settings, backing.redis_url, backing.master) as replica,

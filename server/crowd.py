@@ -4,6 +4,7 @@ So a crowd of clients that connect and say little keeps nobody out: each newcome
 sent its request before its own turn comes.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from server.refusals import HttpTally
@@ -22,11 +23,13 @@ class Crowd:
     Args:
         most: How many there may be.
         tally: Counts those that had to go.
+        on_count: Told how many there are when that changes.
     """
 
-    def __init__(self, most: int, tally: HttpTally) -> None:
+    def __init__(self, most: int, tally: HttpTally, on_count: Callable[[int], None] = lambda _clients: None) -> None:
         self._most = most
         self._tally = tally
+        self._on_count = on_count
         self._clients: set[Client] = set()
         self._idle: dict[Client, None] = {}
 
@@ -36,7 +39,7 @@ class Crowd:
             return False
         self._clients.add(client)
         self._idle[client] = None
-        self._tally.clients = len(self._clients)
+        self._counted()
         return True
 
     def wait(self, client: Client) -> None:
@@ -53,8 +56,12 @@ class Crowd:
         known = client in self._clients
         self._clients.discard(client)
         self._idle.pop(client, None)
-        self._tally.clients = len(self._clients)
+        self._counted()
         return known
+
+    def _counted(self) -> None:
+        self._tally.clients = len(self._clients)
+        self._on_count(len(self._clients))
 
     def _make_room(self) -> bool:
         longest = next(iter(self._idle), None)

@@ -1,6 +1,6 @@
 """The HTTP application: where the MCP endpoint, the health checks and the metrics are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -20,9 +20,9 @@ ALIAS: Final = "/mcp"
 def build_app(
     mcp: ASGIApp,
     path: str,
-    status: Callable[[], Status],
+    status: Callable[[], tuple[Status, Mapping[str, int]]],
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
-    metrics: Callable[[], bytes],
+    metrics: Callable[[], Awaitable[bytes]],
     door: "Door",
     outside: Outside,
 ) -> ASGIApp:
@@ -31,7 +31,7 @@ def build_app(
     Args:
         mcp: What answers MCP to those who got in: the intake around the endpoint.
         path: Where, beside `/mcp`.
-        status: What the follower is doing now.
+        status: What the follower is doing now, and what is to be said of other processes on the port.
         lifespan: Entered before the first request and left after the last.
         metrics: Writes them in Prometheus's text form.
         door: Who gets in.
@@ -42,12 +42,13 @@ def build_app(
         return _json({"status": "ok"}, 200)
 
     async def readyz(_request: Request) -> Response:
-        now = status()
-        told = {"phase": now.phase, "ready": now.ready, "position": now.position} if door.discreet else now
-        return _json(told, 200 if now.ready else 503)
+        now, beside = status()
+        told = {"phase": now.phase, "ready": now.ready, "position": now.position}
+        whole = told if door.discreet else msgspec.structs.asdict(now)
+        return _json({**whole, **beside}, 200 if now.ready else 503)
 
     async def metered(_request: Request) -> Response:
-        return Response(metrics(), media_type="text/plain; version=0.0.4")
+        return Response(await metrics(), media_type="text/plain; version=0.0.4")
 
     async def metadata(request: Request) -> Response:
         return Response(door.documents[request.url.path], media_type="application/json")

@@ -32,7 +32,7 @@ from registry.state import Live, Tenant
 from registry.tally import Tally
 from server import __version__
 from server.adopting import adopt_once
-from server.alarms import check_keys, tell_quarantined
+from server.alarms import KeyAlarm, tell_quarantined
 from server.announcements import Announcements
 from server.audit import Audit
 from server.audit_file import AuditFile
@@ -134,8 +134,8 @@ async def _assembled(
     names = Names(settings.prefix)
     log = RedisLog(commands, tail, names)
     directory, keyring = Directory(), Keyring(log, master)
+    key_alarm = KeyAlarm(keyring)
     keys = TenantKeys(commands, names)
-    owner = _new_id()
 
     def lookup(tenant_id: str) -> Live:
         follower.require_ready()
@@ -168,7 +168,7 @@ async def _assembled(
     async def on_caught_up() -> None:
         await check()
         if not follower.status.ready:
-            await check_keys(keyring)
+            await key_alarm.begin()
         reconciler.hurry()
 
     restorer = Restorer(
@@ -198,7 +198,7 @@ async def _assembled(
         keys=keys,
         directory=directory,
         is_current=lambda: follower.status.phase is Phase.FOLLOWING,
-        owner=owner,
+        owner=_new_id(),
         every=settings.repair_seconds,
         tally=tally,
     )
@@ -253,7 +253,7 @@ async def _assembled(
         http=HttpTally(),
     )
 
-    loops = [ticking(freshness.tick), _follow(follower, presence if serving else None)]
+    loops = [ticking(freshness.tick), _follow(follower, presence if serving else None), key_alarm.run()]
     if serving:
         adopting = adopt_once(commands, names, follower, registry)
         loops += [

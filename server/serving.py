@@ -1,13 +1,10 @@
 """Running a replica in the foreground: over HTTP until a signal, or over stdio until the client leaves."""
 
 import asyncio
-import errno
 import math
-import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
@@ -21,15 +18,17 @@ from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
 from server.beyond import Again
 from server.certificates import Certificates, TlsFiles
+from server.collector import keep_out_of_the_way
 from server.crowd import Crowd
-from server.errors import StartError
 from server.first_read import first_read
 from server.http_names import LOOPBACK, Names
 from server.http_protocol import PACE, Bounds, impatient
+from server.http_server import HttpServer
+from server.listening import BACKLOG, base_of, listen
 from server.loops import running
 from server.mcp_roads import roads_of
+from server.port import Port
 from server.principal import Principal
-from server.redaction import shown
 from server.replica import Replica
 from server.settings import Settings
 from server.tenant_policy import policy_of
@@ -48,20 +47,13 @@ _KEPT_ALIVE: Final = 5
 _PATIENCE: Final = 5.0
 """Seconds that a call over stdio waits for a Redis from which nothing comes."""
 _AGAIN: Final = 1.0
-_BACKLOG: Final = 2048
-_OTHER_HOST: Final = "name an address of this machine with --host"
-_ADVICE: Final = {
-    errno.EADDRINUSE: "choose another port with --port, or end what is using it",
-    errno.EACCES: "choose a port above 1023 with --port",
-}
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 Announce = Callable[[str], Awaitable[None]]
 Build: TypeAlias = "Callable[[Again], Server[Any]]"
 """Makes the SDK's server; told what tells once more who sent a request."""
 
 
-async def serve_http(replica: Replica, settings: Settings, announce: Announce) -> None:
+async def serve_http(replica: Replica, settings: Settings, announce: Announce, port: Port | None = None) -> None:
     """Answer MCP over HTTP until SIGINT or SIGTERM: `serve_mcp` with the replica's own tools."""
 
     def build(again: Again) -> "Server[Any]":
@@ -69,10 +61,12 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce) -
 
         return mcp_server.build_server(replica.toolbox, caller_of, replica.beyond, again)
 
-    await serve_mcp(build, replica, settings, announce)
+    await serve_mcp(build, replica, settings, announce, port)
 
 
-async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce: Announce) -> None:
+async def serve_mcp(
+    build: Build, replica: Replica, settings: Settings, announce: Announce, port: Port | None = None
+) -> None:
     """Answer over HTTP until SIGINT or SIGTERM, whatever a server of the SDK answers.
 
     Args:
@@ -80,6 +74,7 @@ async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce
         replica: An open replica.
         settings: Where to listen, and what to answer.
         announce: Told the base URL once the port accepts connections.
+        port: What other processes answer on, too; this function's to close. Without one, it listens by itself.
 
     Raises `StartError` when the port cannot be had, or the certificate cannot be used.
     """
@@ -93,11 +88,13 @@ async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce
     tally = replica.instruments.http
     files = TlsFiles.of(settings)
     certificates = Certificates(files) if files else None
-    listener = _listen(settings)
+    port = port or Port(listen(settings))
+    listener = port.listener
+    # Of what a client has not taken, the kernel keeps little: else megabytes go and nobody sees whether it reads.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PACE)
     replica.reach.refuse_port(listener.getsockname()[1])
     _advise(settings)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
+    base = base_of(settings, listener)
     limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
     permission = ToolPermission(replica.toolbox.tools, doorman)
 
@@ -109,7 +106,9 @@ async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         followed = [certificates.follow()] if certificates else []
-        async with running(_keep_up(authenticator), sdk.run(), *followed):
+        ready = port.open(lambda: replica.follower.status.ready, server.leave)
+        collector = keep_out_of_the_way(replica.follower)
+        async with ready, running(_keep_up(authenticator), sdk.run(), collector, *followed):
             await announce(base)
             yield
 
@@ -122,13 +121,13 @@ async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce
     app = build_app(
         Intake(endpoint, limits, tally, _subject_of if authenticator.required else lambda _scope: None),
         settings.path,
-        lambda: replica.follower.status,
+        lambda: (replica.follower.status, port.told),
         lifespan,
-        exposition(replica.instruments, doorman.counted),
+        port.metrics(exposition(replica.instruments, doorman.counted)),
         door,
         Outside(names, tally, secure=certificates is not None),
     )
-    bounds = Bounds(settings.body_timeout, Crowd(settings.max_clients, tally), tally)
+    bounds = Bounds(settings.body_timeout, Crowd(settings.max_clients, tally, port.count), tally)
     made = impatient(bounds)
     protocol: Any = behind_tls(made, certificates, bounds) if certificates else made
     config = uvicorn.Config(
@@ -139,13 +138,13 @@ async def serve_mcp(build: Build, replica: Replica, settings: Settings, announce
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=_GRACE,
         timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )
-    server = _Server(config)
-    with _stopped_by_signals(server, replica.beyond.announcements.end):
-        await server.serve(sockets=[listener])
+    server = HttpServer(config, port, replica.beyond.announcements.end)
+    with server.stopped_by_signals():
+        await server.serve(sockets=port.sockets)
 
 
 async def serve_stdio(replica: Replica) -> None:
@@ -203,51 +202,3 @@ def _advise(settings: Settings) -> None:
             "tenants may point at any host that this machine reaches, in loopback and private networks too; say where "
             "they may with MCP_POSTGRES_ALLOWED_NETWORKS, MCP_POSTGRES_DENIED_NETWORKS or MCP_POSTGRES_ALLOWED_PORTS"
         )
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to us: uvicorn raises them again when it is done, which would end us before our clean-up."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-
-@contextmanager
-def _stopped_by_signals(server: uvicorn.Server, before: Callable[[], None]) -> Iterator[None]:
-    def stop() -> None:
-        structlog.get_logger("server").info("stopping")
-        before()
-        # A second signal does not wait for answers under way.
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in _STOPPING:
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in _STOPPING:
-            loop.remove_signal_handler(number)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
-    except socket.gaierror as error:
-        raise _cannot_listen(settings, error.strerror or "unknown name", _OTHER_HOST) from None
-    except OSError as error:
-        number = error.errno or 0
-        raise _cannot_listen(settings, os.strerror(number), _ADVICE.get(number, _OTHER_HOST)) from None
-    except UnicodeError:
-        raise _cannot_listen(settings, "no name of a host", _OTHER_HOST) from None
-    # Of what a client has not taken, the kernel keeps little: else megabytes go and nobody sees whether it reads.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PACE)
-    return listener
-
-
-def _cannot_listen(settings: Settings, reason: str, advice: str) -> StartError:
-    return StartError(f"Cannot listen on {shown(settings.host)}, port {settings.port} ({reason}); {advice}.")

@@ -18,6 +18,7 @@ from server.tenant_policy import MODES, policy_problems
 _DAY: Final = 86_400
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "port": (0, 65_535),
+    "workers": (1, 64),
     "max_body_bytes": (1024, 64 << 20),
     "body_timeout": (0.1, 3600),
     "max_requests": (1, 100_000),

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8001
     path: str = "/postgres/mcp"
+    workers: int = 1
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     insecure: bool = False
@@ -115,6 +116,7 @@ SETTINGS: Final = (
     Setting("host", "MCP_POSTGRES_HOST", "address to listen on"),
     Setting("port", "MCP_POSTGRES_PORT", "port to listen on; 0 picks a free one"),
     Setting("path", "MCP_POSTGRES_PATH", "where the MCP endpoint is, beside /mcp"),
+    Setting("workers", "MCP_POSTGRES_WORKERS", "how many processes answer on the port, each a replica of its own"),
     Setting("allowed_hosts", "MCP_POSTGRES_ALLOWED_HOSTS", "Host headers to answer, comma-separated, * for any"),
     Setting(
         "allowed_origins",

@@ -50,6 +50,26 @@ async def test_lines_that_come_together_are_all_there_and_whole(path: Path) -> N
     assert text_of(path) == b"".join(lines)
 
 
+async def test_processes_that_share_the_file_leave_each_others_lines_whole(path: Path) -> None:
+    first, second = AuditFile(path), AuditFile(path)
+    lines = [f"{number}-{'x' * 500}\n".encode() for number in range(200)]
+
+    await asyncio.gather(*(file.put(line) for line in lines for file in (first, second)))
+
+    assert sorted(text_of(path).splitlines(keepends=True)) == sorted([*lines, *lines])
+
+
+async def test_half_a_line_that_another_process_left_is_not_glued_to_the_next(path: Path) -> None:
+    file = AuditFile(path)
+    await file.put(b"one\n")
+    with path.open("ab") as another:
+        another.write(b"half a li")
+
+    await file.put(b"two\n")
+
+    assert text_of(path).splitlines() == [b"one", b"half a li", b"two"]
+
+
 async def test_who_waits_is_answered_after_the_flush_and_others_run_meanwhile(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ OTHERS: Final[dict[str, tuple[str, object]]] = {
     "max_body_bytes": ("2048", 2048),
     "body_timeout": ("12", 12.0),
     "max_requests": ("5", 5),
+    "workers": ("2", 2),
     "max_clients": ("6", 6),
     "statement_timeout": ("2.5", 2.5),
     "lock_timeout": ("0.5", 0.5),
