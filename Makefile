@@ -57,6 +57,13 @@ neighbours: $(VENV)/.dev ## measure what bad databases cost a good tenant (CALLS
 figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
 
+bench: $(VENV)/.dev ## measure beside raw asyncpg and peers; half an hour (QUICK=1: two minutes, DOCS=1: into docs/performance.md, ARGS=--help)
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.bench $(if $(QUICK),--quick) $(if $(DOCS),--docs) \
+		$(if $(FROM),--from $(FROM)) $(ARGS)
+
+peers: $(VENV)/.dev ## install the peers that make bench measures us against, into .peers
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.install_peers
+
 fix: $(VENV)/.dev ## let the formatter and the linter mend what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -85,7 +92,7 @@ sbom: $(VENV)/.dev ## write dist/sbom.cdx.json, the CycloneDX list of what the i
 	@echo "wrote $(or $(OUT),dist/sbom.cdx.json)"
 
 clean: ## remove what make made (the data in .mcp-postgres stays)
-	rm -rf $(VENV) .uv $(CLIENTS) .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
+	rm -rf $(VENV) .uv $(CLIENTS) .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov .bench .peers dist build
 
 .uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

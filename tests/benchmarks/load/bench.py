@@ -10,15 +10,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvloop
 
 from tests.benchmarks.load.cases import CASES
-from tests.benchmarks.load.plan import PARTS, QUICK, Plan
+from tests.benchmarks.load.plan import QUICK, Plan
 from tests.benchmarks.load.report import write_report
-from tests.benchmarks.load.results import read, save
+from tests.benchmarks.load.results import PARTS, read, save
 from tests.benchmarks.load.run import Chosen, bench
 
 _OUT: Final = Path(".bench/results.json")
@@ -48,7 +48,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def chosen_of(options: argparse.Namespace) -> Chosen:
     """Return what the options choose."""
     base = QUICK if options.quick else Plan()
-    changes = {
+    changes: dict[str, Any] = {
         "parts": _texts(options.parts),
         "cases": _texts(options.cases),
         "clients": _numbers(options.clients),

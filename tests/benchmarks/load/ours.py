@@ -9,25 +9,22 @@ from typing import Final
 
 import msgspec
 
-from projections.tenant_keys import TenantKeys
-from registry.entries import AsOf
-from registry.redis_client import RedisClient
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sockets import free_port
+from server.master_keys import load_master_keys
 from tests.benchmarks.load.answers import MalformedAnswer
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.client import ask
 from tests.benchmarks.load.dataset import DATABASE, PASSWORD, READER
-from tests.benchmarks.load.programs import Program
+from tests.benchmarks.load.filling import fill
 from tests.benchmarks.load.messages import Endpoint, tool_call
+from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.targets import Target, WrongAnswer
-from tests.benchmarks.registry_figures import NAMES, Writer
 from tests.processes import COMMAND, Fields, run_command
 
 PATH: Final = "/postgres/mcp"
 CALLERS: Final = 512
 """Calls that may be under way, in all and of one tenant: 256 clients must find room, as with servers without bounds."""
-_FILL: Final = 200
 
 
 class Ours(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +71,7 @@ async def start_ours(ours: Ours, place: Place) -> Target:
     key = await asyncio.to_thread(_key, place.folder)
     filled = max(0, ours.registered - ours.called)
     if filled:
-        await _fill(place.redis_url, filled)
+        await fill(place.redis_url, load_master_keys(key), filled)
     endpoint = Endpoint(free_port(), PATH)
     program = Program(_argv(ours, endpoint), _environment(place, key), place.folder / f"{endpoint.port}.log")
     await program.until(lambda: _ready(endpoint, ours.workers))
@@ -105,19 +102,6 @@ def _argv(ours: Ours, endpoint: Endpoint) -> list[str | Path]:
 
 def _environment(place: Place, key: Path) -> dict[str, str]:
     return {"REDIS_URL": place.redis_url, "MCP_POSTGRES_KEY_FILE": str(key), "MCP_POSTGRES_LOG_FORMAT": "json"}
-
-
-async def _fill(url: str, tenants: int) -> None:
-    """Put tenants that nobody calls into an empty log."""
-    client = RedisClient.from_url(url, timeout=60.0)
-    writer = Writer(client)
-    await writer.begin()
-    await writer.fill(tenants, tenants)
-    cut = await writer.log.cut()
-    assert cut.end is not None
-    assert cut.epoch is not None
-    await TenantKeys(client, NAMES).repair(tuple(writer.tenants.values()), AsOf(cut.epoch, cut.end))
-    await client.close()
 
 
 async def _ready(endpoint: Endpoint, workers: int) -> bool:

@@ -6,17 +6,14 @@ import msgspec
 
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import rotated
-from tests.benchmarks.load.results import Point
-
-PARTS = ("compare", "registered", "spread")
+from tests.benchmarks.load.results import PARTS, Part, Point
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure.
 
     Args:
-        parts: `compare`: all servers, side by side. `registered`: ours with ever more tenants in the log. `spread`:
-            ours with calls spread over ever more of them.
+        parts: Which of them.
         cases: What is asked in `compare`; the others ask `SELECT 1`, and `registered` for the tables too.
         clients: How many call at the same time in `compare`; the others have 16.
         registered: Tenants in the log, step by step.
@@ -25,7 +22,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         seconds: How long each time.
     """
 
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[Part, ...] = PARTS
     cases: tuple[str, ...] = tuple(CASES)
     clients: tuple[int, ...] = (1, 16, 256)
     registered: tuple[int, ...] = (1, 1_000, 100_000)
@@ -58,11 +55,11 @@ def scaled(plan: Plan, target: str, number: int) -> Iterator[Point]:
         for case in ("select1", "list_tables"):
             for clients in (1, FEW):
                 for count in turns:
-                    yield Point(target=target, case=case, clients=clients, registered=count)
+                    yield Point(target=target, case=case, clients=clients, registered=count, part="registered")
     if "spread" in plan.parts:
         most = max(plan.registered)
         for called in rotated([each for each in plan.spread if each <= most], number):
-            yield Point(target=target, case="select1", clients=FEW, registered=most, spread=called)
+            yield Point(target=target, case="select1", clients=FEW, registered=most, spread=called, part="spread")
 
 
 def called_of(plan: Plan, registered: int) -> int:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import ratio
 from tests.benchmarks.load.plan import FEW
@@ -28,7 +26,7 @@ def _grouped(rows: Mapping[Point, Row], clients: int) -> dict[str, dict[str, Row
     """Return the rows at so many clients by question, then by server; the yardstick with JSON is left to the tables."""
     groups: dict[str, dict[str, Row]] = {}
     for point, row in rows.items():
-        if (point.clients, point.registered, point.spread) == (clients, 1, 1) and "json" not in point.target:
+        if (point.clients, point.part) == (clients, "compare") and "json" not in point.target:
             groups.setdefault(point.case, {})[point.target] = row
     return {case: dict(sorted(groups[case].items(), key=_yardstick_first)) for case in CASES if case in groups}
 
@@ -69,7 +67,7 @@ def _by_clients(rows: Mapping[Point, Row], case: str) -> str | None:
     found = {
         point: row
         for point, row in rows.items()
-        if point.case == case and (point.registered, point.spread) == (1, 1) and "json" not in point.target
+        if (point.case, point.part) == (case, "compare") and "json" not in point.target
     }
     counts = sorted({point.clients for point in found})
     names = sorted({point.target for point in found}, key=lambda name: (name != YARDSTICK, name))
@@ -79,8 +77,8 @@ def _by_clients(rows: Mapping[Point, Row], case: str) -> str | None:
 
 
 def _by_registered(rows: Mapping[Point, Row]) -> str | None:
-    counts = sorted({point.registered for point in rows})
-    asked = sorted({(point.case, point.clients) for point in rows if point.registered > 1 and point.spread == 1})
+    counts = sorted({point.registered for point in rows if point.part == "registered"})
+    asked = sorted({(point.case, point.clients) for point in rows if point.part == "registered"})
     series = [
         Series(f"{CASES[case].title}, {clients} clients", [_registered(rows, case, clients, each) for each in counts])
         for case, clients in asked
@@ -95,8 +93,7 @@ def _rate(rows: Mapping[Point, Row], case: str, target: str, clients: int) -> fl
 
 
 def _registered(rows: Mapping[Point, Row], case: str, clients: int, count: int) -> float:
-    point = Point(target="ours", case=case, clients=clients)
-    row = rows.get(msgspec.structs.replace(point, registered=count))
+    row = rows.get(Point(target="ours", case=case, clients=clients, registered=count, part="registered"))
     return row.per_second if row else UNKNOWN
 
 

@@ -2,25 +2,32 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from tests.benchmarks.load.figures import median
 from tests.benchmarks.load.timing import Measured
 
+Part: TypeAlias = Literal["compare", "registered", "spread"]
+"""`compare`: all servers, side by side. `registered`: the project's with ever more tenants in the log. `spread`: the
+same, with calls spread over ever more of them."""
+PARTS: Final[tuple[Part, ...]] = get_args(Part)
 YARDSTICK: Final = "asyncpg"
 UNKNOWN: Final = float("nan")
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured: whom, what was asked, by how many clients, of how many tenants, spread over how many."""
+    """What was measured, in which part of the plan: whom, what was asked, by how many clients, with how many tenants
+    registered, and how many of them called in turn.
+    """
 
     target: str
     case: str
     clients: int
     registered: int = 1
     spread: int = 1
+    part: Part = "compare"
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

@@ -151,9 +151,7 @@ class Bench:
         plan = self._chosen.plan
         found = {}
         for number, count in enumerate(sorted(plan.registered), 1):
-            called = (
-                max((each for each in plan.spread if each <= count), default=1) if count == max(plan.registered) else 1
-            )
+            called = called_of(plan, count)
             place = msgspec.structs.replace(self._place, redis_url=f"{self._place.redis_url}?db={number}")
             ours = Ours(registered=count, called=called, pool=self._chosen.pool)
             found[count] = await self._ours(ours, place)
@@ -214,7 +212,7 @@ async def bench(chosen: Chosen, how: str, tell: Callable[[str], None]) -> Result
 
 
 def _line(number: int, point: Point, measured: Measured) -> str:
-    scale = f"{point.registered:,} registered, {point.spread:,} called" if point.registered > 1 else ""
+    scale = f"{point.registered:,} registered, {point.spread:,} called" if point.part != "compare" else ""
     return (
         f"{number + 1}  {point.case:<15}{point.clients:>4} {point.target:<17}{measured.per_second:>9,.0f}/s"
         f"  p50 {measured.p50_ms or 0:>8.3f} ms  p99 {measured.p99_ms or 0:>8.3f} ms"

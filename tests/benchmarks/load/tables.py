@@ -36,7 +36,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
 
 def compared(rows: Mapping[Point, Row], case: str) -> list[str]:
     """Return the table of one question: everybody at each number of clients."""
-    chosen = [row for point, row in rows.items() if point.case == case and (point.registered, point.spread) == (1, 1)]
+    chosen = [row for point, row in rows.items() if point.case == case and point.part == "compare"]
     if not chosen:
         return []
     ordered = sorted(chosen, key=lambda row: (row.point.clients, -row.per_second))
@@ -45,8 +45,8 @@ def compared(rows: Mapping[Point, Row], case: str) -> list[str]:
 
 def registered(rows: Mapping[Point, Row]) -> list[str]:
     """Return the table of what tenants in the log cost that nobody calls."""
-    counts = sorted({point.registered for point in rows})
-    asked = sorted({(point.case, point.clients) for point in rows if point.registered > 1 and point.spread == 1})
+    counts = sorted({point.registered for point in rows if point.part == "registered"})
+    asked = sorted({(point.case, point.clients) for point in rows if point.part == "registered"})
     if not asked:
         return []
     head = ["what", "clients", *(f"{count:,}: calls/s (p50 ms)" for count in counts), "last to first"]
@@ -62,7 +62,7 @@ def registered(rows: Mapping[Point, Row]) -> list[str]:
 
 def spread(rows: Mapping[Point, Row]) -> list[str]:
     """Return the table of calls that go to one tenant after the other."""
-    chosen = [row for point, row in sorted(rows.items(), key=lambda each: each[0].spread) if _is_spread(point, rows)]
+    chosen = sorted((row for point, row in rows.items() if point.part == "spread"), key=lambda row: row.point.spread)
     if not chosen:
         return []
     head = [
@@ -110,8 +110,8 @@ def _machine(results: Results) -> list[str]:
 def _where(machine: Machine) -> str:
     return (
         f"Machine: {machine.cores} cores of {machine.cpu}, {machine.memory_gb:.0f} GB, {machine.system}; "
-        f"load average {machine.load_before:.1f} before, {machine.load_after:.1f} after. Python {machine.python}, {machine.postgres}, "
-        f"{machine.valkey}; commit {machine.commit}."
+        f"load average {machine.load_before:.1f} before, {machine.load_after:.1f} after. "
+        f"Python {machine.python}, {machine.postgres}, {machine.valkey}; commit {machine.commit}."
     )
 
 
@@ -128,7 +128,7 @@ def _servers(started: Sequence[Started], missing: Sequence[str]) -> list[str]:
 
 
 def _ours(case: str, clients: int, count: int) -> Point:
-    return Point(target="ours", case=case, clients=clients, registered=count)
+    return Point(target="ours", case=case, clients=clients, registered=count, part="registered")
 
 
 def _rate(row: Row | None) -> float:
@@ -140,14 +140,5 @@ def _rate_and_median(row: Row | None) -> str:
 
 
 def _held(rows: Mapping[Point, Row], count: int) -> float:
-    held = [row.rss_mb for point, row in rows.items() if point.registered == count and point.target == "ours"]
+    held = [row.rss_mb for point, row in rows.items() if (point.registered, point.part) == (count, "registered")]
     return max(held, default=UNKNOWN)
-
-
-def _is_spread(point: Point, rows: Mapping[Point, Row]) -> bool:
-    """Tell whether the point belongs to that table: what was spread, and the one tenant beside it."""
-    return any(other.spread > 1 and other.registered == point.registered for other in rows) and (
-        point.case,
-        point.clients,
-        point.target,
-    ) == ("select1", 16, "ours")

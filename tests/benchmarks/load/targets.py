@@ -11,8 +11,8 @@ import msgspec
 from tests.benchmarks.load.answers import MalformedAnswer, header
 from tests.benchmarks.load.cases import CASES, Call
 from tests.benchmarks.load.client import ask, load
-from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.messages import Endpoint, initialize, initialized, tool_call
+from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.timing import Check, Measured, Watched, expecting
 
 _TENANT: Final = "tenant_id"
