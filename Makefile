@@ -61,6 +61,10 @@ bench: $(VENV)/.dev ## measure beside raw asyncpg and peers; half an hour (QUICK
 	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.bench $(if $(QUICK),--quick) $(if $(DOCS),--docs) \
 		$(if $(FROM),--from $(FROM)) $(ARGS)
 
+profile: $(VENV)/.dev ## a flame graph of the hot path in .bench/profile (TOOL=select1 SECONDS=10 ARGS='--clients 1 --native')
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.profiling $(if $(TOOL),--tool $(TOOL)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
 peers: $(VENV)/.dev ## install the peers that make bench measures us against, into .peers
 	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.install_peers
 
@@ -125,4 +129,4 @@ $(CLIENTS)/.node: tests/clients/package.json tests/clients/package-lock.json | $
 		echo "npm packages cannot be had: tests of the TypeScript clients and of conformance will be skipped" >&2; \
 		test -z "$$CI"; fi
 
-.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads figures fix lock audit sbom clean
+.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads figures bench profile peers fix lock audit sbom clean

@@ -82,7 +82,7 @@ def _without_error(rows: Mapping[Point, Row]) -> Verdict:
 def _not_slower(rows: Mapping[Point, Row]) -> Verdict:
     worst = min(_shares(rows), default=UNKNOWN)
     return Verdict(
-        goal=f"nothing slower with {_most(rows):,} tenants registered than with one (by more than {_NOISE:.0%}, the noise)",
+        goal=f"nothing slower with {_most(rows):,} tenants registered than with one (but for {_NOISE:.0%} of noise)",
         measured=f"at worst {shown(worst)} times the calls a second",
         met=_judged(worst, worst >= 1 - _NOISE),
     )

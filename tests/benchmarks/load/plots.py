@@ -1,12 +1,17 @@
 """The plots of docs/performance.md, made of results. Pure."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import ratio
+from tests.benchmarks.load.peers import PEERS
 from tests.benchmarks.load.plan import FEW
 from tests.benchmarks.load.results import UNKNOWN, YARDSTICK, Point, Results, Row, rows_of
 from tests.benchmarks.load.svg import Series, bars, lines
+
+_KNOWN: Final = ("ours", "ours, 2 workers", YARDSTICK, *(peer.name for peer in PEERS))
+"""Whose colours are the same in every plot."""
 
 
 def plots(results: Results) -> dict[str, str]:
@@ -41,7 +46,7 @@ def _shares(rows: Mapping[Point, Row]) -> str | None:
         for case, group in _grouped(rows, FEW).items()
     }
     title = f"Calls a second at {FEW} clients, of what raw asyncpg does with the same question"
-    return bars(title, groups, "%") if groups else None
+    return bars(title, groups, "%", _KNOWN) if groups else None
 
 
 def _latencies(rows: Mapping[Point, Row]) -> str | None:
@@ -50,7 +55,7 @@ def _latencies(rows: Mapping[Point, Row]) -> str | None:
         for case, group in _grouped(rows, 1).items()
         if case != "rows100k"
     }
-    return bars("Median latency of one client, in milliseconds", groups, "ms") if groups else None
+    return bars("Median latency of one client, in milliseconds", groups, "ms", _KNOWN) if groups else None
 
 
 def _cpu(rows: Mapping[Point, Row]) -> str | None:
@@ -60,7 +65,7 @@ def _cpu(rows: Mapping[Point, Row]) -> str | None:
         if case in {"select1", "list_tables", "describe_table"}
     }
     title = f"CPU of the server for one call at {FEW} clients, in microseconds (Postgres' is apart)"
-    return bars(title, groups, "µs") if groups else None
+    return bars(title, groups, "µs", _KNOWN) if groups else None
 
 
 def _by_clients(rows: Mapping[Point, Row], case: str) -> str | None:
@@ -73,7 +78,8 @@ def _by_clients(rows: Mapping[Point, Row], case: str) -> str | None:
     names = sorted({point.target for point in found}, key=lambda name: (name != YARDSTICK, name))
     series = [Series(name, [_rate(found, case, name, clients) for clients in counts]) for name in names]
     title = f"{CASES[case].title}: calls a second by clients"
-    return lines(title, [f"{count} clients" for count in counts], series, "/s") if len(counts) > 1 else None
+    places = [f"{count} client{'s' if count > 1 else ''}" for count in counts]
+    return lines(title, places, series, "/s", _KNOWN) if len(counts) > 1 else None
 
 
 def _by_registered(rows: Mapping[Point, Row]) -> str | None:

@@ -11,10 +11,10 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Stat(NamedTuple):
-    """What /proc/PID/stat says of one process: its parent, and its CPU seconds with those of children that ended."""
+    """What /proc/PID/stat says of one process: its parent, and the CPU seconds of children that have ended."""
 
     parent: int
-    cpu: float
+    ended: float
 
 
 class Cost(NamedTuple):
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
 def parsed_stat(text: str, tick: float = _TICK) -> Stat:
     """Return what a line of /proc/PID/stat says. A process may have any name, also one with spaces and brackets."""
     fields = text.rpartition(")")[2].split()
-    return Stat(parent=int(fields[1]), cpu=sum(map(int, fields[11:15])) * tick)
+    return Stat(parent=int(fields[1]), ended=sum(map(int, fields[13:15])) * tick)
 
 
 def tree(root: int, stats: dict[int, Stat]) -> list[int]:
@@ -53,7 +53,21 @@ def children_of(parent: int) -> list[int]:
 
 
 def _cost_of(processes: set[int], stats: dict[int, Stat]) -> Cost:
-    return Cost(cpu=sum(stats[each].cpu for each in processes), rss=sum(map(_resident, processes)))
+    cpu = sum(_on_cpu(each) + stats[each].ended for each in processes)
+    return Cost(cpu=cpu, rss=sum(map(_resident, processes)))
+
+
+def _on_cpu(process: int) -> float:
+    """Return the seconds of a process's threads. Ticks would not do: of 256 backends few ever see a whole one."""
+    texts = [_read(path / "schedstat") for path in _threads(process)]
+    return sum(int(text.split()[0]) for text in texts if text) / 1e9
+
+
+def _threads(process: int) -> list[Path]:
+    try:
+        return list((_PROC / str(process) / "task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _all_stats() -> dict[int, Stat]:

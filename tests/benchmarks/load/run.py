@@ -83,7 +83,7 @@ class Bench:
         if self._chosen.wants("ours") and {"registered", "spread"} & set(plan.parts):
             with self._stack:
                 levels = await self._levels()
-                await self._rounds(lambda number: scaled(plan, "ours", number), lambda point: levels[point.registered])
+                await self._rounds(lambda number: scaled(plan, "ours", number), lambda at: levels[at.registered])
 
     async def _rounds(
         self, points: Callable[[int], Iterable[Point]], target_of: Callable[[Point], Target | None]

@@ -34,8 +34,15 @@ class Series(msgspec.Struct, frozen=True):
     values: Sequence[float]
 
 
-def bars(title: str, groups: Mapping[str, Mapping[str, float]], unit: str) -> str:
-    """Return horizontal bars: a group for each question, in it a bar for each server, with its value behind it."""
+def bars(title: str, groups: Mapping[str, Mapping[str, float]], unit: str, known: Sequence[str] = ()) -> str:
+    """Return horizontal bars: a group for each question, in it a bar for each server, with its value behind it.
+
+    Args:
+        title: What stands above.
+        groups: The values by group and name.
+        unit: What stands behind each value.
+        known: Names that have colours of their own, so that they are the same in every plot.
+    """
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     largest = max((value for group in groups.values() for value in group.values() if value > 0), default=1.0)
     y = _TOP
@@ -44,19 +51,20 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]], unit: str) -> st
         parts.append(_text(_LEFT - 8, y + _BAR * len(group) / 2 + 4, label, "end"))
         for name, value in group.items():
             width = 0.0 if math.isnan(value) else (_WIDTH - _LEFT - _RIGHT) * value / largest
-            colour = _COLOURS[names.index(name) % len(_COLOURS)]
+            colour = _colour(name, known or names)
             parts.append(f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR - 2}" fill="{colour}"/>')
             parts.append(_text(_LEFT + width + 5, y + _BAR - 5, f"{shown(value)} {unit}"))
             y += _BAR
         y += _GAP
-    return _page(title, y + 30, [*parts, *_legend(names, y + 10)])
+    return _page(title, y + 30, [*parts, *_legend(names, y + 10, known)])
 
 
-def lines(title: str, places: Sequence[str], series: Sequence[Series], unit: str) -> str:
+def lines(title: str, places: Sequence[str], series: Sequence[Series], unit: str, known: Sequence[str] = ()) -> str:
     """Return lines over evenly spaced places, with a logarithmic scale: ten times is as far everywhere."""
-    known = [value for each in series for value in each.values if value > 0]
-    low = math.floor(math.log10(min(known))) if known else 0
-    high = max(low + 1, math.ceil(math.log10(max(known)))) if known else 1
+    names = [each.name for each in series]
+    values = [value for each in series for value in each.values if value > 0]
+    low = math.floor(math.log10(min(values))) if values else 0
+    high = max(low + 1, math.ceil(math.log10(max(values)))) if values else 1
 
     def x(place: int) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (place / max(1, len(places) - 1))
@@ -71,11 +79,11 @@ def lines(title: str, places: Sequence[str], series: Sequence[Series], unit: str
         parts.append(_text(_LEFT - 8, at + 4, f"{10.0**power:,g} {unit}", "end"))
     for place, label in enumerate(places):
         parts.append(_text(x(place), _TOP + _PLOT_HEIGHT + 20, label, "middle"))
-    for number, each in enumerate(series):
+    for each in series:
         points = [(x(place), y(value)) for place, value in enumerate(each.values) if value > 0]
-        parts += _line(points, _COLOURS[number % len(_COLOURS)])
+        parts += _line(points, _colour(each.name, known or names))
     bottom = _TOP + _PLOT_HEIGHT + 44
-    return _page(title, bottom + 20, [*parts, *_legend([each.name for each in series], bottom)])
+    return _page(title, bottom + 20, [*parts, *_legend(names, bottom, known)])
 
 
 def _line(points: Sequence[tuple[float, float]], colour: str) -> list[str]:
@@ -88,11 +96,15 @@ def _line(points: Sequence[tuple[float, float]], colour: str) -> list[str]:
     ]
 
 
-def _legend(names: Sequence[str], y: float) -> list[str]:
+def _colour(name: str, known: Sequence[str]) -> str:
+    return _COLOURS[(known.index(name) if name in known else -1) % len(_COLOURS)]
+
+
+def _legend(names: Sequence[str], y: float, known: Sequence[str]) -> list[str]:
     step = (_WIDTH - 20) / max(1, len(names))
     parts = []
     for number, name in enumerate(names):
-        x, colour = 10 + step * number, _COLOURS[number % len(_COLOURS)]
+        x, colour = 10 + step * number, _colour(name, known or names)
         parts.append(f'<rect x="{x:.1f}" y="{y}" width="10" height="10" fill="{colour}"/>')
         parts.append(_text(x + 14, y + 9, name))
     return parts

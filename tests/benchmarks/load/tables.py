@@ -122,7 +122,8 @@ def _goals(rows: Mapping[Point, Row]) -> list[str]:
 
 
 def _servers(started: Sequence[Started], missing: Sequence[str]) -> list[str]:
-    lines = [[each.target, each.version, shown(each.seconds), shown(each.rss_mb), each.about] for each in started]
+    once = {(each.target, each.about): each for each in started}.values()
+    lines = [[each.target, each.version, shown(each.seconds), shown(each.rss_mb), each.about] for each in once]
     absent = [f"- not measured: {each}" for each in missing]
     return ["", "### Servers", "", *table(["server", "version", "start s", "RSS MB", "what"], lines), "", *absent]
 
