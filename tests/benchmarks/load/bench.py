@@ -20,11 +20,12 @@ from tests.benchmarks.load.plan import QUICK, Plan
 from tests.benchmarks.load.report import write_report
 from tests.benchmarks.load.results import PARTS, read, save
 from tests.benchmarks.load.run import Chosen, bench
+from tests.benchmarks.load.timing import Pace
 
 _OUT: Final = Path(".bench/results.json")
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a bounded run of a minute or two")
     parser.add_argument("--parts", help=f"of {','.join(PARTS)}")
@@ -55,7 +56,7 @@ def chosen_of(options: argparse.Namespace) -> Chosen:
         "registered": _numbers(options.registered),
         "spread": _numbers(options.spread),
         "rounds": options.rounds,
-        "seconds": options.seconds,
+        "pace": Pace(options.seconds) if options.seconds else None,
     }
     plan = msgspec.structs.replace(base, **{name: value for name, value in changes.items() if value is not None})
     targets = tuple(options.targets.split(";" if ";" in options.targets else ",")) if options.targets else ()
@@ -76,7 +77,7 @@ def _tell(line: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a bench, or make the tables of one that was run."""
-    options = _parsed(arguments)
+    options = parsed(arguments)
     if options.source:
         results = read(options.source)
     else:

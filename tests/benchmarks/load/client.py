@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
 from tests.benchmarks.load.answers import Answer, AnswerReader, MalformedAnswer
-from tests.benchmarks.load.timing import Check, Measured, Stopwatch, Watched, undisturbed
+from tests.benchmarks.load.timing import Check, Measured, Pace, Stopwatch, Watched, undisturbed
 
 _PATIENCE: Final = 30.0
 """Seconds that the last calls may take after the run's own."""
@@ -87,7 +87,7 @@ class Client(asyncio.Protocol):
 
 
 async def load(
-    port: int, requests: Sequence[Iterator[bytes]], check: Check, *, seconds: float, watched: Watched
+    port: int, requests: Sequence[Iterator[bytes]], check: Check, *, pace: Pace, watched: Watched
 ) -> Measured:
     """Have one client for each of `requests` call, as soon as its last call is answered; return what it came to.
 
@@ -96,10 +96,10 @@ async def load(
     loop = asyncio.get_running_loop()
     protocols = [(await loop.create_connection(Client, "127.0.0.1", port))[1] for _ in requests]
     with undisturbed():
-        watch = Stopwatch(seconds, watched)
+        watch = Stopwatch(pace, watched)
         for protocol, taken in zip(protocols, requests, strict=True):
             protocol.begin(Work(taken, check, watch))
-        _, late = await asyncio.wait([each.done for each in protocols], timeout=seconds + _PATIENCE)
+        _, late = await asyncio.wait([each.done for each in protocols], timeout=pace.warm_up + pace.seconds + _PATIENCE)
         result = watch.result()
     for protocol in protocols:
         protocol.close()

@@ -7,6 +7,7 @@ import msgspec
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import rotated
 from tests.benchmarks.load.results import PARTS, Part, Point
+from tests.benchmarks.load.timing import Pace
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +20,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         registered: Tenants in the log, step by step.
         spread: Tenants that are called, step by step.
         rounds: How often each point is measured; the medians are told.
-        seconds: How long each time.
+        pace: How long each time.
     """
 
     parts: tuple[Part, ...] = PARTS
@@ -28,11 +29,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     registered: tuple[int, ...] = (1, 1_000, 100_000)
     spread: tuple[int, ...] = (1, 100, 1_000)
     rounds: int = 5
-    seconds: float = 2.0
+    pace: Pace = Pace(2.0)
 
 
 QUICK = Plan(
-    cases=("select1", "list_tables", "rows1000"), registered=(1, 1_000), spread=(1, 100), rounds=2, seconds=0.5
+    cases=("select1", "list_tables", "rows1000"), registered=(1, 1_000), spread=(1, 100), rounds=2, pace=Pace(0.5)
 )
 """A minute or two: enough to see what is far off."""
 

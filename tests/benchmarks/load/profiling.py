@@ -23,7 +23,7 @@ from tests.benchmarks.load.flames import flame_graph
 from tests.benchmarks.load.ours import Ours, Place, start_ours
 from tests.benchmarks.load.stacks import Stacks, by_package, is_ours, parsed, spent, total
 from tests.benchmarks.load.targets import Target
-from tests.benchmarks.load.timing import WARM_UP, Measured
+from tests.benchmarks.load.timing import Measured, Pace
 
 _OUT: Final = Path(".bench/profile")
 _PY_SPY: Final = Path(sys.executable).parent / "py-spy"
@@ -43,11 +43,11 @@ async def profile(options: argparse.Namespace) -> tuple[Stacks, Measured]:
             target = await start_ours(Ours(workers=options.workers, registered=options.registered), place)
             stack.callback(target.program.stop)
             await target.prove(options.tool)
-            seconds = options.seconds + 2 * _LEAD
+            pace = Pace(options.seconds + 2 * _LEAD)
             load = asyncio.create_task(
-                target.measure(options.tool, clients=options.clients, seconds=seconds, postgres=(postgres.pid,))
+                target.measure(options.tool, clients=options.clients, pace=pace, postgres=(postgres.pid,))
             )
-            await asyncio.sleep(WARM_UP + _LEAD)
+            await asyncio.sleep(pace.warm_up + _LEAD)
             sampled = await _sampled(target, options, folder / "stacks")
             return parsed(sampled.read_text("utf-8")), await load
 

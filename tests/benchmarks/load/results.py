@@ -18,9 +18,7 @@ UNKNOWN: Final = float("nan")
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured, in which part of the plan: whom, what was asked, by how many clients, with how many tenants
-    registered, and how many of them called in turn.
-    """
+    """What was measured: whom, what was asked, by how many clients, with so many tenants, so many of them in turn."""
 
     target: str
     case: str

@@ -106,7 +106,7 @@ class Bench:
             return await target.measure(
                 point.case,
                 clients=point.clients,
-                seconds=self._chosen.plan.seconds,
+                pace=self._chosen.plan.pace,
                 spread=point.spread,
                 postgres=(self._place.postgres.pid,),
             )
@@ -124,7 +124,7 @@ class Bench:
             _RAW[point.target],
             rows=case.rows,
             clients=point.clients,
-            seconds=self._chosen.plan.seconds,
+            pace=self._chosen.plan.pace,
             postgres=(self._place.postgres.pid,),
         )
 
@@ -147,7 +147,7 @@ class Bench:
         return found
 
     async def _levels(self) -> dict[int, Target]:
-        """Start the project's server once for each number of registered tenants, each on a Redis database of its own."""
+        """Start the project's server once for each number of tenants, each on a Redis database of its own."""
         plan = self._chosen.plan
         found = {}
         for number, count in enumerate(sorted(plan.registered), 1):
@@ -204,7 +204,7 @@ async def bench(chosen: Chosen, how: str, tell: Callable[[str], None]) -> Result
                 machine=await machine(dsn, valkey.url, load_before),
                 how=how,
                 rounds=chosen.plan.rounds,
-                seconds=chosen.plan.seconds,
+                seconds=chosen.plan.pace.seconds,
                 started=run.started,
                 missing=run.missing,
                 samples=run.samples,

@@ -13,7 +13,7 @@ from tests.benchmarks.load.cases import CASES, Call
 from tests.benchmarks.load.client import ask, load
 from tests.benchmarks.load.messages import Endpoint, initialize, initialized, tool_call
 from tests.benchmarks.load.programs import Program
-from tests.benchmarks.load.timing import Check, Measured, Watched, expecting
+from tests.benchmarks.load.timing import Check, Measured, Pace, Watched, expecting
 
 _TENANT: Final = "tenant_id"
 
@@ -82,14 +82,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         await asyncio.gather(*map(put, self.requests(case, spread)))
 
     async def measure(
-        self, case: str, *, clients: int, seconds: float, spread: int = 1, postgres: Sequence[int]
+        self, case: str, *, clients: int, pace: Pace, spread: int = 1, postgres: Sequence[int]
     ) -> Measured:
         """Load it and return what that came to."""
         return await load(
             self.endpoint.port,
             await self.turns(case, spread, clients),
             self.check(case),
-            seconds=seconds,
+            pace=pace,
             watched=Watched(server=self.program.processes, postgres=tuple(postgres)),
         )
 

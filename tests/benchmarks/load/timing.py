@@ -5,15 +5,19 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from tests.benchmarks.load.figures import percentile
 from tests.benchmarks.load.processes import Cost, costs_of
 
-WARM_UP: Final = 0.3
-"""Seconds of load before anything is counted."""
+
+class Pace(msgspec.Struct, frozen=True):
+    """For how long a run loads: `warm_up` seconds that are not timed, then `seconds`."""
+
+    seconds: float
+    warm_up: float = 0.3
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -47,12 +51,11 @@ class Stopwatch:
     """Counts calls, those of the warm-up apart; what they cost is measured from its making to `result`.
 
     Args:
-        seconds: For how long calls are begun after the warm-up.
+        pace: For how long calls are begun.
         watched: Whose costs are measured.
-        warm_up: Seconds before anything is timed.
     """
 
-    def __init__(self, seconds: float, watched: Watched, warm_up: float = WARM_UP) -> None:
+    def __init__(self, pace: Pace, watched: Watched) -> None:
         self._watched = watched
         self._latencies: list[float] = []
         self._errors = 0
@@ -60,8 +63,8 @@ class Stopwatch:
         self._problem: str | None = None
         self._answer_bytes = 0
         self._before = _spent(watched)
-        self._begun = time.perf_counter() + warm_up
-        self.deadline = self._begun + seconds
+        self._begun = time.perf_counter() + pace.warm_up
+        self.deadline = self._begun + pace.seconds
         self._last = self._begun
 
     def succeeded(self, begun: float, ended: float, answer_bytes: int) -> None:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from tests.benchmarks.load.timing import Measured, Stopwatch, Watched, undisturbed
+from tests.benchmarks.load.timing import Measured, Pace, Stopwatch, Watched, undisturbed
 
 Finish: TypeAlias = Callable[[Sequence[asyncpg.Record]], int]
 """Makes of the rows what the variant makes of them; returns its bytes."""
@@ -28,13 +28,13 @@ def as_json(rows: Sequence[asyncpg.Record]) -> int:
 
 
 async def fetch_all(
-    dsn: str, sql: str, finish: Finish, *, rows: int, clients: int, seconds: float, postgres: Sequence[int]
+    dsn: str, sql: str, finish: Finish, *, rows: int, clients: int, pace: Pace, postgres: Sequence[int]
 ) -> Measured:
     """Have so many connections fetch, each as soon as it is through; return what it came to."""
     connections = [await asyncpg.connect(dsn) for _ in range(clients)]
     try:
         with undisturbed():
-            watch = Stopwatch(seconds, Watched(server=(), postgres=tuple(postgres)))
+            watch = Stopwatch(pace, Watched(server=(), postgres=tuple(postgres)))
             await asyncio.gather(*(_fetch(each, sql, finish, watch, rows) for each in connections))
             return watch.result()
     finally:
