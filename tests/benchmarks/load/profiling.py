@@ -28,8 +28,8 @@ from tests.benchmarks.load.timing import Measured, Pace
 _OUT: Final = Path(".bench/profile")
 _PY_SPY: Final = Path(sys.executable).parent / "py-spy"
 _FUNCTIONS: Final = 30
-_LEAD: Final = 1.0
-"""Seconds of load before the sampling begins, and after it ends."""
+_LEAD: Final = 3.0
+"""Seconds of load before the sampling begins, and after it ends: a server that has just started still imports."""
 
 
 async def profile(options: argparse.Namespace) -> tuple[Stacks, Measured]:
@@ -54,7 +54,8 @@ async def profile(options: argparse.Namespace) -> tuple[Stacks, Measured]:
 
 async def _sampled(target: Target, options: argparse.Namespace, out: Path) -> Path:
     (process,) = target.program.processes
-    more = ["--native"] if options.native else []
+    # Whether a thread is idle cannot be told on every machine; one that holds the interpreter's lock is not.
+    more = [*(["--native"] if options.native else []), *([] if options.waiting else ["--gil"])]
     sampler = await asyncio.create_subprocess_exec(
         *(_PY_SPY, "record", "--pid", str(process), "--subprocesses", "--function", "--format", "raw"),
         *("--rate", str(options.rate), "--duration", str(options.seconds), "--output", str(out), *more),
@@ -90,6 +91,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--registered", type=int, default=1, help="tenants in the log [1]")
     parser.add_argument("--rate", type=int, default=250, help="samples a second [250]")
     parser.add_argument("--native", action="store_true", help="tell functions in C, too")
+    parser.add_argument("--waiting", action="store_true", help="samples of threads without Python's lock, too")
     parser.add_argument("--out", type=Path, default=_OUT, help=f"folder to write to [{_OUT}]")
     return parser.parse_args(arguments)
 
