@@ -57,6 +57,17 @@ neighbours: $(VENV)/.dev ## measure what bad databases cost a good tenant (CALLS
 figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
 
+bench: $(VENV)/.dev ## measure beside raw asyncpg and peers; half an hour (QUICK=1: two minutes, DOCS=1: into docs/performance.md, ARGS=--help)
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.bench $(if $(QUICK),--quick) $(if $(DOCS),--docs) \
+		$(if $(FROM),--from $(FROM)) $(ARGS)
+
+profile: $(VENV)/.dev ## a flame graph of the hot path in .bench/profile (TOOL=select1 SECONDS=10 ARGS='--clients 1 --native')
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.profiling $(if $(TOOL),--tool $(TOOL)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+peers: $(VENV)/.dev ## install the peers that make bench measures us against, into .peers
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.install_peers
+
 fix: $(VENV)/.dev ## let the formatter and the linter mend what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -85,7 +96,7 @@ sbom: $(VENV)/.dev ## write dist/sbom.cdx.json, the CycloneDX list of what the i
 	@echo "wrote $(or $(OUT),dist/sbom.cdx.json)"
 
 clean: ## remove what make made (the data in .mcp-postgres stays)
-	rm -rf $(VENV) .uv $(CLIENTS) .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
+	rm -rf $(VENV) .uv $(CLIENTS) .chaos .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov .bench .peers dist build
 
 .uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -118,4 +129,4 @@ $(CLIENTS)/.node: tests/clients/package.json tests/clients/package-lock.json | $
 		echo "npm packages cannot be had: tests of the TypeScript clients and of conformance will be skipped" >&2; \
 		test -z "$$CI"; fi
 
-.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads figures fix lock audit sbom clean
+.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads figures bench profile peers fix lock audit sbom clean

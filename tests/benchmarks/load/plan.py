@@ -1,0 +1,70 @@
+"""What a bench measures, in which order: parts, and the rounds in which their points take turns. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from tests.benchmarks.load.cases import CASES
+from tests.benchmarks.load.figures import rotated
+from tests.benchmarks.load.results import PARTS, Part, Point
+from tests.benchmarks.load.timing import Pace
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure.
+
+    Args:
+        parts: Which of them.
+        cases: What is asked in `compare`; the others ask `SELECT 1`, and `registered` for the tables too.
+        clients: How many call at the same time in `compare`; the others have 16.
+        registered: Tenants in the log, step by step.
+        spread: Tenants that are called, step by step.
+        rounds: How often each point is measured; the medians are told.
+        pace: How long each time.
+    """
+
+    parts: tuple[Part, ...] = PARTS
+    cases: tuple[str, ...] = tuple(CASES)
+    clients: tuple[int, ...] = (1, 16, 256)
+    registered: tuple[int, ...] = (1, 1_000, 100_000)
+    spread: tuple[int, ...] = (1, 100, 1_000)
+    rounds: int = 5
+    pace: Pace = Pace(2.0)
+
+
+QUICK = Plan(
+    cases=("select1", "list_tables", "rows1000"), registered=(1, 1_000), spread=(1, 100), rounds=2, pace=Pace(0.5)
+)
+"""A minute or two: enough to see what is far off."""
+
+FEW = 16
+"""Clients where their number is not what is looked at."""
+
+
+def compared(plan: Plan, targets: Sequence[str], number: int) -> Iterator[Point]:
+    """Yield what one round of `compare` measures: each question of everybody in turn, the first of them another one."""
+    for case in plan.cases:
+        for clients in plan.clients:
+            for target in rotated(targets, number):
+                yield Point(target=target, case=case, clients=clients)
+
+
+def scaled(plan: Plan, target: str, number: int) -> Iterator[Point]:
+    """Yield what one round of `registered` and `spread` measures."""
+    turns = rotated(plan.registered, number)
+    if "registered" in plan.parts:
+        for case in ("select1", "list_tables"):
+            for clients in (1, FEW):
+                for count in turns:
+                    yield Point(target=target, case=case, clients=clients, registered=count, part="registered")
+    if "spread" in plan.parts:
+        most = max(plan.registered)
+        for called in rotated([each for each in plan.spread if each <= most], number):
+            yield Point(target=target, case="select1", clients=FEW, registered=most, spread=called, part="spread")
+
+
+def called_of(plan: Plan, registered: int) -> int:
+    """Return how many tenants of such a log are called: calls are spread in the longest log alone."""
+    if registered < max(plan.registered) or "spread" not in plan.parts:
+        return 1
+    return max((each for each in plan.spread if each <= registered), default=1)
