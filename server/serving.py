@@ -80,7 +80,7 @@ async def serve_mcp(
 
     Raises `StartError` when the port cannot be had, or the certificate cannot be used.
     """
-    from server.http import Door, build_app  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
+    from server.http import Door, build_app  # noqa: PLC0415 - for HTTP alone, and not for every command
     from server.http_front import Outside  # noqa: PLC0415 - the same
     from server.http_intake import Intake, Limits  # noqa: PLC0415 - the same
 
