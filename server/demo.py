@@ -1,7 +1,5 @@
 """`mcp-postgres run`: everything on this machine, with a sample database as tenant `demo`."""
 
-import asyncio
-import importlib
 import json
 from typing import Any, Final
 
@@ -31,12 +29,9 @@ async def run_demo(settings: Settings) -> None:
     # Before Valkey starts: what it leaves behind tells that a key was used.
     master = embedded_master(settings)
     valkey, postgres = EmbeddedValkey(settings.data_dir), EmbeddedPostgres(settings.data_dir)
-    # The SDK takes a second to import: let that pass while the servers start.
-    importing = asyncio.create_task(asyncio.to_thread(importlib.import_module, "server.mcp_server"))
     try:
         async with together(valkey, postgres):
             sample = await ensure_sample(postgres)
-            await importing
             async with open_replica(settings, valkey.url, master) as replica:
                 await _register(replica, sample)
                 tenants = replica.follower.status.tenants
@@ -47,8 +42,6 @@ async def run_demo(settings: Settings) -> None:
             await run_workers(own, lambda base: _announce(base, settings, valkey, tenants))
     except EmbeddedUnavailable as error:
         raise StartError(str(error)) from None
-    finally:
-        await asyncio.wait([importing])
 
 
 async def _register(replica: Replica, sample: SampleLogin) -> None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from server import sql_parse
 from server.envelopes import Envelopes
 from server.fast_path import FastPath
 from server.refusals import HttpTally
@@ -32,6 +33,7 @@ def roads_of(
     envelopes = Envelopes()
 
     def import_sdk() -> Endpoint:
+        sql_parse.load()  # for the first queries, which need nothing else of this
         from server import mcp_envelopes, mcp_server  # noqa: PLC0415 - a second of imports, in a thread
 
         mcp = build()

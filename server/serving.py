@@ -5,6 +5,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
@@ -17,7 +18,6 @@ from server.addresses import is_loopback
 from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
 from server.beyond import Again
-from server.certificates import Certificates, TlsFiles
 from server.collector import keep_out_of_the_way
 from server.crowd import Crowd
 from server.first_read import first_read
@@ -39,6 +39,8 @@ from server.toolbox import Answer, Arguments, Call, Toolbox
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
+
+    from server.certificates import Certificates
 
 _GRACE: Final = 5
 """Seconds that answers under way get when the server stops."""
@@ -78,16 +80,14 @@ async def serve_mcp(
 
     Raises `StartError` when the port cannot be had, or the certificate cannot be used.
     """
-    from server.http import Door, build_app  # noqa: PLC0415 - a second of imports, which the embedded servers start beside
+    from server.http import Door, build_app  # noqa: PLC0415 - for HTTP alone, and not for every command
     from server.http_front import Outside  # noqa: PLC0415 - the same
     from server.http_intake import Intake, Limits  # noqa: PLC0415 - the same
-    from server.metrics import exposition  # noqa: PLC0415 - the same
 
     authenticator, challenge = authenticator_of(settings), challenge_of(settings)
     doorman = Doorman(challenge, settings.body_timeout)
     tally = replica.instruments.http
-    files = TlsFiles.of(settings)
-    certificates = Certificates(files) if files else None
+    certificates = _certificates_of(settings)
     port = port or Port(listen(settings))
     listener = port.listener
     # Of what a client has not taken, the kernel keeps little: else megabytes go and nobody sees whether it reads.
@@ -123,7 +123,7 @@ async def serve_mcp(
         settings.path,
         lambda: (replica.follower.status, port.told),
         lifespan,
-        port.metrics(exposition(replica.instruments, doorman.counted)),
+        port.metrics(_exposition(replica, doorman)),
         door,
         Outside(names, tally, secure=certificates is not None),
     )
@@ -159,6 +159,30 @@ async def serve_stdio(replica: Replica) -> None:
     toolbox = _PatientToolbox(replica)
     server = mcp_server.build_server(toolbox, lambda _scope: caller, replica.beyond.over(toolbox))
     await mcp_server.serve_stdio(server)
+
+
+def _certificates_of(settings: Settings) -> "Certificates | None":
+    if settings.tls_cert is None:
+        return None
+    from server.certificates import Certificates, TlsFiles  # noqa: PLC0415 - what reads them takes time to import
+
+    files = TlsFiles.of(settings)
+    return Certificates(files) if files else None
+
+
+def _exposition(replica: Replica, doorman: Doorman) -> Callable[[], bytes]:
+    """Return what writes the metrics; what it needs is imported when they are asked for."""
+
+    @cache
+    def writer() -> Callable[[], bytes]:
+        from server.metrics import exposition  # noqa: PLC0415 - as above
+
+        return exposition(replica.instruments, doorman.counted)
+
+    def write() -> bytes:
+        return writer()()
+
+    return write
 
 
 def _subject_of(scope: Scope) -> str:

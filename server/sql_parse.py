@@ -1,15 +1,22 @@
 """Where SQL text becomes a tree: the one file that knows the parser, which is Postgres's own grammar (libpg_query)."""
 
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
-from pglast import parser
 
 TEXT_AT_MOST: Final = 1 << 15
 """Bytes of a text that is parsed. Measured (Python 3.11, two shared cores): the worst text of that size, a list of
 columns with names of one letter, takes 80 ms to be parsed and walked, in which every other call waits."""
 
 _decode: Final = msgspec.json.Decoder().decode
+
+
+def load() -> ModuleType:
+    """Return the parser. To import it takes a tenth of a second, for which nobody should wait who needs none."""
+    from pglast import parser  # noqa: PLC0415 - as the docstring says
+
+    return parser
 
 
 class Unparsed(Exception):
@@ -23,6 +30,7 @@ def fingerprint_of(query: str) -> str | None:
     """
     if len(query) > TEXT_AT_MOST or len(query.encode()) > TEXT_AT_MOST:
         return None
+    parser = load()
     try:
         return str(parser.fingerprint(query))
     except parser.ParseError:
@@ -37,6 +45,7 @@ def parse(query: str) -> list[Any]:
     """
     if len(query) > TEXT_AT_MOST or len(query.encode()) > TEXT_AT_MOST:
         raise Unparsed("too long to be parsed")
+    parser = load()
     try:
         return [statement["stmt"] for statement in _decode(parser.parse_sql_json(query))["stmts"]]
     except parser.ParseError as error:

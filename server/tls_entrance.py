@@ -6,14 +6,16 @@ is used as the protocol of a plain server; it is uvloop's, because uvloop's tran
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # its stubs know the loop alone
 
-from server.certificates import Certificates
 from server.http_protocol import Bounds, Impatient, Make
+
+if TYPE_CHECKING:
+    from server.certificates import Certificates
 
 _LONGEST_HANDSHAKE: Final = 10.0
 """Seconds, for those who are patient with requests."""
@@ -24,7 +26,7 @@ _GOODBYE: Final = 1.0
 class Entrance(SSLProtocol):  # type: ignore[misc]  # as above
     """Shakes hands, then carries the HTTP protocol, which is in the crowd from the beginning."""
 
-    def __init__(self, inside: Impatient, certificates: Certificates, bounds: Bounds) -> None:
+    def __init__(self, inside: Impatient, certificates: "Certificates", bounds: Bounds) -> None:
         loop, seconds = asyncio.get_running_loop(), min(bounds.patience, _LONGEST_HANDSHAKE)
         super().__init__(loop, inside, certificates.context, None, True, None, True, seconds, _GOODBYE)  # noqa: FBT003 - by place
         self._inside = inside
@@ -45,7 +47,7 @@ class Entrance(SSLProtocol):  # type: ignore[misc]  # as above
             self._bounds.tally.note("no_handshake")
 
 
-def behind_tls(make: Make, certificates: Certificates, bounds: Bounds) -> Callable[..., Entrance]:
+def behind_tls(make: Make, certificates: "Certificates", bounds: Bounds) -> Callable[..., Entrance]:
     """Return what makes HTTP protocols behind a handshake, as uvicorn calls it."""
 
     def entrance(

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 import structlog
 
+from server.log_fields import Telling
 from server.logs import configure, without_secrets
 
 CANARY: Final = "hunter2-canary"
@@ -110,3 +111,28 @@ def test_chatty_libraries_are_told_to_be_quiet(lines: Lines) -> None:
     for name in ("uvicorn", "mcp", "asyncio", "asyncpg"):
         logging.getLogger(f"{name}.part").info("chatter")
     assert lines() == ""
+
+
+@pytest.mark.parametrize("lines", ["json"], indirect=True)
+def test_a_line_that_cannot_be_written_stops_nobody_and_half_a_pair_of_surrogates_is_told(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structlog.get_logger("ours").info("half \ud800 of a pair")
+    assert json.loads(lines())["event"] == "half \ud800 of a pair"
+    closed = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", closed)
+    configure("debug", "json")
+    closed.close()
+    structlog.get_logger("ours").info("nobody hears this")
+
+
+@pytest.mark.parametrize("lines", ["json"], indirect=True)
+def test_a_line_tells_what_every_line_of_its_request_tells(lines: Lines) -> None:
+    with Telling("request_id", "r1"), Telling("subject", "ann"):
+        structlog.get_logger("ours").info("both", subject="bob")
+        logging.getLogger("theirs").warning("theirs")
+    structlog.get_logger("ours").info("neither")
+    both, theirs, neither = (json.loads(line) for line in lines().splitlines())
+    assert (both["request_id"], both["subject"], theirs["request_id"], theirs["subject"]) == ("r1", "bob", "r1", "ann")
+    assert "request_id" not in neither
+    assert neither["timestamp"].endswith("Z")

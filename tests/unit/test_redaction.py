@@ -6,7 +6,9 @@ import os
 from typing import Any, Final
 
 import pytest
+from hypothesis import given, strategies as st
 
+from server import redaction
 from server.redaction import redacted, shown, without_secrets
 
 CANARY: Final = "hunter2-canary"
@@ -78,3 +80,17 @@ def test_a_field_is_blanked_by_the_word_in_its_name(field: str) -> None:
 def test_a_wrong_setting_is_shown_short() -> None:
     assert shown("http") == "'http'"
     assert shown("x" * 1000) == "'" + "x" * 120 + "…'"
+
+
+PIECES: Final = (
+    *("bearer", "Basic", "BASIC ", "Bearer\u2003abcdefgh", "ba\u017fic abcdefgh", "password", "pwd", "token", "=", ":"),
+    *("://", "%3a%2f%2f", "postgres", "redis", "@", "/", " ", "\t", "\x1c", "a" * 43, KEY, "é", '"', "'", "\\", "x1"),
+)
+
+
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=8).map("".join))
+def test_what_is_told_without_a_search_holds_nothing_that_the_search_would_find(text: str) -> None:
+    told = redacted(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "_is_plain", lambda _text: False)
+        assert redacted(text) == told
