@@ -243,11 +243,12 @@ async def test_a_call_that_takes_long_says_that_it_still_runs_to_who_wants_to_kn
         heard.append((progress, message))
 
     async with world.client(road) as client:
-        arguments = {"tenant_id": "acme", "query": "SELECT pg_sleep(1.4)"}
+        query = "SELECT repeat('x', 1000), pg_sleep(0.1) FROM generate_series(1, 15)"
+        arguments = {"tenant_id": "acme", "query": query}
         told = await client.call_tool("execute_query", arguments, progress_callback=hear)
         assert not told.is_error, told
     assert heard[0][0] > 0
-    assert "Running for" in str(heard[0][1])
+    assert re.fullmatch(r"Running for [0-9.]+ s, [0-9]+ rows so far\.", str(heard[0][1]))
 
 
 @pytest.mark.parametrize("road", ["legacy", "auto"])
