@@ -7,7 +7,7 @@ from typing import Final
 from server.announcements import MOST_URIS
 from server.prompts import PROMPTS
 from server.resources import FIXED, PAGE, TEMPLATES
-from tests.unit.test_toolbox import TOOLBOX
+from tests.tools import TOOLBOX
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "resources.md").read_text("utf-8")
 ROWS: Final = [re.findall(r"`([^`]+)`", row) for row in DOCUMENT.splitlines() if row.startswith("| `")]
