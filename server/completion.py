@@ -115,7 +115,7 @@ class Completion:
         if arguments is None or argument not in arguments:
             async with self._toolbox.request("completion_complete", call.principal):
                 raise InvalidInput(f"Nothing has an argument {argument[:80]!r} to complete there.", field="argument")
-        kind = arguments[argument] if _is_text(typed) else None
+        kind = arguments[argument] if all(map(_may_be_a_name, (typed, *chosen.values()))) else None
         tenant = next((chosen[name] for name, what in arguments.items() if what == "tenant" and name in chosen), None)
         if kind in (None, "tenant") or not tenant or not self._may_list(kind, call.principal):
             async with self._toolbox.request("completion_complete", call.principal):
@@ -156,9 +156,9 @@ class Completion:
         raise NotListed(answer.payload)
 
 
-def _is_text(typed: str) -> bool:
-    """Whether it is Unicode: JSON may hold halves of characters, which no name has."""
-    return not any(_BEFORE_SURROGATES < ord(character) <= _LAST_SURROGATE for character in typed)
+def _may_be_a_name(text: str) -> bool:
+    """Whether a name may have it in it: JSON may hold halves of characters and zeros, which none has."""
+    return "\0" not in text and not any(_BEFORE_SURROGATES < ord(each) <= _LAST_SURROGATE for each in text)
 
 
 def _just_before(typed: str) -> str:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from projections.follower import Follower
 from registry.errors import ConnectionLost
 from server import catalogue
+from server.call_progress import followed
 from server.connections import Connection
 from server.pools import Pools
 from server.rates import CallRates
@@ -130,7 +131,14 @@ class DatabaseTools:
         statement, known = self._guard.vet(args.query), self._known.of((tenant.fingerprint, args.role))
         return await self._leased_twice(
             args.tenant_id,
-            lambda connection: read(connection, statement, args.params, limits=limits, known=known, role=args.role),
+            lambda connection: read(
+                followed(connection, call.progress),
+                statement,
+                args.params,
+                limits=limits,
+                known=known,
+                role=args.role,
+            ),
         )
 
     async def _with_connection(self, tenant_id: str, call: Call, work: Callable[[Connection], Awaitable[T]]) -> T:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import anyio
 
+from server.call_progress import Progress
 from server.loops import running
 
 EVERY: Final = 1.0
@@ -15,18 +16,23 @@ EVERY: Final = 1.0
 
 
 @asynccontextmanager
-async def reporting(context: Any) -> AsyncIterator[None]:  # noqa: ANN401 - the SDK leaves the type of its request open
-    """Report the seconds that what is inside takes, without holding it up, if the request has a token for that."""
+async def reporting(context: Any) -> AsyncIterator[Progress | None]:  # noqa: ANN401 - the SDK leaves its type open
+    """Report how far what is inside is, without holding it up, if the request has a token for that.
+
+    Yields what is to be told how far that is; None where nobody wants to know.
+    """
     if (context.meta or {}).get("progress_token") is None:
-        yield
+        yield None
         return
-    async with running(_report(context.session, time.monotonic())):
-        yield
+    progress = Progress()
+    async with running(_report(context.session, progress, time.monotonic())):
+        yield progress
 
 
-async def _report(session: Any, begun: float) -> None:  # noqa: ANN401 - as above
+async def _report(session: Any, progress: Progress, begun: float) -> None:  # noqa: ANN401 - as above
     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # the client has gone: so will the call
         while True:
             await asyncio.sleep(EVERY)
             spent = round(time.monotonic() - begun, 1)
-            await session.report_progress(spent, message=f"Running for {spent:g} s.")
+            rows = f", {progress.rows} rows so far" if progress.rows else ""
+            await session.report_progress(spent, message=f"Running for {spent:g} s{rows}.")

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from server import __version__
 from server.batches import answer_batch
 from server.beyond import Again, Beyond
+from server.call_progress import Progress
 from server.confirmation import AnswerNeeded, Ask, Question
 from server.departure import Departure
 from server.http_intake import BODY
@@ -84,9 +85,8 @@ def build_server(
         return mcp_types.ListToolsResult(tools=[described[tool.name] for tool in toolbox.open_to(principal)])
 
     async def call_tool(context: Any, params: mcp_types.CallToolRequestParams) -> Any:  # noqa: ANN401 - as below
-        call = Call(principal=principal_of(scope_of(context)), ask=_asking(context, params))
-
-        async def work() -> Any:  # noqa: ANN401 - one of two results
+        async def work(progress: Progress | None) -> Any:  # noqa: ANN401 - one of two results
+            call = Call(principal=principal_of(scope_of(context)), ask=_asking(context, params), progress=progress)
             try:
                 return _result(await toolbox.call(params.name, params.arguments or {}, call))
             except AnswerNeeded as needed:
@@ -94,8 +94,8 @@ def build_server(
             except UnknownTool as error:
                 raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
 
-        async with reporting(context):
-            return await answered(context, work())
+        async with reporting(context) as progress:
+            return await answered(context, work(progress))
 
     more = BeyondTools(beyond, toolbox, principal_of, again or once_more).handlers if beyond else {}
     server: Server[Any] = Server(

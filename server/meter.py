@@ -63,6 +63,7 @@ class Meter(asyncio.Protocol):
     Attributes:
         fault: Why it cut; the driver only reports a lost connection.
         dropped: Whether rows were left out since `allow`.
+        rows: How many came since the connection was made.
         driver: What it guards.
         line: What the driver writes to; None if this was put before a driver that was connected already.
     """
@@ -70,6 +71,7 @@ class Meter(asyncio.Protocol):
     def __init__(self, driver: asyncio.Protocol, transport: asyncio.Transport | None = None) -> None:
         self.fault: Fault | None = None
         self.dropped = False
+        self.rows = 0
         self.driver = driver
         self.line: Line | None = None
         self._transport = transport
@@ -264,6 +266,7 @@ class Meter(asyncio.Protocol):
         return kept[0] if len(kept) == 1 else b"".join(kept)
 
     def _count(self, rows: int, others: int) -> None:
+        self.rows += rows
         self._due -= rows
         self._others -= others
         if self._due < 0:

@@ -15,6 +15,7 @@ import structlog
 
 from registry.errors import Forbidden, InvalidInput, RateLimited, TenancyError, UnknownTenant
 from registry.secrets import Secret
+from server.call_progress import Progress
 from server.confirmation import AnswerNeeded, Ask
 from server.principal import Permission, Principal
 from server.schemas import schema_of
@@ -39,10 +40,11 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call: who makes it, and how their user is asked, if that can be."""
+    """One call: who makes it, how their user is asked, if that can be, and how far it is, if they want to know."""
 
     principal: Principal
     ask: Ask | None = None
+    progress: Progress | None = None
 
     @property
     def actor(self) -> str:

@@ -9,6 +9,7 @@ from projections.follower import Follower
 from registry.errors import QueryRefused, ReadOnlyTenant, TenancyError
 from registry.state import Live
 from server.audit import Account, Audit
+from server.call_progress import followed
 from server.confirmation import Policy, question_of, require_confirmed
 from server.pools import Pools
 from server.rates import CallRates
@@ -109,7 +110,7 @@ class WriteTools:
                 require_writable(tenant)
                 require_lent(tenant, args.role)
                 account.done = await write(
-                    connection,
+                    followed(connection, call.progress),
                     steps,
                     limits=self._limits,
                     known=self._known.of((tenant.fingerprint, args.role)),

@@ -1,11 +1,13 @@
 """Resources, prompts, completion and progress with the official client, over HTTP in both eras and over stdio."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import asyncpg
 import mcp_types as wire
 import pytest
 import redis
@@ -22,6 +24,7 @@ from tests.security.doors import serving
 
 ODD: Final = {"a.b": 'c.d / "e" ü%?#', "x y": "z"}
 """Tables by schema, with all in their names that means something in an address."""
+PATIENT: Final = {"MCP_POSTGRES_LOCK_TIMEOUT": "100", "MCP_POSTGRES_STATEMENT_TIMEOUT": "100"}
 ERAS: Final = ("legacy", "2026-07-28")
 """Over HTTP. What is told over stdio is told by the same handlers, so a part of it is tried there."""
 TENANTS: Final = ("acme", "Big.Co_1", "odd")
@@ -51,7 +54,7 @@ def world(
         client.flushall()
     home = tmp_path_factory.mktemp("beyond")
     made = [
-        f"CREATE SCHEMA {_quoted(schema)}; CREATE TABLE {_quoted(schema)}.{_quoted(table)} (id int);"
+        f"CREATE SCHEMA {_quoted(schema)}; CREATE TABLE {_quoted(schema)}.{_quoted(table)} (id int DEFAULT 1);"
         for schema, table in ODD.items()
     ]
     dsn = made_database(
@@ -59,7 +62,7 @@ def world(
         "odd",
         "".join(made) + "CREATE SCHEMA wide;" + "".join(f"CREATE TABLE wide.t_{number} ();" for number in range(30)),
     )
-    with serving(home, valkey.url, MCP_POSTGRES_MAX_ROWS="20") as server:
+    with serving(home, valkey.url, MCP_POSTGRES_MAX_ROWS="20", **PATIENT) as server:
         for tenant in TENANTS:
             login = {"tenant_id": tenant, "dsn": dsn} if tenant == "odd" else fields_of(tenant, sample)
             assert "code" not in server.call("register_tenant", **login)
@@ -193,6 +196,8 @@ async def test_arguments_are_completed_with_what_begins_so_first_and_what_was_ch
         assert await values(table, "schema", "", tenant="nobody") == []
         assert await values(table, "schema", "") == []
         assert await values(wire.PromptReference(name="explain_slow_query"), "query", "SEL") == []
+        assert await values(table, "table", "x\0", tenant="odd") == []
+        assert await values(table, "table", "", tenant="odd", schema="\0") == []
         for ref, name in (
             (table, "id"),
             (wire.PromptReference(name="no"), "x"),
@@ -243,11 +248,38 @@ async def test_a_call_that_takes_long_says_that_it_still_runs_to_who_wants_to_kn
         heard.append((progress, message))
 
     async with world.client(road) as client:
-        arguments = {"tenant_id": "acme", "query": "SELECT pg_sleep(1.4)"}
+        query = "SELECT repeat('x', 1000), pg_sleep(0.1) FROM generate_series(1, 15)"
+        arguments = {"tenant_id": "acme", "query": query}
         told = await client.call_tool("execute_query", arguments, progress_callback=hear)
         assert not told.is_error, told
     assert heard[0][0] > 0
-    assert "Running for" in str(heard[0][1])
+    assert re.fullmatch(r"Running for [0-9.]+ s, [0-9]+ rows so far\.", str(heard[0][1]))
+
+
+async def test_whoever_hangs_up_while_a_resource_is_read_leaves_no_query_behind(
+    world: World, postgres: EmbeddedPostgres
+) -> None:
+    connection = await asyncpg.connect(postgres.dsn("odd"))
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'odd' AND wait_event_type = 'Lock'"
+    params = {"uri": uris.table_uri("odd", "x y", "z")}
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": params}).encode()
+
+    async def until(waiting: int) -> None:
+        async with asyncio.timeout(15):  # far less than the server's own limits
+            while await connection.fetchval(query) != waiting:  # noqa: ASYNC110 - what is waited for is in Postgres
+                await asyncio.sleep(0.02)
+
+    try:
+        async with connection.transaction():
+            await connection.execute('LOCK TABLE "x y"."z" IN ACCESS EXCLUSIVE MODE')
+            request = ("POST", "/postgres/mcp", message, {"Content-Type": "application/json"})
+            reading = asyncio.create_task(asyncio.to_thread(world.server.request, *request, patience=1.0))
+            await until(1)
+            with pytest.raises(TimeoutError):
+                await reading
+            await until(0)
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("road", ["legacy", "auto"])

@@ -130,7 +130,7 @@ async def test_a_replica_that_stops_tells_its_listeners_the_end_and_does_not_wai
 
 
 async def test_listeners_are_bounded_share_what_there_is_and_take_no_place_from_requests(serve: Start) -> None:
-    server = serve(MCP_POSTGRES_MAX_CLIENTS="24", MCP_POSTGRES_MAX_REQUESTS="1")
+    server = serve(MCP_POSTGRES_MAX_CLIENTS="24", MCP_POSTGRES_MAX_REQUESTS="2")
     async with (
         Client(server.url, mode=MODERN) as client,
         client.listen(resources_list_changed=True),
@@ -141,7 +141,7 @@ async def test_listeners_are_bounded_share_what_there_is_and_take_no_place_from_
             async with client.listen(resources_list_changed=True):
                 pass
         assert refused.value.error.data["code"] == "too_many_subscriptions"
-        assert (await client.list_resources()).resources, "the one place for requests is free"
+        assert (await client.list_resources()).resources, "three listen, and the two places for requests are free"
     async with asyncio.timeout(WITHIN):
         while True:
             try:

@@ -55,6 +55,7 @@ def test_an_address_stands_for_a_call_of_a_tool(uri: str, target: Target) -> Non
         *("registry://replicas?after=x", "registry://tenants?limit=1", "registry://tenants?after=a&limit=1"),
         *("registry://tenants#x", "postgres:///schemas", "postgres://a", "postgres://a/tables/x"),
         *("postgres://a/tables/x/y.z", "postgres://a/tables/x.y?after=z", "postgres://a/b/schemas"),
+        *("postgres://a/tables/%00.x", "postgres://a/schemas?after=x%00", "postgres://a\0/schemas"),
         *("postgres://%zz/schemas", "postgres://%/schemas", "postgres://%ff/schemas", "postgres://a b/schemas"),
         *("postgres://\ud800/schemas", "http://a/schemas", "postgres://user:pw@host:5432/db"),
         "postgres://" + "a" * 2048 + "/schemas",
