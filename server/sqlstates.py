@@ -134,15 +134,20 @@ _THEN: Final[Sequence[tuple[type[Exception], str]]] = (
     (asyncpg.UndefinedTableError, "Look at list_tables"),
     (asyncpg.UndefinedColumnError, "Look at describe_table"),
     (asyncpg.InsufficientPrivilegeError, "list_tables shows what this login may read"),
+    (asyncpg.SyntaxOrAccessError, "Correct the statement"),
     (asyncpg.DataError, "Correct the value, or the condition that lets it in"),
-    (asyncpg.PostgresError, "Correct the statement"),
+    (asyncpg.IntegrityConstraintViolationError, "Correct the values; describe_table shows the constraints"),
+    (asyncpg.InsufficientResourcesError, "Ask for less, or try again later"),
+    (asyncpg.PostgresError, "The log of the database may say more"),
 )
-"""What to do about an error of Postgres's, the first that fits: it says what is wrong, and not where to look."""
+"""What to do about an error of Postgres's that brings no hint, the first that fits."""
 
 
 def _advice(error: asyncpg.PostgresError) -> str:
     told = (getattr(error, field, None) for field in ("detail", "hint"))
     advice = "".join(f" {foreign_text(str(text)).rstrip('.')}." for text in told if text)
+    if getattr(error, "hint", None):
+        return advice
     return f"{advice} {next(then for kind, then in _THEN if isinstance(error, kind))}."
 
 

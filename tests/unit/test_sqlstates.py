@@ -44,6 +44,23 @@ def test_a_failure_carries_what_postgres_said_of_it() -> None:
     assert told.facts == {"sqlstate": "42703", "hint": "Perhaps you meant x.", "position": 8}
 
 
+@pytest.mark.parametrize(
+    ("sqlstate", "then"),
+    [
+        ("42P01", "Look at list_tables."),
+        ("42703", "Look at describe_table."),
+        ("42501", "list_tables shows what this login may read."),
+        ("42601", "Correct the statement."),
+        ("22012", "Correct the value, or the condition that lets it in."),
+        ("23505", "Correct the values; describe_table shows the constraints."),
+        ("53100", "Ask for less, or try again later."),
+        ("XX000", "The log of the database may say more."),
+    ],
+)
+def test_a_failure_that_postgres_has_no_hint_about_comes_with_one(sqlstate: str, then: str) -> None:
+    assert read_error(postgres(sqlstate), 5, 1).message == f"Postgres reports: Nachricht. {then}"
+
+
 def test_a_timeout_names_the_limit() -> None:
     assert "0.25 s" in read_error(postgres("57014"), 0.25, 0.25).message
 
