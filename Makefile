@@ -132,4 +132,4 @@ $(CLIENTS)/.node: tests/clients/package.json tests/clients/package-lock.json | $
 		echo "npm packages cannot be had: tests of the TypeScript clients and of conformance will be skipped" >&2; \
 		test -z "$$CI"; fi
 
-.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads figures bench profile peers fix lock audit sbom clean
+.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads soak figures bench profile peers fix lock audit sbom clean

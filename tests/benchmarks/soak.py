@@ -3,8 +3,8 @@
 A real `serve` over a Valkey and a Postgres of its own. Clients keep their connections and call as people and programs
 do: mostly a small query, now and then each other tool, what goes through the SDK, and what is refused, which is where
 leaks hide. Memory is what the kernel counts of all of the server's processes (PSS where it tells, so that what workers
-share is counted once). Nothing is asserted: the table is to be read, and the last line says how much was added since the
-first tenth, in which everything that is made on first use has been.
+share is counted once). Nothing is asserted: the table is to be read, and the last line says how much was added since
+the first tenth, in which everything that is made on first use has been.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
