@@ -30,6 +30,8 @@ from server.embedded.sockets import free_port
 from server.embedded.valkey import EmbeddedValkey
 from tests.processes import COMMAND, Process, clean, fields_of
 
+_TENANTS: Final = 5
+"""So few that their pools are soon as large as they become: a connection takes some 60 KiB."""
 _LOOKS: Final = 20
 """Lines of the table."""
 _SMALL: Final = 30
@@ -164,7 +166,7 @@ def serving(url: str, folder: Path, workers: int) -> Iterator[Process]:
 
 async def soak(server: Process, sample: SampleLogin, calls: int, clients: int) -> None:
     """Make the calls, and tell of memory twenty times."""
-    tenants = [f"soak-{number:02d}" for number in range(20)]
+    tenants = [f"soak-{number:02d}" for number in range(_TENANTS)]
     for tenant in tenants:
         await asyncio.to_thread(server.call, "register_tenant", **fields_of(tenant, sample))
     requests = itertools.cycle(bodies(tenants))
