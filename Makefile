@@ -54,6 +54,9 @@ builtins: $(VENV)/.dev ## ask real servers anew which functions Postgres brings,
 neighbours: $(VENV)/.dev ## measure what bad databases cost a good tenant (CALLS=2000)
 	NEIGHBOURS_CALLS=$(or $(CALLS),2000) $(BIN)/pytest -q tests/security/test_bad_neighbours.py
 
+soak: $(VENV)/.dev ## make a great many calls of one server and see what becomes of its memory (CALLS=1000000 WORKERS=1)
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/soak.py $(or $(CALLS),1000000) --workers $(or $(WORKERS),1) $(ARGS)
+
 figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
 
@@ -129,4 +132,4 @@ $(CLIENTS)/.node: tests/clients/package.json tests/clients/package-lock.json | $
 		echo "npm packages cannot be had: tests of the TypeScript clients and of conformance will be skipped" >&2; \
 		test -z "$$CI"; fi
 
-.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads figures bench profile peers fix lock audit sbom clean
+.PHONY: help run setup test clients npm-lock unit chaos mutants check builtins neighbours roads soak figures bench profile peers fix lock audit sbom clean

@@ -1,31 +1,34 @@
 """The two roads of an MCP request whose body was read, put together: the fast path, and the SDK behind it."""
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from server import sql_parse
 from server.envelopes import Envelopes
 from server.fast_path import FastPath
 from server.refusals import HttpTally
+from server.replica import Replica
 from server.sdk_road import Endpoint, SdkRoad
 from server.tool_permission import ToolPermission
-from server.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp.server.lowlevel import Server
 
+_FIRST_CALLS: Final = 0.25
+"""Seconds for those who waited for the registry: their calls are answered first."""
 Build: TypeAlias = "Callable[[], Server[Any]]"
 
 
 def roads_of(
-    build: Build, toolbox: Toolbox, permission: ToolPermission, max_body: int, tally: HttpTally
+    build: Build, replica: Replica, permission: ToolPermission, max_body: int, tally: HttpTally
 ) -> tuple[FastPath, SdkRoad]:
     """Return what answers MCP, and the road behind it, which is to be run.
 
     Args:
         build: Makes the SDK's server, in a thread.
-        toolbox: The tools of the fast path.
+        replica: Whose tools the fast path calls.
         permission: Answers calls of tools that are not the caller's.
         max_body: Bytes of the largest request body.
         tally: Counts which road requests take.
@@ -40,5 +43,9 @@ def roads_of(
         envelopes.ask(mcp_envelopes.SdkJudge(mcp))
         return mcp_server.StreamableHttp(mcp, max_body, permission)
 
-    sdk = SdkRoad(import_sdk)
-    return FastPath(toolbox, envelopes, sdk, tally), sdk
+    async def quiet() -> None:
+        await replica.follower.complete()
+        await asyncio.sleep(_FIRST_CALLS)
+
+    sdk = SdkRoad(import_sdk, quiet)
+    return FastPath(replica.toolbox, envelopes, sdk, tally), sdk

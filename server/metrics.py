@@ -14,7 +14,6 @@ from prometheus_client.metrics_core import Metric
 from projections.clock import boottime
 from projections.diagnosis import Finding
 from projections.phase import Phase
-from registry.state import Quarantined
 from server import __version__
 from server.instruments import Instruments
 from server.pools import REFUSALS
@@ -53,7 +52,7 @@ class _Collector:
 
     def _registry(self) -> Iterator[Metric]:
         status, position = self._of.follower.status, self._of.follower.position
-        quarantined = sum(isinstance(known, Quarantined) for known in self._of.directory.all())
+        quarantined = len(self._of.directory.quarantined())
         heard = self._of.freshness.heard_at
         age: Samples = [] if heard is None else [((), boottime() - heard)]
         phases = [((phase.value,), float(phase is status.phase)) for phase in Phase]

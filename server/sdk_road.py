@@ -1,16 +1,19 @@
 """The SDK's road, which is there a second later than the process: that long its imports take.
 
-They run in a thread, beside what needs no SDK: the fast path, health, metrics. Whoever needs it waits.
+They run in a thread, beside what needs no SDK: the fast path, health, metrics. Whoever needs it waits. They begin when
+the registry is read, for that takes the interpreter, too; or when a request is there that needs them.
 """
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from starlette.types import Receive, Scope, Send
+
+from server.loops import running
 
 _TURN: Final = 0.0005
 """Seconds for which the importing thread keeps the interpreter while others want it; 5 ms is Python's own, and a call
@@ -32,19 +35,25 @@ class SdkRoad:
 
     Args:
         make: Imports what it needs and returns the endpoint; runs in a thread.
+        quiet: Returns when nothing more urgent is to be done.
     """
 
-    def __init__(self, make: Callable[[], Endpoint]) -> None:
+    def __init__(self, make: Callable[[], Endpoint], quiet: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._make = make
+        self._quiet = quiet
+        self._needed = asyncio.Event()
         self._made: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, when that can be done."""
+        self._needed.set()
         endpoint = self._made.result() if self._made.done() else await asyncio.shield(self._made)
         await endpoint(scope, receive, send)
 
     async def run(self) -> None:
         """Make the endpoint and hold it open until cancelled. What breaks on the way is every request's to hear of."""
+        async with running(self._when_quiet()):
+            await self._needed.wait()
         try:
             endpoint = await asyncio.to_thread(_patiently, self._make)
         except Exception as error:  # noqa: BLE001 - the supervising loop
@@ -55,6 +64,10 @@ class SdkRoad:
         async with endpoint.run():
             self._made.set_result(endpoint)
             await asyncio.Event().wait()
+
+    async def _when_quiet(self) -> None:
+        await self._quiet()
+        self._needed.set()
 
 
 def _patiently(make: Callable[[], Endpoint]) -> Endpoint:

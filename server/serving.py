@@ -101,7 +101,7 @@ async def serve_mcp(
     async def again(scope: Any) -> Principal:  # noqa: ANN401 - a scope
         return await authenticator.caller(scope["headers"])
 
-    endpoint, sdk = roads_of(lambda: build(again), replica.toolbox, permission, settings.max_body_bytes, tally)
+    endpoint, sdk = roads_of(lambda: build(again), replica, permission, settings.max_body_bytes, tally)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -10,7 +10,6 @@ from projections.directory import Directory
 from projections.follower import Follower
 from projections.replicas import ReplicaState
 from registry.errors import RegistryUnavailable
-from registry.state import Quarantined
 from server.principal import Principal
 from server.toolbox import OPERATORS_KNOW, Call, Hints, tool
 
@@ -86,8 +85,8 @@ class StatusTools:
         status = self._follower.status
         quarantined = sorted(
             (known.tenant, known.reason)
-            for known in self._directory.all()
-            if isinstance(known, Quarantined) and call.principal.touches(known.tenant)
+            for known in self._directory.quarantined()
+            if call.principal.touches(known.tenant)
         )
         replicas, unknown = await self._others()
         return StatusTold(

@@ -104,7 +104,7 @@ async def _scene(running: Replica, home: Path) -> AsyncIterator[Scene]:
     bearers = Bearers(watched_grants(file.path), None, time.time)
     permission = ToolPermission(running.toolbox.tools, doorman)
     fast, sdk = roads_of(
-        lambda: build_server(running.toolbox, caller_of, running.beyond), running.toolbox, permission, 1 << 20, tally
+        lambda: build_server(running.toolbox, caller_of, running.beyond), running, permission, 1 << 20, tally
     )
 
     def front(endpoint: Any) -> Front:  # noqa: ANN401 - ASGI

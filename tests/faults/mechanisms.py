@@ -177,7 +177,7 @@ MUTANTS: Final = (
     Mutant(
         "what an earlier log has left is forgotten",
         "projections/rebuild.py",
-        "if epoch.is_orphan(head)}",
+        "if entry_order(head.position.entry) < first}",
         "if False}",
     ),
     Mutant(

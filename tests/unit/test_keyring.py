@@ -109,3 +109,23 @@ async def test_a_key_file_that_opens_some_of_the_keys_is_told_whose_it_does_not(
 
 async def test_a_log_without_keys_is_fine_with_any_key_file(log: MemoryLog) -> None:
     assert await Keyring(log, MASTER).check() == []
+
+
+async def test_a_start_tries_keys_until_one_opens_and_no_more(log: MemoryLog, sealed: Callable[[str], Live]) -> None:
+    acme = sealed("red")
+    tenants = [msgspec.structs.replace(acme, tenant=f"t{number}") for number in range(5)]
+    strange = MasterKeys.parse(new_master_key("lost"))
+    for number, tenant in enumerate(tenants):
+        master = strange if number < 2 else MASTER
+        log._keys[tenant.tenant] = now(master.new_data_key(tenant.tenant))[1]
+    keyring = Keyring(log, MASTER)
+    await keyring.refresh(tenants)
+
+    await keyring.require_one()
+    assert await keyring.check() == ["t0", "t1"]
+
+    await keyring.refresh([])
+    others = Keyring(log, strange)
+    await others.refresh(tenants[2:])
+    with pytest.raises(SecretUnreadable, match="none of the 3 data keys"):
+        await others.require_one()

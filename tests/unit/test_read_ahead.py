@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from projections.read_ahead import read_ahead
+from projections.read_ahead import ahead, read_ahead
 from registry.entries import START, Entry, Foreign, Position
 from registry.errors import RegistryUnavailable
 from registry.memory_log import MemoryLog
@@ -87,3 +87,41 @@ async def test_nothing_is_left_under_way_by_who_stops_in_the_middle(log: Watched
         await pages.after(START)
 
     assert asyncio.all_tasks() == before
+
+
+async def test_the_next_question_is_asked_before_the_answer_to_this_one_is_worked_on() -> None:
+    events: list[str] = []
+
+    async def ask(question: str) -> str:
+        events.append(f"{question}?")
+        await asyncio.sleep(0)
+        return question.upper()
+
+    async with ahead(ask, ["a", "b", "c"]) as told:
+        async for question, answer in told:
+            assert answer == question.upper()
+            events.append(answer)
+
+    assert events == ["a?", "b?", "A", "c?", "B", "C"]
+
+
+async def test_what_cannot_be_answered_is_raised_and_nothing_is_left_under_way() -> None:
+    left: list[str] = []
+
+    async def ask(question: str) -> str:
+        if question == "a":
+            raise RegistryUnavailable("Redis is away.")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            left.append(question)
+        return question
+
+    async def all_of_them() -> None:
+        async with ahead(ask, ["a", "b", "c"]) as told:
+            async for _ in told:
+                pass
+
+    with pytest.raises(RegistryUnavailable):
+        await all_of_them()
+    assert left == ["b"]
