@@ -32,8 +32,8 @@ def _install_npm() -> None:
     package = {"private": True, "dependencies": wanted}
     (HOME / "package.json").write_bytes(msgspec.json.format(msgspec.json.encode(package)))
     # No install scripts: what they build (SSH's and Oracle's native parts) is not measured.
-    command = [NODE, _NPM, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=HOME, check=False)
+    flags = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+    subprocess.run([NODE, _NPM, "install", *flags], cwd=HOME, check=False)
 
 
 def _install_python() -> None:
