@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.benchmarks.load.bench import chosen_of, parsed
+from tests.benchmarks.load.bench import chosen_of, command_of, parsed
 from tests.benchmarks.load.goals import verdicts
 from tests.benchmarks.load.plan import Plan, called_of, compared, scaled
 from tests.benchmarks.load.plots import plots
@@ -198,6 +198,11 @@ def test_options_choose_parts_of_the_plan() -> None:
     chosen = chosen_of(parsed(["--quick", "--cases", "select1", "--clients", "4", "--targets", "ours;ours, 2 workers"]))
     assert (chosen.plan.cases, chosen.plan.clients) == (("select1",), (4,))
     assert [chosen.wants(name) for name in ("ours", "ours, 2 workers", "toolbox")] == [True, True, False]
+
+
+def test_a_reader_is_told_the_command_that_measures_the_same_again() -> None:
+    assert command_of(["--quick", "--docs", "--cases", "select1"]) == "make bench QUICK=1 'ARGS=--cases select1'"
+    assert command_of([]) == "make bench"
 
 
 @pytest.mark.parametrize("body", [b'{"result":{"isError":true}}', b'{"error":{"code":1}}', b'{"result":{}}'])

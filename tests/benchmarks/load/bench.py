@@ -63,6 +63,13 @@ def chosen_of(options: argparse.Namespace) -> Chosen:
     return Chosen(plan=plan, targets=targets, workers=_numbers(options.workers) or (1,), pool=options.pool)
 
 
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the command that measures the same again."""
+    more = [each for each in arguments if each not in {"--quick", "--docs"}]
+    quick = ["QUICK=1"] if "--quick" in arguments else []
+    return shlex.join(["make", "bench", *quick, *([f"ARGS={shlex.join(more)}"] if more else [])])
+
+
 def _texts(told: str | None) -> tuple[str, ...] | None:
     return tuple(told.split(",")) if told else None
 
@@ -82,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         results = read(options.source)
     else:
         begun = time.perf_counter()
-        how = shlex.join(["make", "bench", *([f"ARGS={shlex.join(arguments)}"] if arguments else [])])
+        how = command_of(arguments)
         results = uvloop.run(bench(chosen_of(options), how, _tell))
         save(results, options.out)
         _tell(f"{time.perf_counter() - begun:.0f} s; wrote {options.out}")

@@ -32,13 +32,12 @@ def _install_npm() -> None:
     package = {"private": True, "dependencies": wanted}
     (HOME / "package.json").write_bytes(msgspec.json.format(msgspec.json.encode(package)))
     # No install scripts: what they build (SSH's and Oracle's native parts) is not measured.
-    command = [str(NODE), str(_NPM), "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=HOME, check=False)
+    flags = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+    subprocess.run([NODE, _NPM, "install", *flags], cwd=HOME, check=False)
 
 
 def _install_python() -> None:
-    python, wanted = _newer_python(), "kenning-pg-mcp"
-    uv = shutil.which("uv") or str(HOME.parent / ".uv/bin/uv")
+    python, uv, wanted = _newer_python(), shutil.which("uv") or HOME.parent / ".uv/bin/uv", "kenning-pg-mcp"
     if python is None:
         least = ".".join(map(str, _PYTHON))
         _tell(f"there is no Python {least} or newer here: no Kenning (PEER_PYTHON=path names one)")

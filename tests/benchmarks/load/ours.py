@@ -36,6 +36,7 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
         called: Tenants that calls may be spread over.
         pool: The most connections of each process to one tenant.
         flags: More of `serve`'s.
+        command: What runs `mcp-postgres`.
     """
 
     workers: int = 1
@@ -43,6 +44,7 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
     called: int = 1
     pool: int = 10
     flags: tuple[str, ...] = ()
+    command: tuple[str | Path, ...] = (COMMAND,)
 
     @property
     def name(self) -> str:
@@ -97,7 +99,8 @@ def _key(folder: Path) -> Path:
 def _argv(ours: Ours, endpoint: Endpoint) -> list[str | Path]:
     workers = ("--workers", str(ours.workers)) if ours.workers > 1 else ()
     bounds = ("--max-requests", str(2 * CALLERS), "--max-pools", "2000", "--max-connections", "2000")
-    return [COMMAND, "serve", "--port", str(endpoint.port), "--log-level", "warning", *bounds, *workers, *ours.flags]
+    serve = ("serve", "--port", str(endpoint.port), "--log-level", "warning")
+    return [*ours.command, *serve, *bounds, *workers, *ours.flags]
 
 
 def _environment(place: Place, key: Path) -> dict[str, str]:

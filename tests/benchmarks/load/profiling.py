@@ -1,12 +1,15 @@
 """`make profile`: where the server's CPU goes while it answers one question over and over, as a flame graph.
 
-Starts embedded servers and the project's own, has the bench's client call it, and samples its stacks with py-spy, which
-reads them from outside. Writes the graph, the stacks and a table of functions by their own time.
+Starts embedded servers and the project's own, has the bench's client call it, and keeps Python's stack at each tick of
+the CPU that it spends; with `--py-spy` py-spy reads the stacks from outside instead, which also knows workers and C.
+Writes the graph, the stacks and a table of functions by their own time.
 """
 
 import argparse
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,13 +20,15 @@ import uvloop
 
 from server.embedded.base import together
 from server.embedded.valkey import EmbeddedValkey
+from tests.benchmarks.load import sampler
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.dataset import BenchPostgres, make_dataset
 from tests.benchmarks.load.flames import flame_graph
 from tests.benchmarks.load.ours import Ours, Place, start_ours
-from tests.benchmarks.load.stacks import Stacks, by_package, is_ours, parsed, spent, total
+from tests.benchmarks.load.stacks import Spent, Stacks, by_package, is_ours, parsed, spent, total
 from tests.benchmarks.load.targets import Target
 from tests.benchmarks.load.timing import Measured, Pace
+from tests.processes import COMMAND
 
 _OUT: Final = Path(".bench/profile")
 _PY_SPY: Final = Path(sys.executable).parent / "py-spy"
@@ -36,36 +41,57 @@ async def profile(options: argparse.Namespace) -> tuple[Stacks, Measured]:
     """Return the stacks that were seen, and what the load came to meanwhile."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
+        sampled = folder / "stacks"
         valkey, postgres = EmbeddedValkey(folder), BenchPostgres(folder, durable=False)
         async with together(valkey, postgres):
             await make_dataset(postgres)
             place = Place(folder=folder, redis_url=valkey.url, postgres=postgres)
-            target = await start_ours(Ours(workers=options.workers, registered=options.registered), place)
+            own = (COMMAND,) if _from_outside(options) else (sys.executable, "-P", sampler.__file__, sampled)
+            ours = Ours(workers=options.workers, registered=options.registered, called=options.spread, command=own)
+            target = await start_ours(ours, place)
             stack.callback(target.program.stop)
-            await target.prove(options.tool)
+            await target.prove(options.tool, options.spread)
             pace = Pace(options.seconds + 2 * _LEAD)
-            load = asyncio.create_task(
-                target.measure(options.tool, clients=options.clients, pace=pace, postgres=(postgres.pid,))
-            )
+            load = asyncio.create_task(_load(target, options, pace, postgres.pid))
             await asyncio.sleep(pace.warm_up + _LEAD)
-            sampled = await _sampled(target, options, folder / "stacks")
+            await (_py_spy if _from_outside(options) else _sampler)(target, options, sampled)
             return parsed(sampled.read_text("utf-8")), await load
 
 
-async def _sampled(target: Target, options: argparse.Namespace, out: Path) -> Path:
+def _from_outside(options: argparse.Namespace) -> bool:
+    """Tell whether py-spy is wanted, or what the sampler within the process cannot tell."""
+    return bool(options.py_spy or options.native or options.workers > 1)
+
+
+async def _load(target: Target, options: argparse.Namespace, pace: Pace, postgres: int) -> Measured:
+    return await target.measure(
+        options.tool, clients=options.clients, pace=pace, spread=options.spread, postgres=(postgres,)
+    )
+
+
+async def _sampler(target: Target, options: argparse.Namespace, out: Path) -> None:
+    (process,) = target.program.processes
+    os.kill(process, signal.SIGUSR1)
+    await asyncio.sleep(options.seconds)
+    os.kill(process, signal.SIGUSR2)
+    async with asyncio.timeout(_LEAD):
+        while not out.exists():  # noqa: ASYNC110, ASYNC240 - another process writes it, and tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def _py_spy(target: Target, options: argparse.Namespace, out: Path) -> None:
     (process,) = target.program.processes
     # Whether a thread is idle cannot be told on every machine; one that holds the interpreter's lock is not.
-    more = [*(["--native"] if options.native else []), *([] if options.waiting else ["--gil"])]
-    sampler = await asyncio.create_subprocess_exec(
+    more = ["--native"] if options.native else ["--gil"]
+    process_of_it = await asyncio.create_subprocess_exec(
         *(_PY_SPY, "record", "--pid", str(process), "--subprocesses", "--function", "--format", "raw"),
-        *("--rate", str(options.rate), "--duration", str(options.seconds), "--output", str(out), *more),
+        *("--rate", "250", "--duration", str(options.seconds), "--output", str(out), *more),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told, _ = await sampler.communicate()
-    if sampler.returncode != 0:
-        raise SystemExit(f"py-spy could not sample the server (may it? as root it may):\n{told.decode()}")
-    return out
+    said, _ = await process_of_it.communicate()
+    if process_of_it.returncode != 0:
+        raise SystemExit(f"py-spy could not sample the server (may it? as root it may):\n{said.decode()}")
 
 
 def told(stacks: Stacks, measured: Measured, what: str) -> str:
@@ -74,12 +100,24 @@ def told(stacks: Stacks, measured: Measured, what: str) -> str:
     cost = f"{measured.per_second:,.0f} calls/s, {measured.server_cpu_us or 0:,.0f} µs of CPU a call"
     head = f"{what}: {cost}, {samples} samples"
     packages = ", ".join(f"{name} {100 * count / samples:.0f} %" for name, count in by_package(stacks)[:14])
-    lines = [head, f"by package: {packages}", "", "  self   with callees"]
-    for each in spent(stacks)[:_FUNCTIONS]:
-        mark = "*" if is_ours(each.frame) else " "
-        own, all_of_it = 100 * each.self_samples / samples, 100 * each.all_samples / samples
-        lines.append(f"{own:5.1f} %  {all_of_it:5.1f} % {mark} {each.frame}")
-    return "\n".join([*lines, "* our own"])
+    functions = spent(stacks)
+    ours = sorted((each for each in functions if is_ours(each.frame)), key=lambda each: -each.all_samples)
+    lines = [
+        head,
+        f"by package: {packages}",
+        "",
+        "  self   with callees; the most in themselves (* our own)",
+        *(_line(each, samples) for each in functions[:_FUNCTIONS]),
+        "",
+        "  self   with callees; our own, the most with callees",
+        *(_line(each, samples) for each in ours[:_FUNCTIONS]),
+    ]
+    return "\n".join(lines)
+
+
+def _line(each: Spent, samples: int) -> str:
+    own, all_of_it = 100 * each.self_samples / samples, 100 * each.all_samples / samples
+    return f"{own:5.1f} %  {all_of_it:5.1f} % {'*' if is_ours(each.frame) else ' '} {each.frame}"
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -89,9 +127,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=16, help="how many call at the same time [16]")
     parser.add_argument("--workers", type=int, default=1, help="processes of the server [1]")
     parser.add_argument("--registered", type=int, default=1, help="tenants in the log [1]")
-    parser.add_argument("--rate", type=int, default=250, help="samples a second [250]")
-    parser.add_argument("--native", action="store_true", help="tell functions in C, too")
-    parser.add_argument("--waiting", action="store_true", help="samples of threads without Python's lock, too")
+    parser.add_argument("--spread", type=int, default=1, help="how many of them are called in turn [1]")
+    parser.add_argument("--py-spy", action="store_true", help="sample from outside, by the clock on the wall")
+    parser.add_argument("--native", action="store_true", help="the same, and tell functions in C, too")
     parser.add_argument("--out", type=Path, default=_OUT, help=f"folder to write to [{_OUT}]")
     return parser.parse_args(arguments)
 
