@@ -7,7 +7,7 @@ from server.connections import Connection
 from server.pools import Lookup, Password, Pools
 from server.quick_reads import keep_no_names
 from server.rates import CallRates, Rate
-from server.reads import ReadLimits, prepare_connection, reset_connection
+from server.reads import ReadLimits, prepare_connection
 from server.settings import Settings
 
 
@@ -24,7 +24,6 @@ def pools_of(settings: Settings, lookup: Lookup, dialler: Dialler, password: Pas
         dialler=dialler,
         password=password,
         prepare=prepare,
-        reset=reset_connection,
         drain_seconds=settings.drain_seconds,
         max_pools=settings.max_pools,
         max_connections=settings.max_connections,

@@ -52,13 +52,14 @@ class Commons:
     @asynccontextmanager
     async def place(self, tenant: str, patience: float) -> AsyncIterator[None]:
         """Hold a place; `Full` at once without room in the queue, or after `patience` seconds. May be cancelled."""
-        await self._enter(tenant, patience)
+        await self.enter(tenant, patience)
         try:
             yield
         finally:
-            self._leave(tenant)
+            self.leave(tenant)
 
-    async def _enter(self, tenant: str, patience: float) -> None:
+    async def enter(self, tenant: str, patience: float) -> None:
+        """Take a place, to be given back by `leave`; as `place` does."""
         mine = self._waiting.get(tenant, ())
         if not mine and self._may_enter(tenant):
             self._take(tenant)
@@ -77,7 +78,8 @@ class Commons:
         self._held[tenant] += 1
         self._running += 1
 
-    def _leave(self, tenant: str) -> None:
+    def leave(self, tenant: str) -> None:
+        """Give a place back."""
         self._held[tenant] -= 1
         self._running -= 1
         if not self._held[tenant]:
@@ -89,7 +91,7 @@ class Commons:
             self._waiting[tenant].remove(turn)
             self._unqueue(tenant)
         elif not turn.cancelled():
-            self._leave(tenant)
+            self.leave(tenant)
 
     def _unqueue(self, tenant: str) -> None:
         self._queued -= 1

@@ -59,14 +59,14 @@ class Gate:
     @asynccontextmanager
     async def place(self, patience: float) -> AsyncIterator[None]:
         """Hold a place; `Full` at once when the queue is full, or after `patience` seconds in it. May be cancelled."""
-        await self._enter(patience)
+        await self.enter(patience)
         try:
             yield
         finally:
-            self._running -= 1
-            self._let_in()
+            self.leave()
 
-    async def _enter(self, patience: float) -> None:
+    async def enter(self, patience: float) -> None:
+        """Take a place, to be given back by `leave`; as `place` does."""
         if self._running < self._limit and not self._waiting:
             self._running += 1
             return
@@ -76,12 +76,16 @@ class Gate:
         self._waiting.append(turn)
         await come(turn, patience, lambda: self._give_up(turn))
 
+    def leave(self) -> None:
+        """Give a place back."""
+        self._running -= 1
+        self._let_in()
+
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn in self._waiting:
             self._waiting.remove(turn)
         elif not turn.cancelled():
-            self._running -= 1
-            self._let_in()
+            self.leave()
 
     def _let_in(self) -> None:
         while self._waiting and self._running < self._limit:

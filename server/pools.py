@@ -24,7 +24,8 @@ from server.connect import Dialler
 from server.connections import Connection
 from server.gate import Full, Gate
 from server.meter import meter_of
-from server.tenant_pool import OnConnection, TenantPool
+from server.shelf import OnConnection
+from server.tenant_pool import TenantPool
 from server.turns import Turns
 
 PATIENCE: Final = 10.0
@@ -55,7 +56,7 @@ class Pools:
         lookup: The tenant as the directory has it now; raises `UnknownTenant` or `RemovedTenant`.
         dialler: Logs in.
         password: Opens a tenant's password, for one login.
-        prepare, reset: Run on each new connection, and on each one that comes back.
+        prepare: Run on each new connection. Whoever holds one leaves it as clean as a new one, or closed.
         drain_seconds: For calls that run when their pool goes.
         max_pools, max_connections: Bounds for this replica.
     """
@@ -67,7 +68,6 @@ class Pools:
         dialler: Dialler,
         password: Password,
         prepare: OnConnection,
-        reset: OnConnection,
         drain_seconds: float,
         max_pools: int,
         max_connections: int,
@@ -76,7 +76,6 @@ class Pools:
         self._dialler = dialler
         self._password = password
         self._prepare = prepare
-        self._reset = reset
         self._drain_seconds = drain_seconds
         self._max_pools = max_pools
         self._max_connections = max_connections
@@ -87,6 +86,7 @@ class Pools:
         self._arriving = 0
         self.refused: Counter[Refusal] = Counter()
         self._closed = False
+        self._too_many = False
         self._turns = Turns(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
         self._logger = structlog.get_logger("pools")
 
@@ -132,33 +132,34 @@ class Pools:
         tenant is removed or registered anew meanwhile. May be cancelled: the query is then cancelled in Postgres, too.
         """
         seat = self._seat(tenant_id)
-        async with self._turn(tenant_id, seat.gate):
+        await self._come(tenant_id, seat.gate)
+        try:
             # Without a place: what hangs here has not worked yet, and others need the places for what works.
             await seat.breaker.prove(seat.pool.lease)
-            self._make_way()
-            async with (
-                self._place(tenant_id),
+            if self._too_many:
+                self._make_way()
+            await self._take_place(tenant_id)
+            try:
                 # Looked up again: the tenant may have changed while the call waited for its turn.
-                self._seat(tenant_id).pool.lease() as connection,
-            ):
-                yield connection
+                async with self._seat(tenant_id).pool.lease() as connection:
+                    yield connection
+            finally:
+                self._places.leave(tenant_id)
+        finally:
+            seat.gate.leave()
 
-    @asynccontextmanager
-    async def _turn(self, tenant_id: str, gate: Gate) -> AsyncIterator[None]:
+    async def _come(self, tenant_id: str, gate: Gate) -> None:
         try:
-            async with gate.place(PATIENCE):
-                yield
+            await gate.enter(PATIENCE)
         except Full:
             self.refused["tenant"] += 1
             raise TenantBusy(
                 f"Tenant {tenant_id!r} has {gate.running} calls running and too many waiting; try again shortly."
             ) from None
 
-    @asynccontextmanager
-    async def _place(self, tenant_id: str) -> AsyncIterator[None]:
+    async def _take_place(self, tenant_id: str) -> None:
         try:
-            async with self._places.place(tenant_id, PATIENCE):
-                yield
+            await self._places.enter(tenant_id, PATIENCE)
         except Full:
             self.refused["replica"] += 1
             raise TenantBusy(
@@ -223,7 +224,7 @@ class Pools:
         async def open_connection() -> asyncpg.Connection:
             return await breaker.attempt(log_in)
 
-        return TenantPool(tenant, open_connection, self._prepare, self._reset)
+        return TenantPool(tenant, open_connection, self._prepare)
 
     def _make_room(self) -> None:
         """Let the least recently used pool go that nobody is using, when there are too many."""
@@ -239,9 +240,10 @@ class Pools:
         """Close idle connections until there are not too many: of pools that drain, then of who has the most to spare.
 
         Calls are fewer than connections, so that is always possible, unless tenants in use want some kept open; a
-        tenant's first login may go beyond for the moment until its connection is idle.
+        tenant's first login may go beyond for the moment until its connection is idle, which each call looks at then.
         """
         while self._connections() > self._max_connections:
+            self._too_many = True
             spare = max(self._all_pools(), key=lambda pool: pool.spare)  # of several the first, used least recently
             idle = next((known for known, seat in self._seats.items() if seat.pool.size and not seat.pool.leased), None)
             if spare.spare:
@@ -250,6 +252,7 @@ class Pools:
                 self._evict(idle)
             else:
                 return
+        self._too_many = False
 
     def _connections(self) -> int:
         return self._arriving + sum(pool.size for pool in self._all_pools())

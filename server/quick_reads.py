@@ -8,7 +8,7 @@ not fit into that is left to the careful way (`server/reads.py`), which has ever
 import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncpg
 
@@ -29,6 +29,7 @@ from server.values import LESSONS
 _NOT_THERE: Final = frozenset({"26000", "42P05"})
 """A prepared statement is not there, or one of its name is: the session is another one than a moment ago."""
 _LIMITS_KEPT: Final = 256
+_AGAIN_SECONDS: Final = 0.05
 
 
 class NotQuick(Exception):
@@ -126,7 +127,7 @@ class QuickRead:
     async def _leave(self) -> None:
         """Wait until the session is clean; close the connection if it is not."""
         if self._end is not None and self._end.sent:
-            await _answered(self._end)
+            await _answered(self._connection, self._end)
             self._note_end(refused=self._end.refused)
         elif self._begin.sent:
             await leave(self._connection)
@@ -148,20 +149,25 @@ def _begin(limits: ReadLimits, search_path: str | None) -> bytes:
     return query(opening(limits, search_path))
 
 
-async def _answered(end: Aside) -> None:
-    try:
-        await _within(end)
-    except asyncio.CancelledError:
-        await see_through(_within(end))
-        raise
+async def _answered(connection: Connection, end: Aside) -> None:
+    if not end.done:  # the call was cancelled, or its answer would have brought this one
+        _, cancelled = await see_through(_ended(connection, end))
+        if cancelled is not None:
+            raise cancelled
 
 
-async def _within(end: Aside) -> None:
-    """Wait for the answer as long as a server gets for it; without one it counts as refused."""
-    if end.done:
-        return
-    try:
-        async with asyncio.timeout(CLEAN_SECONDS):
-            await end.wait()
-    except TimeoutError:
-        return
+async def _ended(connection: Connection, end: Aside) -> None:
+    """Wait for the answer as long as a server gets for it; without one it counts as refused.
+
+    Postgres forgets a request to cancel that comes before the statement has begun, so it is told again and again.
+    """
+    loop, driver = asyncio.get_running_loop(), cast("Any", connection)
+    until = loop.time() + CLEAN_SECONDS
+    while not end.done and loop.time() < until:
+        try:
+            async with asyncio.timeout(_AGAIN_SECONDS):
+                await end.wait()
+        except TimeoutError:
+            if is_gone(connection):
+                return
+            driver._cancel_current_command(loop.create_future())  # noqa: SLF001 - the driver tells it once

@@ -136,13 +136,6 @@ async def _clean(connection: Connection, *, committed: bool) -> None:
             connection.terminate()
 
 
-async def reset_connection(_connection: Connection) -> None:
-    """Do nothing more when a connection comes back: the `reset` hook of a pool whose connections only `read` uses.
-
-    `read` has reset it already, in the round trip of its ROLLBACK; the driver's own reset would be another.
-    """
-
-
 def is_gone(connection: Connection) -> bool:
     """Whether it is closed, or the pool took it out of the lease when it broke."""
     try:

@@ -31,7 +31,7 @@ from server.connections import Connection
 from server.lessons import taught
 from server.meter import meter_of
 from server.quick_reads import NotQuick, QuickRead
-from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, reset_connection
+from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening
 from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded, failure, how_to_go_on
 from server.sql_catalogue import Known
 from server.sql_guard import Guard, Statement
@@ -42,7 +42,7 @@ from server.values import Row, prepare_connection
 if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
 
-__all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read", "reset_connection"]
+__all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read"]
 
 
 T = TypeVar("T")

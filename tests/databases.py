@@ -10,7 +10,7 @@ import asyncpg
 
 from registry.secrets import Secret
 from server.embedded.postgres import EmbeddedPostgres
-from server.reads import prepare_connection, reset_connection
+from server.reads import prepare_connection
 from server.wire import Wire
 
 if TYPE_CHECKING:
@@ -60,9 +60,13 @@ def one_connection(
         statement_cache_size=0,
         connect=_wired if wired else asyncpg.connect,
         init=prepare_connection,
-        reset=reset_connection,
+        reset=_leave_as_it_is,
         **settings,
     )
+
+
+async def _leave_as_it_is(_connection: object) -> None:
+    """Do nothing: what uses a connection leaves it clean."""
 
 
 async def _wired(dsn: str, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> asyncpg.Connection:  # noqa: ANN401

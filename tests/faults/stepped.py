@@ -310,7 +310,6 @@ def _pools(directory: Directory, keyring: Keyring) -> Pools:
         dialler=Dialler(1),
         password=keyring.password,
         prepare=untouched,
-        reset=untouched,
         drain_seconds=0,
         max_pools=100,
         max_connections=100,

@@ -37,7 +37,7 @@ from server.embedded.postgres import EmbeddedPostgres
 from server.pools import Pools
 from server.principal import Principal
 from server.rates import unlimited
-from server.reads import ReadLimits, prepare_connection, read, reset_connection
+from server.reads import ReadLimits, prepare_connection, read
 from server.sight import Sight
 from server.sql_guard import Guard
 from server.toolbox import Call, Toolbox
@@ -75,7 +75,6 @@ class Town:
             dialler=dialler,
             password=self._password,
             prepare=prepare_connection,
-            reset=reset_connection,
             **settings,
         )
         self.toolbox = Toolbox.of(
