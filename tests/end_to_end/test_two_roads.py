@@ -39,7 +39,7 @@ from tests.processes import fields_of
 from tests.security.doors import EVERYTHING, TokenFile
 from tests.security.replicas import call, key_file, replica
 
-CASES: Final = 2500
+CASES: Final = 2000
 SECONDS: Final = float(os.environ.get("ROADS_SECONDS", "0"))
 SEED: Final = int(os.environ.get("ROADS_SEED", "0")) or (secrets.randbits(32) if SECONDS else 1)
 ACME: Final = {"tenant_id": "acme"}
