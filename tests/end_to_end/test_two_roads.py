@@ -48,6 +48,7 @@ CALLS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("list_tenants", {"limit": 1, "after": "acme"}),
     ("get_tenant", ACME),
     ("get_tenant", {"tenant_id": "nobody"}),
+    ("get_tenant", {"tenant_id": "caf\u00e9"}),
     ("tenant_history", {**ACME, "limit": 2}),
     ("list_schemas", ACME),
     ("list_tables", ACME),

@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from mcp.shared.inbound import MCP_PARAM_HEADER_PREFIX, find_invalid_x_mcp_header, x_mcp_header_map
+from mcp.shared.inbound import (
+    MCP_PARAM_HEADER_PREFIX,
+    encode_header_value,
+    find_invalid_x_mcp_header,
+    validate_mcp_param_headers,
+    x_mcp_header_map,
+)
 from mcp_types import version
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from server import revisions
 from server.envelopes import Envelopes, Verdict
-from server.fast_head import mirrored_of
+from server.fast_head import Head, mirrored_of, mirrors
 from server.mcp_envelopes import SdkJudge
 from server.mcp_server import build_server
 from server.principal import Principal
@@ -45,6 +51,28 @@ def test_the_headers_that_repeat_arguments_are_those_that_the_sdk_compares(name:
     compared = x_mcp_header_map(tool.input_schema)
     named = {field: f"{MCP_PARAM_HEADER_PREFIX}{header}".lower().encode() for (field,), header in compared.items()}
     assert mirrored_of(tool) == named
+
+
+VALUES = st.one_of(st.text(max_size=6), st.sampled_from(["acme", "caf\u00e9", "=?base64?YWNtZQ==?=", " a", "1", ""]))
+
+
+def with_a_header(value: object) -> st.SearchStrategy[tuple[object, bytes | None]]:
+    """Draw a header that may be meant for the value, however it is written."""
+    text = str(value)
+    written = [text.encode(), encode_header_value(text).encode(), text.encode("latin-1", "replace"), b"acme", None]
+    return st.tuples(st.just(value), st.sampled_from(written))
+
+
+@given(st.one_of(VALUES, st.none(), st.integers(), st.booleans()).flatmap(with_a_header))
+def test_a_header_that_is_taken_for_its_argument_is_so_by_the_sdk_too(told: tuple[object, bytes | None]) -> None:
+    value, header = told
+    tool = TOOLBOX.tools["get_tenant"]
+    headers = {} if header is None else {b"mcp-param-tenant-id": header}
+    names = {b"mcp-method": b"tools/call", b"mcp-name": b"get_tenant"}
+    head, arguments = Head({**headers, **names}, revisions.STATELESS, streams=False), {"tenant_id": value}
+    if mirrors(head, tool, mirrored_of(tool), arguments):
+        read = {name.decode(): each.decode("latin-1") for name, each in headers.items()}
+        assert validate_mcp_param_headers(tool.input_schema, arguments, read) is None
 
 
 class Counting:
