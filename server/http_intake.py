@@ -7,7 +7,6 @@ what all of them have sent so far is bounded together.
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -69,6 +68,22 @@ class _Left(Exception):
     """The client left before its body was whole."""
 
 
+class _Place:
+    """A place among the requests in flight; closed, however often, it is free again."""
+
+    __slots__ = ("_caller", "_free")
+
+    def __init__(self, free: Callable[[str | None], None], caller: str | None) -> None:
+        self._free: Callable[[str | None], None] | None = free
+        self._caller = caller
+
+    def close(self) -> None:
+        """Free it."""
+        free, self._free = self._free, None
+        if free is not None:
+            free(self._caller)
+
+
 class Intake:
     """Reads a POST's body and hands the request on with the body in its scope; its channel then tells what comes after.
 
@@ -119,13 +134,10 @@ class Intake:
         finally:
             place.close()
 
-    def _enter(self, caller: str | None) -> ExitStack:
-        """Take a place among the requests in flight; closed, however often, it is free again."""
+    def _enter(self, caller: str | None) -> "_Place":
         self._tally.running += 1
         self._running_of[caller] += 1
-        place = ExitStack()
-        place.callback(self._leave, caller)
-        return place
+        return _Place(self._leave, caller)
 
     def _leave(self, caller: str | None) -> None:
         self._tally.running -= 1

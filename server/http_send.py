@@ -63,7 +63,7 @@ class Sender:
     def _plain_head(self, message: Message) -> bytes | None:
         """Return the head of an answer that is all there; None for any other."""
         length, lines = None, [STATUS_LINE[message["status"]]]
-        for name, value in (*self._cycle.default_headers, *message["headers"]):
+        for name, value in (*self._cycle.default_headers, *message.get("headers", ())):
             if name == b"content-length":
                 length = int(value)
             elif name in _SPECIAL or not name.islower():

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 _BLANK: Final = "***"
+_NUMBERS: Final = frozenset({bool, int, float, type(None)})
+"""What holds no secret but under a secret's name."""
 _SHOWN: Final = 120
 """Characters of a wrong setting: enough to find it."""
 _REMEMBERED: Final = 512
@@ -37,8 +39,12 @@ _AUTHORIZATION: Final = re.compile(r"\b(?P<kind>bearer|basic)\s+[A-Za-z0-9._~+/=
 
 def without_secrets(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return a line's fields with what may be a secret blanked, however deep; what is no JSON becomes its repr."""
-    # What begins with an underscore is structlog's own, and goes before the line is written.
-    return {name: value if name.startswith("_") else _blanked(value, name) for name, value in event.items()}
+    told = {}
+    for name, value in event.items():
+        # What begins with an underscore is structlog's own, and goes before the line is written.
+        plain = name.startswith("_") or (type(value) in _NUMBERS and not _is_secret(name))
+        told[name] = value if plain else _blanked(value, name)
+    return told
 
 
 def redacted(text: str) -> str:
@@ -63,7 +69,7 @@ def _blanked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever a li
         return _BLANK
     match value:
         case str():
-            return redacted(value)
+            return value if _is_plain(value) else redacted(value)
         case bool() | int() | float() | None:
             return value
         case Mapping():

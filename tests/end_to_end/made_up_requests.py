@@ -301,6 +301,13 @@ def other_mirror(draw: random.Random, headers: Headers) -> None:
     _set(headers, name, draw.choice((*values, *coded)))
 
 
+def mirrors_as_they_are(_draw: random.Random, headers: Headers) -> None:
+    """Write values into headers as clients do that never heard of the encoding."""
+    for number, (name, value) in enumerate(headers):
+        if name.startswith(b"mcp-") and value.startswith(b"=?base64?"):
+            headers[number] = (name, base64.b64decode(value[9:-2]))
+
+
 def other_content_type(draw: random.Random, headers: Headers) -> None:
     types = (b"application/json; charset=utf-8", b"Application/JSON", b"text/plain", b"application/json;charset=utf-16")
     _set(headers, b"content-type", draw.choice((*types, b"application/json ;x", b"application/jsonp", b"")))
@@ -420,7 +427,7 @@ MESSAGES: Final[Sequence[Callable[..., Any]]] = (
 )
 HEADERS: Final[Sequence[Callable[..., Any]]] = (
     *(no_header, a_header_twice, a_harmless_header_twice, other_accept, other_accept, other_revision, other_mirror),
-    *(other_mirror, other_content_type, a_session, an_origin),
+    *(other_mirror, mirrors_as_they_are, other_content_type, a_session, an_origin),
 )
 TEXTS: Final[Sequence[Callable[..., Any]]] = (
     *(a_key_twice, a_key_twice, a_last_key_again, a_number, a_number, a_string, cut_off, more_behind),
