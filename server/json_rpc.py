@@ -12,9 +12,11 @@ from server.refusals import PARSE_ERROR
 from server.revisions import HANDSHAKE, STATELESS
 
 INVALID_REQUEST: Final = -32600
+INVALID_PARAMS: Final = -32602
 UNSUPPORTED_REVISION: Final = -32022
 NULL: Final = b"null"
 NO_ID: Final = msgspec.Raw(NULL)
+_ABSENT: Final = msgspec.Raw(b"")
 MOST_IN_BATCH: Final = 32
 """Messages; they are answered one after the other, and hold one place among the requests in flight."""
 
@@ -28,6 +30,7 @@ _NO_BATCH: Final = f"Batches were removed from MCP with 2025-06-18. {_SHAPE}"
 _BATCH_SIZE: Final = f"A batch has 1 to {MOST_IN_BATCH} messages."
 _ALONE: Final = "initialize is sent by itself, in no batch."
 _NOT_JSON: Final = "The body is no JSON."
+_BAD_PARAMS: Final = "The params of a message are an object."
 _BAD_ID: Final = "The id of a request is a string or an integer; a notification has none."
 _NO_REVISION: Final = (
     "This revision of MCP is not spoken here. data.supported has what is; those from 2024-11-05 to 2025-11-25 begin "
@@ -39,8 +42,11 @@ class _Message(msgspec.Struct):
     """As much of a message as tells whether it is one."""
 
     jsonrpc: Any = None
-    id: msgspec.Raw = msgspec.Raw(b"")
+    id: msgspec.Raw = _ABSENT
     method: Any = None
+    params: msgspec.Raw = _ABSENT
+    result: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -94,9 +100,14 @@ def judged_of_batch(message: bytes) -> Problem | None:
 
 
 def _problem_of(told: _Message) -> Problem | None:
-    if told.id and told.method is not None and not _is_id(bytes(told.id)) and not _is_notification(told):
+    if told.method is not None and told.id and not _is_id(bytes(told.id)) and not _is_notification(told):
         return Problem(INVALID_REQUEST, _BAD_ID)
-    return None if told.jsonrpc == "2.0" else Problem(INVALID_REQUEST, _SHAPE, _echoed(told))
+    says_something = isinstance(told.method, str) or (told.method is None and (told.result or told.error))
+    if told.jsonrpc != "2.0" or not says_something:
+        return Problem(INVALID_REQUEST, _SHAPE, _echoed(told))
+    if told.params and not bytes(told.params).startswith((b"{", NULL)):
+        return Problem(INVALID_PARAMS, _BAD_PARAMS, _echoed(told))
+    return None
 
 
 def _is_notification(told: _Message) -> bool:

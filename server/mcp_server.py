@@ -12,7 +12,6 @@ from typing import Any, Final
 import mcp_types
 import msgspec
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 from starlette.types import Receive, Scope, Send
@@ -149,12 +148,6 @@ def _input_required(question: Question) -> mcp_types.InputRequiredResult:
     return mcp_types.InputRequiredResult(
         input_requests={question.digest: mcp_types.ElicitRequest(params=form)}, request_state=question.digest
     )
-
-
-async def serve_stdio(server: "Server[Any]") -> None:
-    """Answer on standard input and output until the client closes them."""
-    async with stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 class StreamableHttp:

@@ -153,12 +153,12 @@ async def serve_stdio(replica: Replica) -> None:
     The handshake and the list of tools are answered at once, also while Redis is away: a desktop client gives a server
     little time to start, and shows its user nothing but that it failed. A call waits until the registry is read.
     """
-    from server import mcp_server  # noqa: PLC0415 - as above
+    from server import mcp_server, mcp_stdio  # noqa: PLC0415 - as above
 
     caller = Principal(f"stdio:{user()}")
     toolbox = _PatientToolbox(replica)
     server = mcp_server.build_server(toolbox, lambda _scope: caller, replica.beyond.over(toolbox))
-    await mcp_server.serve_stdio(server)
+    await mcp_stdio.serve_stdio(server)
 
 
 def _certificates_of(settings: Settings) -> "Certificates | None":

@@ -129,6 +129,39 @@ def test_each_revision_is_spoken_over_stdio(env: dict[str, str]) -> None:
         assert told.get(0, {}).get("protocolVersion", STATELESS) == revision
 
 
+def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env: dict[str, str]) -> None:
+    said: list[tuple[bytes, object, int | None]] = [
+        (b"{", None, -32700),
+        (b"\xff", None, -32700),
+        (b"5", None, -32600),
+        (b"[" * 100_000, None, -32700),
+        (b'{"jsonrpc":"2.0","id":null,"method":"tools/list"}', None, -32600),
+        (b'{"jsonrpc":"1.0","id":"\\ud800","method":"ping"}', None, -32700),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', 1, -32602),
+        (b'{"jsonrpc":"2.0","id":2,"method":5}', 2, -32600),
+        (b'[{"jsonrpc":"2.0","id":3,"method":"ping"}]', 3, None),
+        (b"", None, None),
+        (b'{"jsonrpc":"2.0","id":5,"method":"ping","params":{"x":"\xff"}}', 5, None),
+        (b'{"jsonrpc":"2.0","id":4,"method":"ping"}', 4, None),
+    ]
+    hello = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    begun = [request("initialize", hello, 0), {"jsonrpc": "2.0", "method": "notifications/initialized"}]
+    lines = [*(json.dumps(each).encode() for each in begun), *(line for line, _, _ in said)]
+    server = subprocess.Popen(
+        [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(b"\n".join((*lines, b"")))
+        server.stdin.flush()
+        told = [json.loads(server.stdout.readline()) for _ in range(len(said))]
+        server.stdin.close()
+        assert server.wait(30) == 0
+    got = [(answer["id"], answer.get("error", {}).get("code")) for answer in told if answer["id"] != 0]
+    assert sorted(got, key=str) == sorted(((each, code) for line, each, code in said if line), key=str)
+
+
 def answers_of(server: "subprocess.Popen[str]", count: int) -> list[Any]:
     """Read so many answers, then let the server go."""
     with server:

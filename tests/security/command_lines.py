@@ -150,11 +150,11 @@ def over_stdio(scene: Scene) -> None:
         assert server.stdin is not None
         assert server.stdout is not None
         print(*lines, sep="\n", file=server.stdin, flush=True)
-        told = [server.stdout.readline() for _ in range(2)]  # of the first and the last line
+        told = [server.stdout.readline() for _ in range(len(lines))]  # each is answered
         rest, logged = server.communicate(timeout=20)
     scene.harvest.append(("stdio", "".join((*told, rest, logged)).encode()))
     for place in (cut, batch, shape, fine):
-        scene.use(place, "invalid_input" in told[1])
+        scene.use(place, any("invalid_input" in line for line in told))
 
 
 def make_keys(scene: Scene) -> None:

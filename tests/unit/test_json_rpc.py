@@ -14,6 +14,7 @@ GOOD = [
     b'{"jsonrpc":"2.0","id":1000000000000000000000000000000,"method":"ping"}',
     b'{"jsonrpc":"2.0","method":"notifications/initialized"}',
     b'{"jsonrpc":"2.0","id":1,"result":{}}',
+    b'{"jsonrpc":"2.0","id":1,"method":"ping","params":null}',
     b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"to what nobody could read"}}',
     b'{"jsonrpc":"2.0","id": null ,"method":"notifications/initialized"}',  # some clients write it so
     b' {"params":{"x":1e999999,"y":[[[]]]},"method":"ping","id":"","jsonrpc":"2.0"}\n',
@@ -29,6 +30,11 @@ BAD = [
     (b'{"id":1,"method":"ping"}', -32600),
     (b'{"jsonrpc":"1.0","id":1,"method":"ping"}', -32600),
     (b'{"jsonrpc":2.0,"id":1,"method":"ping"}', -32600),
+    (b'{"jsonrpc":"2.0","id":1}', -32600),
+    (b'{"jsonrpc":"2.0","id":1,"method":5}', -32600),
+    (b'{"jsonrpc":"2.0","id":1,"method":["ping"],"result":{}}', -32600),
+    (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', -32602),
+    (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":"x"}', -32602),
 ]
 NO_IDS = [b"null", b"1.5", b"1.0", b"1e3", b"true", b"[]", b"{}", b'{"a":"b"}', b'"\xff"']
 """What is no id. The SDK takes each for that of a notification, whose sender waits for no answer."""
@@ -54,6 +60,11 @@ def test_what_is_no_message_is_told_so(body: bytes, code: int) -> None:
 def test_whoever_sends_what_is_no_id_is_told_so_instead_of_waiting_for_ever(told: bytes) -> None:
     problem = problem_of(b'{"jsonrpc":"2.0","id":%b,"method":"ping"}' % told)
     assert (problem.code, json.loads(problem.body())["id"]) == (-32600, None)
+
+
+def test_a_refusal_of_what_is_no_params_carries_the_id() -> None:
+    problem = problem_of(b'{"jsonrpc":"2.0","id":7,"method":"ping","params":5}')
+    assert json.loads(problem.body())["id"] == 7
 
 
 def test_what_is_no_id_is_not_said_again() -> None:
