@@ -118,7 +118,7 @@ WITH readable AS NOT MATERIALIZED (
                 ELSE (c.relname = $1 AND c.of_users) OR c.nspname || '.' || c.relname = $1 END
 ), columns AS (
     SELECT json_agg(json_strip_nulls(json_build_object(
-               'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull,
+               'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', NULLIF(a.attnotnull, false),
                'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
                'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
                'values', (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e
