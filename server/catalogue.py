@@ -81,7 +81,7 @@ class TableColumn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     name: str
     type: str
-    nullable: bool
+    not_null: bool = False
     values: Annotated[list[str], Meta(description="An enum's, in order")] = []
     default: str | None = None
     generated: Annotated[str, Meta(description="Computed by this expression")] | None = None

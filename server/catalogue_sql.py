@@ -14,9 +14,8 @@ SEARCH_PATH: Final = "pg_catalog, pg_temp"
 
 _OF_USERS: Final = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
 _RELATION: Final = "c.relkind IN ('r', 'p', 'v', 'm', 'f')"
-_READABLE: Final = """
-    has_schema_privilege(n.oid, 'USAGE')
-    AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))"""
+_SELECTABLE: Final = "(has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))"
+_READABLE: Final = f"has_schema_privilege(n.oid, 'USAGE') AND {_SELECTABLE}"
 _KIND: Final = """
     CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                    WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' END"""
@@ -37,8 +36,11 @@ _SIZE: Final = f"""
         )
         SELECT sum({_ROWS_OF.format("p")})::bigint AS rows,
                NULLIF(current_setting('block_size')::bigint * sum({_PAGES_OF.format("p")}), 0)::bigint AS bytes
-          FROM parts JOIN pg_class AS p ON p.oid = parts.part AND p.relkind NOT IN ('p', 'v')
+          FROM parts, LATERAL (
+              SELECT * FROM pg_class AS p WHERE p.oid = parts.part AND p.relkind NOT IN ('p', 'v') OFFSET 0
+          ) AS p
     ) AS size"""  # noqa: S608 - constants of this file
+# OFFSET has each part looked up: a join reads all of pg_class, where most tables are their only part.
 
 _COMMENT: Final = """
     (SELECT d.description FROM pg_description AS d
@@ -49,15 +51,21 @@ NAMES: Final = 2000
 """How many names are looked through for one that is meant."""
 
 SCHEMAS: Final = f"""
-    SELECT n.nspname, pg_get_userbyid(n.nspowner),
-           (SELECT count(*) FROM pg_class AS c
-             WHERE c.relnamespace = n.oid AND NOT c.relispartition AND {_RELATION} AND {_READABLE}),
-           {_COMMENT.format("n", "pg_namespace")}
-      FROM pg_namespace AS n
+WITH shown AS MATERIALIZED (
+    SELECT n.oid, n.nspname, n.nspowner FROM pg_namespace AS n
      WHERE {_OF_USERS} AND has_schema_privilege(n.oid, 'USAGE')
        AND ($1::text IS NULL OR n.nspname::text COLLATE "C" > $1)
-     ORDER BY n.nspname
+), counted AS (
+    SELECT c.relnamespace, count(*) AS tables
+      FROM (SELECT c.oid, c.relnamespace FROM shown JOIN pg_class AS c ON c.relnamespace = shown.oid
+             WHERE NOT c.relispartition AND {_RELATION} OFFSET 0) AS c
+     WHERE {_SELECTABLE} GROUP BY c.relnamespace
+)
+SELECT n.nspname, pg_get_userbyid(n.nspowner), COALESCE(counted.tables, 0), {_COMMENT.format("n", "pg_namespace")}
+  FROM shown AS n LEFT JOIN counted ON counted.relnamespace = n.oid
+ ORDER BY n.nspname
 """  # noqa: S608 - constants of this file
+"""All schemas' tables are counted in one pass: one schema after the other, a hundred took 40 ms, and take 1."""
 
 _TABLES_OF: Final = f"""
 WITH RECURSIVE named AS MATERIALIZED (
@@ -69,7 +77,7 @@ WITH RECURSIVE named AS MATERIALIZED (
 ), listed AS MATERIALIZED (
     SELECT * FROM named AS c
      WHERE has_schema_privilege(c.schema, 'USAGE')
-       AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))
+       AND {_SELECTABLE}
 ), tree AS (
     SELECT h.inhparent AS root, h.inhrelid AS part
       FROM listed AS c JOIN pg_inherits AS h ON h.inhparent = c.oid WHERE c.relkind = 'p'
@@ -110,7 +118,7 @@ WITH readable AS NOT MATERIALIZED (
                 ELSE (c.relname = $1 AND c.of_users) OR c.nspname || '.' || c.relname = $1 END
 ), columns AS (
     SELECT json_agg(json_strip_nulls(json_build_object(
-               'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull,
+               'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', NULLIF(a.attnotnull, false),
                'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
                'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
                'values', (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e

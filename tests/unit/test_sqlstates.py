@@ -40,7 +40,7 @@ def test_an_error_of_the_driver_is_one_of_the_family(error: Exception, told: typ
 
 def test_a_failure_carries_what_postgres_said_of_it() -> None:
     told = read_error(postgres("42703", H="Perhaps you meant x.", P="8", D="More."), 5, 1)
-    assert told.message == "Postgres reports: Nachricht. More. Perhaps you meant x. Look at describe_table."
+    assert told.message == "Postgres reports: Nachricht. More. Perhaps you meant x."
     assert told.facts == {"sqlstate": "42703", "hint": "Perhaps you meant x.", "position": 8}
 
 
