@@ -90,13 +90,16 @@ class RedisLog:
             ]
         )
         # Invariant: a tenant's id is ASCII; what anything else is the name of is nobody's head.
-        read = {tenant.decode(): codec.read_head(head) for tenant, head in heads.items() if tenant.isascii()}
-        return Cut(
-            end=_end(end) if exists else None,
-            epoch=epoch_of(epoch),
-            heads={tenant: head for tenant, head in read.items() if isinstance(head, Head)},
-            unreadable=tuple(tenant for tenant, head in read.items() if isinstance(head, Unreadable)),
-        )
+        read: dict[str, Head] = {}
+        unreadable: list[str] = []
+        for tenant, raw in heads.items():
+            if tenant.isascii():
+                head = codec.read_head(raw)
+                if isinstance(head, Head):
+                    read[tenant.decode()] = head
+                else:
+                    unreadable.append(tenant.decode())
+        return Cut(end=_end(end) if exists else None, epoch=epoch_of(epoch), heads=read, unreadable=tuple(unreadable))
 
     async def epoch(self) -> Epoch | None:
         """See `TenantLog.epoch`."""

@@ -74,7 +74,7 @@ def tenant_of(tenant: str, head: Head, document: bytes | None) -> Live | Removed
         born=head.born,
         mac=head.mac,
         config=said.config,
-        secret=said.secret.interned() if said.secret else None,
+        secret=said.secret,  # its key is its own: there is nobody to share the name with
     )
 
 

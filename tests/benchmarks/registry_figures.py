@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -41,6 +42,8 @@ from registry.state import Live, Tenant, evolve
 from registry.stored import proposed_head
 from server.embedded.sockets import free_port
 from server.embedded.valkey import EmbeddedValkey
+from server.master_keys import load_master_keys, make_key_file
+from tests.benchmarks.load.filling import fill
 from tests.processes import COMMAND, Process, clean, eventually
 
 NAMES: Final = Names()
@@ -338,7 +341,47 @@ async def removal(url: str) -> None:
         tell("removal confirmed by 3 replicas", **milliseconds(spent))
 
 
-FIGURES: Final[dict[str, Figure]] = {figure.__name__: figure for figure in (append, applied, removal, restore, start)}
+async def first_call(url: str) -> None:
+    """From the exec of `serve` to the answer of its first call, with one tenant and with 100,000."""
+    for tenants in (1, 100_000):
+        async with emptied(url):
+            with tempfile.TemporaryDirectory() as folder:
+                key = Path(folder, "figures.key")
+                make_key_file(key)
+                await fill(url, load_master_keys(key), tenants)
+                spent = [await asyncio.to_thread(_until_answered, url, key, Path(folder)) for _ in range(7)]
+        wall, cpu = (statistics.median(each) for each in zip(*spent, strict=True))
+        tell(f"exec to first answer, {tenants:,} tenants", p50=f"{wall:.2f} s", cpu=f"{cpu:.2f} s")
+
+
+def _until_answered(url: str, key: Path, folder: Path) -> tuple[float, float]:
+    """Return how many seconds a new process took to answer, and how many of them it was busy."""
+    port, log = free_port(), folder / f"{uuid.uuid4().hex}.log"
+    env = clean({"REDIS_URL": url, "MCP_POSTGRES_KEY_FILE": str(key)})
+    begun = time.perf_counter()
+    popen = subprocess.Popen(
+        [COMMAND, "serve", "--port", str(port)], env=env, stdout=log.open("wb"), stderr=subprocess.STDOUT
+    )
+    process = Process(port=port, log=log, popen=popen)
+    try:
+        eventually(lambda: _answers(process), "it did not answer")
+        wall = time.perf_counter() - begun
+        ticks = Path(f"/proc/{popen.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return wall, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    finally:
+        process.stop()
+
+
+def _answers(process: Process) -> bool:
+    try:
+        return "tenant_id" in process.call("get_tenant", tenant_id="idle-000000")
+    except OSError:
+        return False
+
+
+FIGURES: Final[dict[str, Figure]] = {
+    figure.__name__: figure for figure in (append, applied, first_call, removal, restore, start)
+}
 
 
 async def main(chosen: Sequence[str]) -> None:

@@ -127,15 +127,21 @@ MUTANTS: Final = (
     Mutant(
         "keys are not reconciled",
         "projections/reconciler.py",
-        "mended = await self._keys.repair(tenants, as_of, _PACE)",
-        "mended: list[str] = []",
+        "mended += await self._keys.repair(differing, as_of)",
+        "mended += []",
         quick=True,
+    ),
+    Mutant(
+        "what fitted once is not compared again",
+        "projections/reconciler.py",
+        "if self._fitted.get(tenant.tenant) == mark:",
+        "if tenant.tenant in self._fitted:",
     ),
     Mutant(
         "heads are not reconciled",
         "projections/reconciler.py",
-        "heads = await self._mend_heads(tenants, as_of.position)",
-        "heads: list[str] = []",
+        "heads += await self._mend_heads(differing, as_of.position)",
+        "heads += []",
     ),
     Mutant(
         "an empty key counts as none",
@@ -461,8 +467,8 @@ MUTANTS: Final = (
     Mutant(
         "what was read in one epoch is written in another",
         "projections/reconciler.py",
-        "mended = await self._keys.repair(tenants, as_of, _PACE)",
-        "mended = await self._keys.repair(tenants, self._directory.as_of, _PACE)",
+        "mended += await self._keys.repair(differing, as_of)",
+        "mended += await self._keys.repair(differing, self._directory.as_of)",
         KEYS,
     ),
     Mutant(
