@@ -11,8 +11,8 @@ from tests.benchmarks.load.goals import verdicts
 from tests.benchmarks.load.plan import Plan, called_of, compared, scaled
 from tests.benchmarks.load.plots import plots
 from tests.benchmarks.load.report import BEGIN, END, replaced
-from tests.benchmarks.load.results import Machine, Point, Results, Sample, Started, read, rows_of, save
-from tests.benchmarks.load.tables import compared as compared_table, document, registered, spread
+from tests.benchmarks.load.results import Machine, Memory, Point, Results, Sample, Started, read, rows_of, save, soaked
+from tests.benchmarks.load.tables import compared as compared_table, document, memory, registered, spread
 from tests.benchmarks.load.timing import Measured, expecting
 
 
@@ -138,6 +138,24 @@ def test_a_reader_is_told_what_was_not_measured_and_each_server_once() -> None:
     text = document(_results(_ALL))
     assert "- not measured: dbhub 1.4.0: not installed (make peers)" in text
     assert text.count("| ours | 1 | 0.500 |") == 1
+
+
+def _soak(*held: float) -> list[Sample]:
+    point = Point(target="ours", case="select1", clients=16, part="soak")
+    runs = [msgspec.structs.replace(_measured(1.0), calls=100_000, rss_mb=each) for each in held]
+    return [Sample(round=number, point=point, measured=run) for number, run in enumerate(runs)]
+
+
+def test_memory_that_settles_within_a_tenth_of_the_calls_does_not_grow_and_what_goes_on_does() -> None:
+    settled, growing = soaked(_soak(100.0, *[101.0] * 9)), soaked(_soak(*(100.0 + number for number in range(10))))
+    assert [verdicts({}, held)[-1].met for held in (settled, growing, settled[:5])] == [True, False, None]
+    assert settled[-1] == Memory(1_000_000, 101.0)
+
+
+def test_the_table_of_memory_ends_with_the_last_call() -> None:
+    lines = memory(soaked(_soak(*(100.0 + number for number in range(60)))))
+    assert lines[-1] == "| 6,000,000 | 159 |"
+    assert len(lines) < 20
 
 
 def test_results_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--spread", help="tenants that are called in turn: 1,100,1000")
     parser.add_argument("--workers", default="1,2", help="of the project's server, each number measured apart: 1,2")
     parser.add_argument("--pool", type=int, default=10, help="most connections of a process to a tenant")
+    parser.add_argument("--calls", type=int, help="how many are made in soak: 1000000")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument(
@@ -55,6 +56,7 @@ def chosen_of(options: argparse.Namespace) -> Chosen:
         "clients": _numbers(options.clients),
         "registered": _numbers(options.registered),
         "spread": _numbers(options.spread),
+        "calls": options.calls,
         "rounds": options.rounds,
         "pace": Pace(options.seconds) if options.seconds else None,
     }

@@ -1,7 +1,7 @@
 """What the project wants to reach, against Toolbox and raw asyncpg in the same run, and whether it does. Pure."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import ratio, shown
 from tests.benchmarks.load.plan import FEW
-from tests.benchmarks.load.results import UNKNOWN, YARDSTICK, Point, Row
+from tests.benchmarks.load.results import UNKNOWN, YARDSTICK, Memory, Point, Row
 
 OURS: Final = "ours"
 _PEER: Final = "toolbox"
@@ -18,6 +18,10 @@ _TIMES_ASYNCPG: Final = 5.0
 _MANY: Final = 256
 _NOISE: Final = 0.10
 """By how much two medians of one thing differ on a machine with two cores that others use, too."""
+
+_SPECK_MB: Final = 2.0
+"""What a process that is not growing may hold more from one look to the next."""
+_MANY_CALLS: Final = 1_000_000
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,13 +32,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     met: bool | None
 
 
-def verdicts(rows: Mapping[Point, Row]) -> list[Verdict]:
+def verdicts(rows: Mapping[Point, Row], memory: Sequence[Memory] = ()) -> list[Verdict]:
     """Judge every goal; of the project's runs the one with the best number of workers counts."""
     return [
         *(_against_peer(rows, case, times) for case, times in _TIMES.items()),
         _against_asyncpg(rows),
         _without_error(rows),
         _not_slower(rows),
+        _not_larger(memory),
     ]
 
 
@@ -85,6 +90,18 @@ def _not_slower(rows: Mapping[Point, Row]) -> Verdict:
         goal=f"nothing slower with {_most(rows):,} tenants registered than with one (but for {_NOISE:.0%} of noise)",
         measured=f"at worst {shown(worst)} times the calls a second",
         met=_judged(worst, worst >= 1 - _NOISE),
+    )
+
+
+def _not_larger(memory: Sequence[Memory]) -> Verdict:
+    """Compare the memory at the end with that after a tenth of the calls: until then pools and caches fill."""
+    calls = memory[-1].calls if memory else 0
+    settled = next((each for each in memory if each.calls * 10 >= calls), None)
+    grown = memory[-1].rss_mb - settled.rss_mb if settled else UNKNOWN
+    return Verdict(
+        goal=f"no growth of memory over 1,000,000 calls (but for {_SPECK_MB:g} MB)",
+        measured=f"{shown(grown)} MB over {calls:,} calls" if memory else shown(UNKNOWN),
+        met=_judged(grown, grown <= _SPECK_MB) if calls >= _MANY_CALLS else None,
     )
 
 

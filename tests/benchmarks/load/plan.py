@@ -19,6 +19,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         clients: How many call at the same time in `compare`; the others have 16.
         registered: Tenants in the log, step by step.
         spread: Tenants that are called, step by step.
+        calls: How many are made in `soak`.
         rounds: How often each point is measured; the medians are told.
         pace: How long each time.
     """
@@ -28,12 +29,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     clients: tuple[int, ...] = (1, 16, 256)
     registered: tuple[int, ...] = (1, 1_000, 100_000)
     spread: tuple[int, ...] = (1, 100, 1_000)
+    calls: int = 1_000_000
     rounds: int = 5
     pace: Pace = Pace(2.0)
 
 
 QUICK = Plan(
-    cases=("select1", "list_tables", "rows1000"), registered=(1, 1_000), spread=(1, 100), rounds=2, pace=Pace(0.5)
+    parts=("compare", "registered", "spread"),
+    cases=("select1", "list_tables", "rows1000"),
+    registered=(1, 1_000),
+    spread=(1, 100),
+    rounds=2,
+    pace=Pace(0.5),
 )
 """A minute or two: enough to see what is far off."""
 

@@ -33,8 +33,8 @@ from tests.processes import COMMAND
 _OUT: Final = Path(".bench/profile")
 _PY_SPY: Final = Path(sys.executable).parent / "py-spy"
 _FUNCTIONS: Final = 30
-_LEAD: Final = 3.0
-"""Seconds of load before the sampling begins, and after it ends: a server that has just started still imports."""
+_WRITTEN_WITHIN: Final = 5.0
+"""Seconds that the sampler within the server may take to write what it kept."""
 
 
 async def profile(options: argparse.Namespace) -> tuple[Stacks, Measured]:
@@ -51,9 +51,9 @@ async def profile(options: argparse.Namespace) -> tuple[Stacks, Measured]:
             target = await start_ours(ours, place)
             stack.callback(target.program.stop)
             await target.prove(options.tool, options.spread)
-            pace = Pace(options.seconds + 2 * _LEAD)
+            pace = Pace(options.seconds + 2 * options.lead)
             load = asyncio.create_task(_load(target, options, pace, postgres.pid))
-            await asyncio.sleep(pace.warm_up + _LEAD)
+            await asyncio.sleep(pace.warm_up + options.lead)
             await (_py_spy if _from_outside(options) else _sampler)(target, options, sampled)
             return parsed(sampled.read_text("utf-8")), await load
 
@@ -74,7 +74,7 @@ async def _sampler(target: Target, options: argparse.Namespace, out: Path) -> No
     os.kill(process, signal.SIGUSR1)
     await asyncio.sleep(options.seconds)
     os.kill(process, signal.SIGUSR2)
-    async with asyncio.timeout(_LEAD):
+    async with asyncio.timeout(_WRITTEN_WITHIN):
         while not out.exists():  # noqa: ASYNC110, ASYNC240 - another process writes it, and tells nobody
             await asyncio.sleep(0.01)
 
@@ -120,7 +120,7 @@ def _line(each: Spent, samples: int) -> str:
     return f"{own:5.1f} %  {all_of_it:5.1f} % {'*' if is_ours(each.frame) else ' '} {each.frame}"
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parsed_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make profile", description=__doc__)
     parser.add_argument("--tool", choices=CASES, default="select1", help="what is asked [select1]")
     parser.add_argument("--seconds", type=int, default=10, help="how long to sample [10]")
@@ -128,6 +128,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes of the server [1]")
     parser.add_argument("--registered", type=int, default=1, help="tenants in the log [1]")
     parser.add_argument("--spread", type=int, default=1, help="how many of them are called in turn [1]")
+    parser.add_argument("--lead", type=float, default=3.0, help="seconds of load before the sampling and after it [3]")
     parser.add_argument("--py-spy", action="store_true", help="sample from outside, by the clock on the wall")
     parser.add_argument("--native", action="store_true", help="the same, and tell functions in C, too")
     parser.add_argument("--out", type=Path, default=_OUT, help=f"folder to write to [{_OUT}]")
@@ -136,7 +137,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     """Profile, and write what was found."""
-    options = _parsed(arguments)
+    options = parsed_options(arguments)
     stacks, measured = uvloop.run(profile(options))
     what = f"{CASES[options.tool].title}, {options.clients} clients"
     text = told(stacks, measured, what)

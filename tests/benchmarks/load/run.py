@@ -21,7 +21,7 @@ from tests.benchmarks.load.machine import machine
 from tests.benchmarks.load.messages import Endpoint
 from tests.benchmarks.load.ours import Ours, Place, start_ours, workers_are_known
 from tests.benchmarks.load.peers import PEERS, Address, Peer
-from tests.benchmarks.load.plan import Plan, called_of, compared, scaled
+from tests.benchmarks.load.plan import FEW, Plan, called_of, compared, scaled
 from tests.benchmarks.load.processes import costs_of
 from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.results import YARDSTICK, Point, Results, Sample, Started
@@ -80,10 +80,24 @@ class Bench:
                 await self._rounds(
                     lambda number: compared(plan, names, number), lambda point: targets.get(point.target)
                 )
-        if self._chosen.wants("ours") and {"registered", "spread"} & set(plan.parts):
+        if self._chosen.wants("ours") and {"registered", "spread", "soak"} & set(plan.parts):
             with self._stack:
                 levels = await self._levels()
                 await self._rounds(lambda number: scaled(plan, "ours", number), lambda at: levels[at.registered])
+                if "soak" in plan.parts:
+                    await self._soak(levels[min(levels)], min(levels))
+
+    async def _soak(self, target: Target, registered: int) -> None:
+        """Make very many calls, a run of some seconds after the other, and keep what the server holds after each."""
+        point = Point(target="ours", case="select1", clients=FEW, registered=registered, part="soak")
+        calls, number = 0, 0
+        while calls < self._chosen.plan.calls:
+            measured = await self._measured(point, target)
+            if measured is None or not measured.calls:
+                return
+            calls, number = calls + measured.calls, number + 1
+            self.samples.append(Sample(round=number, point=point, measured=measured))
+            self._tell(f"{_line(number - 1, point, measured)}  {calls:,} calls, {measured.rss_mb or 0:.1f} MB")
 
     async def _rounds(
         self, points: Callable[[int], Iterable[Point]], target_of: Callable[[Point], Target | None]

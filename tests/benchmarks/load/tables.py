@@ -5,12 +5,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import ratio, shown
 from tests.benchmarks.load.goals import verdicts
-from tests.benchmarks.load.results import UNKNOWN, YARDSTICK, Machine, Point, Results, Row, Started, rows_of
+from tests.benchmarks.load.results import (
+    UNKNOWN,
+    YARDSTICK,
+    Machine,
+    Memory,
+    Point,
+    Results,
+    Row,
+    Sample,
+    Started,
+    rows_of,
+    soaked,
+)
 
 _COLUMNS = (
     *("clients", "server", "calls/s", "of asyncpg", "p50 ms", "p99 ms"),
-    *("CPU µs a call", "Postgres' µs", "client's µs", "RSS MB", "answer bytes", "errors"),
+    *("server's CPU µs", "Postgres'", "client's", "all of it", "RSS MB", "answer bytes", "errors"),
 )
+
+_LINES = 10
 
 
 def document(results: Results) -> str:
@@ -19,11 +33,12 @@ def document(results: Results) -> str:
     return "\n".join(
         [
             *_machine(results),
-            *_goals(rows),
+            *_goals(rows, results.samples),
             *_servers(results.started, results.missing),
             *(line for case in CASES for line in compared(rows, case)),
             *registered(rows),
             *spread(rows),
+            *memory(soaked(results.samples)),
         ]
     )
 
@@ -87,10 +102,22 @@ def spread(rows: Mapping[Point, Row]) -> list[str]:
     return ["", "### Calls spread over tenants", "", about, "", *table(head, lines)]
 
 
+def memory(held: Sequence[Memory]) -> list[str]:
+    """Return the table of what the server held while very many calls were made, in about ten lines."""
+    if not held:
+        return []
+    step = max(1, len(held) // _LINES)
+    chosen = [*held[:-1:step], held[-1]]
+    lines = [[f"{each.calls:,}", shown(each.rss_mb)] for each in chosen]
+    return ["", "### Memory", "", *table(["calls made", "RSS MB"], lines)]
+
+
 def _cells(row: Row, rows: Mapping[Point, Row]) -> list[str]:
     base = rows.get(Point(target=YARDSTICK, case=row.point.case, clients=row.point.clients))
     share = ratio(row.per_second, base.per_second) if base else UNKNOWN
-    times = (row.p50_ms, row.p99_ms, row.server_cpu_us, row.postgres_cpu_us, row.client_cpu_us, row.rss_mb)
+    own = 0.0 if row.point.target.startswith(YARDSTICK) else row.server_cpu_us  # that is the client's
+    whole = own + row.postgres_cpu_us + row.client_cpu_us
+    times = (row.p50_ms, row.p99_ms, row.server_cpu_us, row.postgres_cpu_us, row.client_cpu_us, whole, row.rss_mb)
     return [
         str(row.point.clients),
         row.point.target,
@@ -115,9 +142,9 @@ def _where(machine: Machine) -> str:
     )
 
 
-def _goals(rows: Mapping[Point, Row]) -> list[str]:
+def _goals(rows: Mapping[Point, Row], samples: Sequence[Sample]) -> list[str]:
     words = {True: "yes", False: "no", None: "not measured"}
-    lines = [[verdict.goal, verdict.measured, words[verdict.met]] for verdict in verdicts(rows)]
+    lines = [[verdict.goal, verdict.measured, words[verdict.met]] for verdict in verdicts(rows, soaked(samples))]
     return ["### Goals", "", *table(["goal", "measured", "met"], lines)]
 
 
