@@ -1,5 +1,6 @@
 """What a bench makes of its samples: rows, goals, tables and plots that a reader can rely on."""
 
+import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,7 +12,20 @@ from tests.benchmarks.load.goals import verdicts
 from tests.benchmarks.load.plan import Plan, called_of, compared, scaled
 from tests.benchmarks.load.plots import plots
 from tests.benchmarks.load.report import BEGIN, END, replaced
-from tests.benchmarks.load.results import Machine, Memory, Point, Results, Sample, Started, read, rows_of, save, soaked
+from tests.benchmarks.load.results import (
+    Machine,
+    Memory,
+    Point,
+    Results,
+    Sample,
+    Started,
+    paired,
+    rate,
+    read,
+    rows_of,
+    save,
+    soaked,
+)
 from tests.benchmarks.load.tables import compared as compared_table, document, memory, registered, spread
 from tests.benchmarks.load.timing import Measured, expecting
 
@@ -76,6 +90,7 @@ _ALL = [
     _sample("ours", "select1", 16, _measured(6_000)),
     _sample("ours, 2 workers", "select1", 16, _measured(10_000)),
     _sample("ours", "select1", 256, _measured(9_000)),
+    _sample("ours, 2 workers", "select1", 256, _measured(9_500)),
     _grown(1, 1_000.0),
     _grown(100_000, 950.0),
     _grown(100_000, 900.0, spread=100),
@@ -83,7 +98,7 @@ _ALL = [
 
 
 def _judged(samples: list[Sample]) -> dict[str, bool | None]:
-    return {verdict.goal.split(":")[0].split(" (")[0]: verdict.met for verdict in verdicts(rows_of(samples))}
+    return {verdict.goal.split(":")[0].split(" (")[0]: verdict.met for verdict in verdicts(samples)}
 
 
 def test_a_row_has_the_medians_of_all_rounds_and_the_sum_of_errors() -> None:
@@ -111,6 +126,21 @@ def test_one_error_among_256_clients_misses_the_goal() -> None:
     assert _judged([*_ALL, failed])["256 clients without an error"] is False
 
 
+def test_a_question_that_256_clients_were_never_answered_misses_the_goal() -> None:
+    assert _judged([*_ALL, _sample("ours", "rows1000", 16, _measured(9_000))])["256 clients without an error"] is False
+
+
+def test_a_moment_in_which_the_machine_was_slow_for_both_does_not_count() -> None:
+    rounds = [(100.0, 50.0), (10.0, 5.0), (100.0, 50.0), (10.0, 5.0)]
+    samples = [
+        _sample(target, "rows1000", 16, _measured(per_second), number)
+        for number, both in enumerate(rounds)
+        for target, per_second in zip(("ours", "toolbox"), both, strict=True)
+    ]
+    assert paired(samples, samples[0].point, samples[1].point, rate) == 2.0
+    assert math.isnan(paired(samples[:1], samples[0].point, samples[1].point, rate))
+
+
 def test_a_server_that_gets_slower_with_its_tenants_misses_the_goal() -> None:
     slower = [each for each in _ALL if each.point.registered == 1] + [_grown(100_000, 850.0)]
     assert _judged(slower)["nothing slower with 100,000 tenants registered than with one"] is False
@@ -123,7 +153,7 @@ def test_the_table_of_a_question_says_what_share_of_the_yardstick_each_reaches()
 
 
 def test_the_tables_of_scale_put_the_last_number_against_the_first() -> None:
-    assert "| SELECT 1 | 16 | 1,000 (1.00) | 950 (1.00) | 0.950 |" in registered(rows_of(_ALL))
+    assert "| SELECT 1 | 16 | 1,000 (1.00) | 950 (1.00) | 0.950 |" in registered(_ALL)
     assert any(line.startswith("| 100 | 900 |") for line in spread(rows_of(_ALL)))
 
 
@@ -147,9 +177,9 @@ def _soak(*held: float) -> list[Sample]:
 
 
 def test_memory_that_settles_within_a_tenth_of_the_calls_does_not_grow_and_what_goes_on_does() -> None:
-    settled, growing = soaked(_soak(100.0, *[101.0] * 9)), soaked(_soak(*(100.0 + number for number in range(10))))
-    assert [verdicts({}, held)[-1].met for held in (settled, growing, settled[:5])] == [True, False, None]
-    assert settled[-1] == Memory(1_000_000, 101.0)
+    settled, growing = _soak(100.0, *[101.0] * 9), _soak(*(100.0 + number for number in range(10)))
+    assert [verdicts(held)[-1].met for held in (settled, growing, settled[:5])] == [True, False, None]
+    assert soaked(settled)[-1] == Memory(1_000_000, 101.0)
 
 
 def test_the_table_of_memory_ends_with_the_last_call() -> None:

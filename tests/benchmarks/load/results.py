@@ -1,13 +1,13 @@
 """What a bench leaves behind: one JSON file from which tables, plots and verdicts are made at any later time. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from tests.benchmarks.load.figures import median
+from tests.benchmarks.load.figures import median, ratio
 from tests.benchmarks.load.timing import Measured
 
 Part: TypeAlias = Literal["compare", "registered", "spread", "soak"]
@@ -108,6 +108,29 @@ def rows_of(samples: Iterable[Sample]) -> dict[Point, Row]:
     for sample in samples:
         runs.setdefault(sample.point, []).append(sample.measured)
     return {point: _row(point, measured) for point, measured in runs.items()}
+
+
+Figure: TypeAlias = Callable[[Measured], float | None]
+"""Takes what is looked at out of a run."""
+
+
+def rate(run: Measured) -> float:
+    """Return the calls a second."""
+    return run.per_second
+
+
+def half(run: Measured) -> float | None:
+    """Return the median latency."""
+    return run.p50_ms
+
+
+def paired(samples: Iterable[Sample], point: Point, base: Point, figure: Figure) -> float:
+    """Return how many times the base a point is: the median of the rounds' own ratios, nan where none has both."""
+    rounds: dict[int, dict[Point, float]] = {}
+    for sample in samples:
+        if sample.point in {point, base} and (value := figure(sample.measured)) is not None:
+            rounds.setdefault(sample.round, {})[sample.point] = value
+    return median([ratio(found[point], found[base]) for found in rounds.values() if {point, base} <= set(found)])
 
 
 def soaked(samples: Iterable[Sample]) -> list[Memory]:

@@ -15,6 +15,8 @@ from tests.benchmarks.load.results import (
     Row,
     Sample,
     Started,
+    paired,
+    rate,
     rows_of,
     soaked,
 )
@@ -33,10 +35,10 @@ def document(results: Results) -> str:
     return "\n".join(
         [
             *_machine(results),
-            *_goals(rows, results.samples),
+            *_goals(results.samples),
             *_servers(results.started, results.missing),
             *(line for case in CASES for line in compared(rows, case)),
-            *registered(rows),
+            *registered(results.samples),
             *spread(rows),
             *memory(soaked(results.samples)),
         ]
@@ -58,19 +60,20 @@ def compared(rows: Mapping[Point, Row], case: str) -> list[str]:
     return ["", f"### {CASES[case].title}", "", *table(_COLUMNS, (_cells(row, rows) for row in ordered))]
 
 
-def registered(rows: Mapping[Point, Row]) -> list[str]:
+def registered(samples: Sequence[Sample]) -> list[str]:
     """Return the table of what tenants in the log cost that nobody calls."""
-    counts = sorted({point.registered for point in rows if point.part == "registered"})
-    asked = sorted({(point.case, point.clients) for point in rows if point.part == "registered"})
+    rows = {point: row for point, row in rows_of(samples).items() if point.part == "registered"}
+    counts = sorted({point.registered for point in rows})
+    asked = sorted({(point.case, point.clients) for point in rows})
     if not asked:
         return []
     head = ["what", "clients", *(f"{count:,}: calls/s (p50 ms)" for count in counts), "last to first"]
     lines = []
     for case, clients in asked:
-        found = [rows.get(_ours(case, clients, count)) for count in counts]
-        first, last = _rate(found[0]), _rate(found[-1])
-        lines.append([CASES[case].title, str(clients), *map(_rate_and_median, found), shown(ratio(last, first))])
-    held = [_held(rows, count) for count in counts]
+        points = [_ours(case, clients, count) for count in counts]
+        cells = [_rate_and_median(rows.get(point)) for point in points]
+        lines.append([CASES[case].title, str(clients), *cells, shown(paired(samples, points[-1], points[0], rate))])
+    held = [max(row.rss_mb for point, row in rows.items() if point.registered == count) for count in counts]
     lines.append(["RSS MB", "", *map(shown, held), shown(ratio(held[-1], held[0]))])
     return ["", "### Tenants registered", "", *table(head, lines)]
 
@@ -142,9 +145,9 @@ def _where(machine: Machine) -> str:
     )
 
 
-def _goals(rows: Mapping[Point, Row], samples: Sequence[Sample]) -> list[str]:
+def _goals(samples: Sequence[Sample]) -> list[str]:
     words = {True: "yes", False: "no", None: "not measured"}
-    lines = [[verdict.goal, verdict.measured, words[verdict.met]] for verdict in verdicts(rows, soaked(samples))]
+    lines = [[verdict.goal, verdict.measured, words[verdict.met]] for verdict in verdicts(samples)]
     return ["### Goals", "", *table(["goal", "measured", "met"], lines)]
 
 
@@ -159,14 +162,5 @@ def _ours(case: str, clients: int, count: int) -> Point:
     return Point(target="ours", case=case, clients=clients, registered=count, part="registered")
 
 
-def _rate(row: Row | None) -> float:
-    return row.per_second if row else UNKNOWN
-
-
 def _rate_and_median(row: Row | None) -> str:
     return f"{shown(row.per_second)} ({shown(row.p50_ms)})" if row else shown(UNKNOWN)
-
-
-def _held(rows: Mapping[Point, Row], count: int) -> float:
-    held = [row.rss_mb for point, row in rows.items() if (point.registered, point.part) == (count, "registered")]
-    return max(held, default=UNKNOWN)
