@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmarks.load.bench import chosen_of, command_of, parsed
 from tests.benchmarks.load.goals import verdicts
-from tests.benchmarks.load.plan import Plan, called_of, compared, scaled
+from tests.benchmarks.load.plan import Plan, called_of, compared, spread_out
 from tests.benchmarks.load.plots import plots
 from tests.benchmarks.load.report import BEGIN, END, replaced
 from tests.benchmarks.load.results import (
@@ -238,7 +238,7 @@ def test_a_round_asks_everybody_the_same_and_another_one_first() -> None:
 def test_calls_are_spread_in_the_longest_log_alone() -> None:
     plan = Plan(registered=(1, 1_000), spread=(1, 100, 5_000))
     assert [called_of(plan, count) for count in (1, 1_000)] == [1, 100]
-    points = [point for point in scaled(plan, "ours", 0) if point.part == "spread"]
+    points = spread_out(plan, "ours", 0)
     assert [(point.registered, point.spread) for point in points] == [(1_000, 1), (1_000, 100)]
 
 

@@ -56,18 +56,19 @@ def compared(plan: Plan, targets: Sequence[str], number: int) -> Iterator[Point]
                 yield Point(target=target, case=case, clients=clients)
 
 
-def scaled(plan: Plan, target: str, number: int) -> Iterator[Point]:
-    """Yield what one round of `registered` and `spread` measures."""
-    turns = rotated(plan.registered, number)
-    if "registered" in plan.parts:
-        for case in ("select1", "list_tables"):
-            for clients in (1, FEW):
-                for count in turns:
-                    yield Point(target=target, case=case, clients=clients, registered=count, part="registered")
-    if "spread" in plan.parts:
-        most = max(plan.registered)
-        for called in rotated([each for each in plan.spread if each <= most], number):
-            yield Point(target=target, case="select1", clients=FEW, registered=most, spread=called, part="spread")
+def grown(plan: Plan, target: str, number: int) -> Iterator[Point]:
+    """Yield what one round of `registered` measures."""
+    for case in ("select1", "list_tables"):
+        for clients in (1, FEW):
+            for count in rotated(plan.registered, number):
+                yield Point(target=target, case=case, clients=clients, registered=count, part="registered")
+
+
+def spread_out(plan: Plan, target: str, number: int) -> Iterator[Point]:
+    """Yield what one round of `spread` measures, on the longest log."""
+    most = max(plan.registered)
+    for called in rotated([each for each in plan.spread if each <= most], number):
+        yield Point(target=target, case="select1", clients=FEW, registered=most, spread=called, part="spread")
 
 
 def called_of(plan: Plan, registered: int) -> int:

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from tests.benchmarks.load.machine import machine
 from tests.benchmarks.load.messages import Endpoint
 from tests.benchmarks.load.ours import Ours, Place, start_ours, workers_are_known
 from tests.benchmarks.load.peers import PEERS, Address, Peer
-from tests.benchmarks.load.plan import FEW, Plan, called_of, compared, scaled
+from tests.benchmarks.load.plan import FEW, Plan, called_of, compared, grown, spread_out
 from tests.benchmarks.load.processes import costs_of
 from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.results import YARDSTICK, Point, Results, Sample, Started
@@ -83,7 +84,10 @@ class Bench:
         if self._chosen.wants("ours") and {"registered", "spread", "soak"} & set(plan.parts):
             with self._stack:
                 levels = await self._levels()
-                await self._rounds(lambda number: scaled(plan, "ours", number), lambda at: levels[at.registered])
+                # One after the other: a server that has called many tenants has their pools.
+                for part, points in (("registered", grown), ("spread", spread_out)):
+                    if part in plan.parts:
+                        await self._rounds(partial(points, plan, "ours"), lambda at: levels[at.registered])
                 if "soak" in plan.parts:
                     await self._soak(levels[min(levels)], min(levels))
 
