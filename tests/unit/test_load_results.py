@@ -88,9 +88,9 @@ _ALL = [
     _sample("toolbox", "select1", 16, _measured(8_000)),
     _sample("asyncpg", "select1", 16, _measured(40_000)),
     _sample("ours", "select1", 16, _measured(6_000)),
-    _sample("ours, 2 workers", "select1", 16, _measured(10_000)),
+    _sample("ours x2", "select1", 16, _measured(10_000)),
     _sample("ours", "select1", 256, _measured(9_000)),
-    _sample("ours, 2 workers", "select1", 256, _measured(9_500)),
+    _sample("ours x2", "select1", 256, _measured(9_500)),
     _grown(1, 1_000.0),
     _grown(100_000, 950.0),
     _grown(100_000, 900.0, spread=100),
@@ -122,7 +122,7 @@ def test_a_goal_that_was_not_measured_is_not_met_by_accident() -> None:
 
 
 def test_one_error_among_256_clients_misses_the_goal() -> None:
-    failed = _sample("ours, 2 workers", "rows1000", 256, _measured(9_000, errors=1))
+    failed = _sample("ours x2", "rows1000", 256, _measured(9_000, errors=1))
     assert _judged([*_ALL, failed])["256 clients without an error"] is False
 
 
@@ -148,7 +148,7 @@ def test_a_server_that_gets_slower_with_its_tenants_misses_the_goal() -> None:
 
 def test_the_table_of_a_question_says_what_share_of_the_yardstick_each_reaches() -> None:
     lines = compared_table(rows_of(_ALL), "select1")
-    assert any("| 16 | ours, 2 workers | 10,000 | 25.0 % |" in line for line in lines)
+    assert any("| 16 | ours x2 | 10,000 | 25.0 % |" in line for line in lines)
     assert compared_table(rows_of(_ALL), "rows1000") == []
 
 
@@ -206,7 +206,7 @@ def test_plots_are_well_formed_and_name_everybody_on_light_and_dark_pages() -> N
     for plot in made.values():
         assert "prefers-color-scheme: dark" in plot
         assert ET.fromstring(plot).tag.endswith("svg")  # noqa: S314 - we wrote it
-    assert ">ours, 2 workers</text>" in made["share.svg"]
+    assert ">ours x2</text>" in made["share.svg"]
     assert plots(_results([])) == {}
 
 
@@ -243,9 +243,9 @@ def test_calls_are_spread_in_the_longest_log_alone() -> None:
 
 
 def test_options_choose_parts_of_the_plan() -> None:
-    chosen = chosen_of(parsed(["--quick", "--cases", "select1", "--clients", "4", "--targets", "ours;ours, 2 workers"]))
+    chosen = chosen_of(parsed(["--quick", "--cases", "select1", "--clients", "4", "--targets", "ours,ours x2"]))
     assert (chosen.plan.cases, chosen.plan.clients) == (("select1",), (4,))
-    assert [chosen.wants(name) for name in ("ours", "ours, 2 workers", "toolbox")] == [True, True, False]
+    assert [chosen.wants(name) for name in ("ours", "ours x2", "toolbox")] == [True, True, False]
 
 
 def test_a_reader_is_told_the_command_that_measures_the_same_again() -> None:

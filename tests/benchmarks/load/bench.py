@@ -30,7 +30,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a bounded run of a minute or two")
     parser.add_argument("--parts", help=f"of {','.join(PARTS)}")
     parser.add_argument("--cases", help=f"of {','.join(CASES)}")
-    parser.add_argument("--targets", help="asyncpg, asyncpg+json, ours, 'ours, 2 workers' (with ; between), peers")
+    parser.add_argument("--targets", help="asyncpg,asyncpg+json,ours,ours x2 and the peers' names")
     parser.add_argument("--clients", help="how many at the same time: 1,16,256")
     parser.add_argument("--registered", help="tenants in the log: 1,1000,100000")
     parser.add_argument("--spread", help="tenants that are called in turn: 1,100,1000")
@@ -61,7 +61,7 @@ def chosen_of(options: argparse.Namespace) -> Chosen:
         "pace": Pace(options.seconds) if options.seconds else None,
     }
     plan = msgspec.structs.replace(base, **{name: value for name, value in changes.items() if value is not None})
-    targets = tuple(options.targets.split(";" if ";" in options.targets else ",")) if options.targets else ()
+    targets = _texts(options.targets) or ()
     return Chosen(plan=plan, targets=targets, workers=_numbers(options.workers) or (1,), pool=options.pool)
 
 

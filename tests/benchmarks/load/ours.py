@@ -49,7 +49,7 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """What it is called in the results."""
-        return "ours" if self.workers == 1 else f"ours, {self.workers} workers"
+        return "ours" if self.workers == 1 else f"ours x{self.workers}"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
