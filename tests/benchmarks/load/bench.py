@@ -16,9 +16,10 @@ import msgspec
 import uvloop
 
 from tests.benchmarks.load.cases import CASES
+from tests.benchmarks.load.place import fresh_place
 from tests.benchmarks.load.plan import QUICK, Plan
 from tests.benchmarks.load.report import write_report
-from tests.benchmarks.load.results import PARTS, read, save
+from tests.benchmarks.load.results import PARTS, Results, read, save
 from tests.benchmarks.load.run import Chosen, bench
 from tests.benchmarks.load.timing import Pace
 
@@ -72,6 +73,11 @@ def command_of(arguments: Sequence[str]) -> str:
     return shlex.join(["make", "bench", *quick, *([f"ARGS={shlex.join(more)}"] if more else [])])
 
 
+async def _measured(chosen: Chosen, how: str) -> Results:
+    async with fresh_place() as place:
+        return await bench(chosen, how, place, _tell)
+
+
 def _texts(told: str | None) -> tuple[str, ...] | None:
     return tuple(told.split(",")) if told else None
 
@@ -92,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         begun = time.perf_counter()
         how = command_of(arguments)
-        results = uvloop.run(bench(chosen_of(options), how, _tell))
+        results = uvloop.run(_measured(chosen_of(options), how))
         save(results, options.out)
         _tell(f"{time.perf_counter() - begun:.0f} s; wrote {options.out}")
     for written in write_report(results, options.out.parent, docs=options.docs):

@@ -18,6 +18,7 @@ from tests.benchmarks.load.client import ask
 from tests.benchmarks.load.dataset import DATABASE, PASSWORD, READER
 from tests.benchmarks.load.filling import fill
 from tests.benchmarks.load.messages import Endpoint, tool_call
+from tests.benchmarks.load.place import Place
 from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.targets import Target, WrongAnswer
 from tests.processes import COMMAND, Fields, run_command
@@ -50,14 +51,6 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """What it is called in the results."""
         return "ours" if self.workers == 1 else f"ours x{self.workers}"
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it all happens: a folder for logs and keys, the address of a Redis that is empty, and the database."""
-
-    folder: Path
-    redis_url: str
-    postgres: EmbeddedPostgres
 
 
 def workers_are_known() -> bool:

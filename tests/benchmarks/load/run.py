@@ -1,27 +1,23 @@
 """One bench: starts the servers, has the points of its plan take turns, and keeps what was measured."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from server import __version__
-from server.embedded.base import together
 from server.embedded.sockets import free_port
-from server.embedded.valkey import EmbeddedValkey
 from tests.benchmarks.load import yardstick
 from tests.benchmarks.load.answers import MalformedAnswer
 from tests.benchmarks.load.cases import CASES
-from tests.benchmarks.load.dataset import BenchPostgres, make_dataset
 from tests.benchmarks.load.machine import machine
 from tests.benchmarks.load.messages import Endpoint
-from tests.benchmarks.load.ours import Ours, Place, start_ours, workers_are_known
+from tests.benchmarks.load.ours import Ours, start_ours, workers_are_known
 from tests.benchmarks.load.peers import PEERS, Address, Peer
+from tests.benchmarks.load.place import Place
 from tests.benchmarks.load.plan import FEW, Plan, called_of, compared, grown, spread_out
 from tests.benchmarks.load.processes import costs_of
 from tests.benchmarks.load.programs import Program
@@ -57,14 +53,12 @@ class Bench:
     Args:
         chosen: What to measure.
         place: Where.
-        dsn: Of the database that everybody reads.
         tell: Takes a line for who watches.
     """
 
-    def __init__(self, chosen: Chosen, place: Place, dsn: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, chosen: Chosen, place: Place, tell: Callable[[str], None]) -> None:
         self._chosen = chosen
         self._place = place
-        self._dsn = dsn
         self._tell = tell
         self._stack = ExitStack()
         self.started: list[Started] = []
@@ -137,7 +131,7 @@ class Bench:
         if case.uncapped_clients and point.clients > case.uncapped_clients:
             return None
         return await yardstick.fetch_all(
-            self._dsn,
+            self._place.dsn,
             case.sql,
             _RAW[point.target],
             rows=case.rows,
@@ -207,26 +201,20 @@ class Bench:
         self._tell(f"not measured: {what}")
 
 
-async def bench(chosen: Chosen, how: str, tell: Callable[[str], None]) -> Results:
-    """Run a bench on servers of its own and return what it came to."""
+async def bench(chosen: Chosen, how: str, place: Place, tell: Callable[[str], None]) -> Results:
+    """Run a bench there and return what it came to."""
     load_before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        valkey, postgres = EmbeddedValkey(folder), BenchPostgres(folder, durable=False)
-        async with together(valkey, postgres):
-            dsn = await make_dataset(postgres)
-            place = Place(folder=folder, redis_url=valkey.url, postgres=postgres)
-            run = Bench(chosen, place, dsn, tell)
-            await run.run()
-            return Results(
-                machine=await machine(dsn, valkey.url, load_before),
-                how=how,
-                rounds=chosen.plan.rounds,
-                seconds=chosen.plan.pace.seconds,
-                started=run.started,
-                missing=run.missing,
-                samples=run.samples,
-            )
+    run = Bench(chosen, place, tell)
+    await run.run()
+    return Results(
+        machine=await machine(place.dsn, place.redis_url, load_before),
+        how=how,
+        rounds=chosen.plan.rounds,
+        seconds=chosen.plan.pace.seconds,
+        started=run.started,
+        missing=run.missing,
+        samples=run.samples,
+    )
 
 
 def _line(number: int, point: Point, measured: Measured) -> str:
