@@ -1,5 +1,6 @@
 """What a bench makes of its samples: rows, goals, tables and plots that a reader can rely on."""
 
+import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -8,11 +9,24 @@ import pytest
 
 from tests.benchmarks.load.bench import chosen_of, command_of, parsed
 from tests.benchmarks.load.goals import verdicts
-from tests.benchmarks.load.plan import Plan, called_of, compared, scaled
+from tests.benchmarks.load.plan import Plan, called_of, compared, spread_out
 from tests.benchmarks.load.plots import plots
 from tests.benchmarks.load.report import BEGIN, END, replaced
-from tests.benchmarks.load.results import Machine, Point, Results, Sample, Started, read, rows_of, save
-from tests.benchmarks.load.tables import compared as compared_table, document, registered, spread
+from tests.benchmarks.load.results import (
+    Machine,
+    Memory,
+    Point,
+    Results,
+    Sample,
+    Started,
+    paired,
+    rate,
+    read,
+    rows_of,
+    save,
+    soaked,
+)
+from tests.benchmarks.load.tables import compared as compared_table, document, memory, registered, spread
 from tests.benchmarks.load.timing import Measured, expecting
 
 
@@ -74,8 +88,9 @@ _ALL = [
     _sample("toolbox", "select1", 16, _measured(8_000)),
     _sample("asyncpg", "select1", 16, _measured(40_000)),
     _sample("ours", "select1", 16, _measured(6_000)),
-    _sample("ours, 2 workers", "select1", 16, _measured(10_000)),
+    _sample("ours x2", "select1", 16, _measured(10_000)),
     _sample("ours", "select1", 256, _measured(9_000)),
+    _sample("ours x2", "select1", 256, _measured(9_500)),
     _grown(1, 1_000.0),
     _grown(100_000, 950.0),
     _grown(100_000, 900.0, spread=100),
@@ -83,7 +98,7 @@ _ALL = [
 
 
 def _judged(samples: list[Sample]) -> dict[str, bool | None]:
-    return {verdict.goal.split(":")[0].split(" (")[0]: verdict.met for verdict in verdicts(rows_of(samples))}
+    return {verdict.goal.split(":")[0].split(" (")[0]: verdict.met for verdict in verdicts(samples)}
 
 
 def test_a_row_has_the_medians_of_all_rounds_and_the_sum_of_errors() -> None:
@@ -107,8 +122,23 @@ def test_a_goal_that_was_not_measured_is_not_met_by_accident() -> None:
 
 
 def test_one_error_among_256_clients_misses_the_goal() -> None:
-    failed = _sample("ours, 2 workers", "rows1000", 256, _measured(9_000, errors=1))
+    failed = _sample("ours x2", "rows1000", 256, _measured(9_000, errors=1))
     assert _judged([*_ALL, failed])["256 clients without an error"] is False
+
+
+def test_a_question_that_256_clients_were_never_answered_misses_the_goal() -> None:
+    assert _judged([*_ALL, _sample("ours", "rows1000", 16, _measured(9_000))])["256 clients without an error"] is False
+
+
+def test_a_moment_in_which_the_machine_was_slow_for_both_does_not_count() -> None:
+    rounds = [(100.0, 50.0), (10.0, 5.0), (100.0, 50.0), (10.0, 5.0)]
+    samples = [
+        _sample(target, "rows1000", 16, _measured(per_second), number)
+        for number, both in enumerate(rounds)
+        for target, per_second in zip(("ours", "toolbox"), both, strict=True)
+    ]
+    assert paired(samples, samples[0].point, samples[1].point, rate) == 2.0
+    assert math.isnan(paired(samples[:1], samples[0].point, samples[1].point, rate))
 
 
 def test_a_server_that_gets_slower_with_its_tenants_misses_the_goal() -> None:
@@ -118,12 +148,12 @@ def test_a_server_that_gets_slower_with_its_tenants_misses_the_goal() -> None:
 
 def test_the_table_of_a_question_says_what_share_of_the_yardstick_each_reaches() -> None:
     lines = compared_table(rows_of(_ALL), "select1")
-    assert any("| 16 | ours, 2 workers | 10,000 | 25.0 % |" in line for line in lines)
+    assert any("| 16 | ours x2 | 10,000 | 25.0 % |" in line for line in lines)
     assert compared_table(rows_of(_ALL), "rows1000") == []
 
 
 def test_the_tables_of_scale_put_the_last_number_against_the_first() -> None:
-    assert "| SELECT 1 | 16 | 1,000 (1.00) | 950 (1.00) | 0.950 |" in registered(rows_of(_ALL))
+    assert "| SELECT 1 | 16 | 1,000 (1.00) | 950 (1.00) | 0.950 |" in registered(_ALL)
     assert any(line.startswith("| 100 | 900 |") for line in spread(rows_of(_ALL)))
 
 
@@ -138,6 +168,24 @@ def test_a_reader_is_told_what_was_not_measured_and_each_server_once() -> None:
     text = document(_results(_ALL))
     assert "- not measured: dbhub 1.4.0: not installed (make peers)" in text
     assert text.count("| ours | 1 | 0.500 |") == 1
+
+
+def _soak(*held: float) -> list[Sample]:
+    point = Point(target="ours", case="select1", clients=16, part="soak")
+    runs = [msgspec.structs.replace(_measured(1.0), calls=100_000, rss_mb=each) for each in held]
+    return [Sample(round=number, point=point, measured=run) for number, run in enumerate(runs)]
+
+
+def test_memory_that_settles_within_a_tenth_of_the_calls_does_not_grow_and_what_goes_on_does() -> None:
+    settled, growing = _soak(100.0, *[101.0] * 9), _soak(*(100.0 + number for number in range(10)))
+    assert [verdicts(held)[-1].met for held in (settled, growing, settled[:5])] == [True, False, None]
+    assert soaked(settled)[-1] == Memory(1_000_000, 101.0)
+
+
+def test_the_table_of_memory_ends_with_the_last_call() -> None:
+    lines = memory(soaked(_soak(*(100.0 + number for number in range(60)))))
+    assert lines[-1] == "| 6,000,000 | 159 |"
+    assert len(lines) < 20
 
 
 def test_results_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:
@@ -158,7 +206,7 @@ def test_plots_are_well_formed_and_name_everybody_on_light_and_dark_pages() -> N
     for plot in made.values():
         assert "prefers-color-scheme: dark" in plot
         assert ET.fromstring(plot).tag.endswith("svg")  # noqa: S314 - we wrote it
-    assert ">ours, 2 workers</text>" in made["share.svg"]
+    assert ">ours x2</text>" in made["share.svg"]
     assert plots(_results([])) == {}
 
 
@@ -190,14 +238,14 @@ def test_a_round_asks_everybody_the_same_and_another_one_first() -> None:
 def test_calls_are_spread_in_the_longest_log_alone() -> None:
     plan = Plan(registered=(1, 1_000), spread=(1, 100, 5_000))
     assert [called_of(plan, count) for count in (1, 1_000)] == [1, 100]
-    points = [point for point in scaled(plan, "ours", 0) if point.part == "spread"]
+    points = spread_out(plan, "ours", 0)
     assert [(point.registered, point.spread) for point in points] == [(1_000, 1), (1_000, 100)]
 
 
 def test_options_choose_parts_of_the_plan() -> None:
-    chosen = chosen_of(parsed(["--quick", "--cases", "select1", "--clients", "4", "--targets", "ours;ours, 2 workers"]))
+    chosen = chosen_of(parsed(["--quick", "--cases", "select1", "--clients", "4", "--targets", "ours,ours x2"]))
     assert (chosen.plan.cases, chosen.plan.clients) == (("select1",), (4,))
-    assert [chosen.wants(name) for name in ("ours", "ours, 2 workers", "toolbox")] == [True, True, False]
+    assert [chosen.wants(name) for name in ("ours", "ours x2", "toolbox")] == [True, True, False]
 
 
 def test_a_reader_is_told_the_command_that_measures_the_same_again() -> None:

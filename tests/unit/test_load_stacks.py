@@ -1,9 +1,15 @@
 """What `make profile` tells of the stacks that were seen."""
 
+import inspect
+import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
 
 from tests.benchmarks.load.flames import colour_of, flame_graph
-from tests.benchmarks.load.processes import parsed_stat
+from tests.benchmarks.load.processes import Stat, parsed_stat, tree
+from tests.benchmarks.load.sampler import named
 from tests.benchmarks.load.stacks import by_package, merged, package_of, parsed, spent, total
 
 _TEXT = """\
@@ -55,3 +61,16 @@ def test_our_own_code_stands_out() -> None:
 def test_a_process_may_have_any_name() -> None:
     stat = parsed_stat("7 (a) b (c) S 3 7 7 0 -1 0 0 0 0 0 11 12 200 50 20 0 1 0 5 0 0", tick=0.01)
     assert (stat.parent, stat.ended) == (3, 2.5)
+
+
+def test_a_server_is_measured_with_all_that_it_started_and_nothing_else() -> None:
+    stats = {1: Stat(0, 0.0), 7: Stat(1, 0.0), 8: Stat(7, 0.0), 9: Stat(8, 0.0), 10: Stat(1, 0.0)}
+    assert sorted(tree(7, stats)) == [7, 8, 9]
+    assert tree(99, stats) == []
+
+
+def test_the_sampler_names_a_frame_by_the_file_that_imports_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = inspect.currentframe()
+    assert frame is not None
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2]), *sys.path])
+    assert named(frame).startswith("test_the_sampler_names_a_frame_by_the_file_that_imports_see (tests/unit/")

@@ -16,9 +16,10 @@ import msgspec
 import uvloop
 
 from tests.benchmarks.load.cases import CASES
+from tests.benchmarks.load.place import fresh_place
 from tests.benchmarks.load.plan import QUICK, Plan
 from tests.benchmarks.load.report import write_report
-from tests.benchmarks.load.results import PARTS, read, save
+from tests.benchmarks.load.results import PARTS, Results, read, save
 from tests.benchmarks.load.run import Chosen, bench
 from tests.benchmarks.load.timing import Pace
 
@@ -30,12 +31,13 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a bounded run of a minute or two")
     parser.add_argument("--parts", help=f"of {','.join(PARTS)}")
     parser.add_argument("--cases", help=f"of {','.join(CASES)}")
-    parser.add_argument("--targets", help="asyncpg, asyncpg+json, ours, 'ours, 2 workers' (with ; between), peers")
+    parser.add_argument("--targets", help="asyncpg,asyncpg+json,ours,ours x2 and the peers' names")
     parser.add_argument("--clients", help="how many at the same time: 1,16,256")
     parser.add_argument("--registered", help="tenants in the log: 1,1000,100000")
     parser.add_argument("--spread", help="tenants that are called in turn: 1,100,1000")
     parser.add_argument("--workers", default="1,2", help="of the project's server, each number measured apart: 1,2")
     parser.add_argument("--pool", type=int, default=10, help="most connections of a process to a tenant")
+    parser.add_argument("--calls", type=int, help="how many are made in soak: 1000000")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument(
@@ -55,11 +57,12 @@ def chosen_of(options: argparse.Namespace) -> Chosen:
         "clients": _numbers(options.clients),
         "registered": _numbers(options.registered),
         "spread": _numbers(options.spread),
+        "calls": options.calls,
         "rounds": options.rounds,
         "pace": Pace(options.seconds) if options.seconds else None,
     }
     plan = msgspec.structs.replace(base, **{name: value for name, value in changes.items() if value is not None})
-    targets = tuple(options.targets.split(";" if ";" in options.targets else ",")) if options.targets else ()
+    targets = _texts(options.targets) or ()
     return Chosen(plan=plan, targets=targets, workers=_numbers(options.workers) or (1,), pool=options.pool)
 
 
@@ -68,6 +71,11 @@ def command_of(arguments: Sequence[str]) -> str:
     more = [each for each in arguments if each not in {"--quick", "--docs"}]
     quick = ["QUICK=1"] if "--quick" in arguments else []
     return shlex.join(["make", "bench", *quick, *([f"ARGS={shlex.join(more)}"] if more else [])])
+
+
+async def _measured(chosen: Chosen, how: str) -> Results:
+    async with fresh_place() as place:
+        return await bench(chosen, how, place, _tell)
 
 
 def _texts(told: str | None) -> tuple[str, ...] | None:
@@ -90,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         begun = time.perf_counter()
         how = command_of(arguments)
-        results = uvloop.run(bench(chosen_of(options), how, _tell))
+        results = uvloop.run(_measured(chosen_of(options), how))
         save(results, options.out)
         _tell(f"{time.perf_counter() - begun:.0f} s; wrote {options.out}")
     for written in write_report(results, options.out.parent, docs=options.docs):

@@ -91,7 +91,7 @@ CASES: Final[Mapping[str, Case]] = {
             sql=_ALL_ROWS,
             rows=ROWS,
             ours=_query(_ALL_ROWS, "customer 1000", "truncated"),
-            uncapped_clients=16,
+            uncapped_clients=1,
         ),
     )
 }

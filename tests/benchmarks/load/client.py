@@ -110,13 +110,23 @@ async def load(
 
 async def ask(port: int, request: bytes) -> Answer:
     """Send one request on a connection of its own and return the answer. Raises `OSError` or `MalformedAnswer`."""
+    (answer,) = await ask_again(port, request, 1)
+    return answer
+
+
+async def ask_again(port: int, request: bytes, times: int) -> list[Answer]:
+    """Send a request so many times on one connection, each when the one before is answered. Raises as `ask`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(request)
-        framing = AnswerReader()
-        while data := await reader.read(1 << 20):
-            if answer := framing.feed(data):
-                return answer
-        raise MalformedAnswer("the connection was closed without a whole answer")
+        return [await _asked(reader, writer, request) for _ in range(times)]
     finally:
         writer.close()
+
+
+async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Answer:
+    writer.write(request)
+    framing = AnswerReader()
+    while data := await reader.read(1 << 20):
+        if answer := framing.feed(data):
+            return answer
+    raise MalformedAnswer("the connection was closed without a whole answer")

@@ -18,6 +18,7 @@ from tests.benchmarks.load.client import ask
 from tests.benchmarks.load.dataset import DATABASE, PASSWORD, READER
 from tests.benchmarks.load.filling import fill
 from tests.benchmarks.load.messages import Endpoint, tool_call
+from tests.benchmarks.load.place import Place
 from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.targets import Target, WrongAnswer
 from tests.processes import COMMAND, Fields, run_command
@@ -49,15 +50,7 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """What it is called in the results."""
-        return "ours" if self.workers == 1 else f"ours, {self.workers} workers"
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it all happens: a folder for logs and keys, the address of a Redis that is empty, and the database."""
-
-    folder: Path
-    redis_url: str
-    postgres: EmbeddedPostgres
+        return "ours" if self.workers == 1 else f"ours x{self.workers}"
 
 
 def workers_are_known() -> bool:

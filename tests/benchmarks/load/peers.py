@@ -115,6 +115,6 @@ PEERS: Final = (
             "PG_MCP_LOG_LEVEL": "WARNING",
         },
         calls=KENNING,
-        about="Kenning PG MCP (Python, the SDK's high-level server), restricted, room for 1,000 rows",
+        about="Kenning PG MCP (Python, on the MCP SDK 2), restricted; room for 1,000 rows",
     ),
 )

@@ -19,6 +19,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         clients: How many call at the same time in `compare`; the others have 16.
         registered: Tenants in the log, step by step.
         spread: Tenants that are called, step by step.
+        calls: How many are made in `soak`.
         rounds: How often each point is measured; the medians are told.
         pace: How long each time.
     """
@@ -28,12 +29,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     clients: tuple[int, ...] = (1, 16, 256)
     registered: tuple[int, ...] = (1, 1_000, 100_000)
     spread: tuple[int, ...] = (1, 100, 1_000)
+    calls: int = 1_000_000
     rounds: int = 5
     pace: Pace = Pace(2.0)
 
 
 QUICK = Plan(
-    cases=("select1", "list_tables", "rows1000"), registered=(1, 1_000), spread=(1, 100), rounds=2, pace=Pace(0.5)
+    parts=("compare", "registered", "spread"),
+    cases=("select1", "list_tables", "rows1000"),
+    registered=(1, 1_000),
+    spread=(1, 100),
+    rounds=2,
+    pace=Pace(0.5),
 )
 """A minute or two: enough to see what is far off."""
 
@@ -49,18 +56,19 @@ def compared(plan: Plan, targets: Sequence[str], number: int) -> Iterator[Point]
                 yield Point(target=target, case=case, clients=clients)
 
 
-def scaled(plan: Plan, target: str, number: int) -> Iterator[Point]:
-    """Yield what one round of `registered` and `spread` measures."""
-    turns = rotated(plan.registered, number)
-    if "registered" in plan.parts:
-        for case in ("select1", "list_tables"):
-            for clients in (1, FEW):
-                for count in turns:
-                    yield Point(target=target, case=case, clients=clients, registered=count, part="registered")
-    if "spread" in plan.parts:
-        most = max(plan.registered)
-        for called in rotated([each for each in plan.spread if each <= most], number):
-            yield Point(target=target, case="select1", clients=FEW, registered=most, spread=called, part="spread")
+def grown(plan: Plan, target: str, number: int) -> Iterator[Point]:
+    """Yield what one round of `registered` measures."""
+    for case in ("select1", "list_tables"):
+        for clients in (1, FEW):
+            for count in rotated(plan.registered, number):
+                yield Point(target=target, case=case, clients=clients, registered=count, part="registered")
+
+
+def spread_out(plan: Plan, target: str, number: int) -> Iterator[Point]:
+    """Yield what one round of `spread` measures, on the longest log."""
+    most = max(plan.registered)
+    for called in rotated([each for each in plan.spread if each <= most], number):
+        yield Point(target=target, case="select1", clients=FEW, registered=most, spread=called, part="spread")
 
 
 def called_of(plan: Plan, registered: int) -> int:

@@ -10,7 +10,7 @@ from tests.benchmarks.load.plan import FEW
 from tests.benchmarks.load.results import UNKNOWN, YARDSTICK, Point, Results, Row, rows_of
 from tests.benchmarks.load.svg import Series, bars, lines
 
-_KNOWN: Final = ("ours", "ours, 2 workers", YARDSTICK, *(peer.name for peer in PEERS))
+_KNOWN: Final = ("ours", "ours x2", YARDSTICK, *(peer.name for peer in PEERS))
 """Whose colours are the same in every plot."""
 
 

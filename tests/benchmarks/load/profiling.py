@@ -11,51 +11,61 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import uvloop
 
-from server.embedded.base import together
-from server.embedded.valkey import EmbeddedValkey
-from tests.benchmarks.load import sampler
+from tests.benchmarks.load import counter, sampler
 from tests.benchmarks.load.cases import CASES
-from tests.benchmarks.load.dataset import BenchPostgres, make_dataset
+from tests.benchmarks.load.counting import Counted, count, table
 from tests.benchmarks.load.flames import flame_graph
-from tests.benchmarks.load.ours import Ours, Place, start_ours
+from tests.benchmarks.load.ours import Ours, start_ours
+from tests.benchmarks.load.place import Place, fresh_place
 from tests.benchmarks.load.stacks import Spent, Stacks, by_package, is_ours, parsed, spent, total
 from tests.benchmarks.load.targets import Target
 from tests.benchmarks.load.timing import Measured, Pace
 from tests.processes import COMMAND
 
+T = TypeVar("T")
 _OUT: Final = Path(".bench/profile")
 _PY_SPY: Final = Path(sys.executable).parent / "py-spy"
 _FUNCTIONS: Final = 30
-_LEAD: Final = 3.0
-"""Seconds of load before the sampling begins, and after it ends: a server that has just started still imports."""
+_WRITTEN_WITHIN: Final = 5.0
+"""Seconds that the sampler within the server may take to write what it kept."""
 
 
-async def profile(options: argparse.Namespace) -> tuple[Stacks, Measured]:
+async def profile(options: argparse.Namespace, place: Place) -> tuple[Stacks, Measured]:
     """Return the stacks that were seen, and what the load came to meanwhile."""
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        sampled = folder / "stacks"
-        valkey, postgres = EmbeddedValkey(folder), BenchPostgres(folder, durable=False)
-        async with together(valkey, postgres):
-            await make_dataset(postgres)
-            place = Place(folder=folder, redis_url=valkey.url, postgres=postgres)
-            own = (COMMAND,) if _from_outside(options) else (sys.executable, "-P", sampler.__file__, sampled)
-            ours = Ours(workers=options.workers, registered=options.registered, called=options.spread, command=own)
-            target = await start_ours(ours, place)
-            stack.callback(target.program.stop)
-            await target.prove(options.tool, options.spread)
-            pace = Pace(options.seconds + 2 * _LEAD)
-            load = asyncio.create_task(_load(target, options, pace, postgres.pid))
-            await asyncio.sleep(pace.warm_up + _LEAD)
-            await (_py_spy if _from_outside(options) else _sampler)(target, options, sampled)
-            return parsed(sampled.read_text("utf-8")), await load
+    sampled = place.folder / "sampled"
+    own = () if _from_outside(options) else (sampler.__file__, sampled)
+    async with _running(options, place, *own) as target:
+        await target.prove(options.tool, options.spread)
+        pace = Pace(options.seconds + 2 * options.lead)
+        load = asyncio.create_task(_load(target, options, pace, place.postgres.pid))
+        await asyncio.sleep(pace.warm_up + options.lead)
+        await (_py_spy if _from_outside(options) else _sampler)(target, options, sampled)
+        return parsed(sampled.read_text("utf-8")), await load
+
+
+async def count_calls(options: argparse.Namespace, place: Place) -> Counted:
+    """Return how often functions are called to answer the question."""
+    out = place.folder / "counted"
+    async with _running(options, place, counter.__file__, out) as target:
+        return await count(target, options.tool, out)
+
+
+@contextlib.asynccontextmanager
+async def _running(options: argparse.Namespace, place: Place, *own: str | Path) -> AsyncIterator[Target]:
+    """Run the server, by a program of ours with its file if one is named."""
+    command = (sys.executable, "-P", *own) if own else (COMMAND,)
+    ours = Ours(workers=options.workers, registered=options.registered, called=options.spread, command=command)
+    target = await start_ours(ours, place)
+    try:
+        yield target
+    finally:
+        target.program.stop()
 
 
 def _from_outside(options: argparse.Namespace) -> bool:
@@ -74,7 +84,7 @@ async def _sampler(target: Target, options: argparse.Namespace, out: Path) -> No
     os.kill(process, signal.SIGUSR1)
     await asyncio.sleep(options.seconds)
     os.kill(process, signal.SIGUSR2)
-    async with asyncio.timeout(_LEAD):
+    async with asyncio.timeout(_WRITTEN_WITHIN):
         while not out.exists():  # noqa: ASYNC110, ASYNC240 - another process writes it, and tells nobody
             await asyncio.sleep(0.01)
 
@@ -120,7 +130,7 @@ def _line(each: Spent, samples: int) -> str:
     return f"{own:5.1f} %  {all_of_it:5.1f} % {'*' if is_ours(each.frame) else ' '} {each.frame}"
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parsed_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make profile", description=__doc__)
     parser.add_argument("--tool", choices=CASES, default="select1", help="what is asked [select1]")
     parser.add_argument("--seconds", type=int, default=10, help="how long to sample [10]")
@@ -128,6 +138,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes of the server [1]")
     parser.add_argument("--registered", type=int, default=1, help="tenants in the log [1]")
     parser.add_argument("--spread", type=int, default=1, help="how many of them are called in turn [1]")
+    parser.add_argument("--lead", type=float, default=3.0, help="seconds of load before the sampling and after it [3]")
+    parser.add_argument("--count", action="store_true", help="count the functions that one call calls, and no more")
     parser.add_argument("--py-spy", action="store_true", help="sample from outside, by the clock on the wall")
     parser.add_argument("--native", action="store_true", help="the same, and tell functions in C, too")
     parser.add_argument("--out", type=Path, default=_OUT, help=f"folder to write to [{_OUT}]")
@@ -136,17 +148,28 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     """Profile, and write what was found."""
-    options = _parsed(arguments)
-    stacks, measured = uvloop.run(profile(options))
+    options = parsed_options(arguments)
+    if options.count:
+        return _wrote(options, table(uvloop.run(_there(count_calls, options)), CASES[options.tool].title), "calls")
+    stacks, measured = uvloop.run(_there(profile, options))
     what = f"{CASES[options.tool].title}, {options.clients} clients"
-    text = told(stacks, measured, what)
     options.out.mkdir(parents=True, exist_ok=True)
-    graph = options.out / f"{options.tool}.svg"
-    graph.write_text(flame_graph(stacks, what), encoding="utf-8")
-    (options.out / f"{options.tool}.txt").write_text(f"{text}\n", encoding="utf-8")
+    (options.out / f"{options.tool}.svg").write_text(flame_graph(stacks, what), encoding="utf-8")
     lines = (f"{';'.join(frames)} {count}\n" for frames, count in stacks.items())
     (options.out / f"{options.tool}.stacks").write_text("".join(lines), encoding="utf-8")
-    print(f"{text}\nwrote {graph}", flush=True)  # noqa: T201 - what it is for
+    return _wrote(options, told(stacks, measured, what), "txt")
+
+
+async def _there(work: Callable[[argparse.Namespace, Place], Awaitable[T]], options: argparse.Namespace) -> T:
+    async with fresh_place() as place:
+        return await work(options, place)
+
+
+def _wrote(options: argparse.Namespace, text: str, suffix: str) -> int:
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{options.tool}.{suffix}"
+    path.write_text(f"{text}\n", encoding="utf-8")
+    print(f"{text}\nwrote {', '.join(map(str, sorted(options.out.glob(f'{options.tool}.*'))))}", flush=True)  # noqa: T201 - what it is for
     return 0
 
 

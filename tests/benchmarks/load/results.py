@@ -1,17 +1,18 @@
 """What a bench leaves behind: one JSON file from which tables, plots and verdicts are made at any later time. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from tests.benchmarks.load.figures import median
+from tests.benchmarks.load.figures import median, ratio
 from tests.benchmarks.load.timing import Measured
 
-Part: TypeAlias = Literal["compare", "registered", "spread"]
+Part: TypeAlias = Literal["compare", "registered", "spread", "soak"]
 """`compare`: all servers, side by side. `registered`: the project's with ever more tenants in the log. `spread`: the
-same, with calls spread over ever more of them."""
+same, with calls spread over ever more of them. `soak`: very many calls, and what becomes of the memory."""
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 YARDSTICK: Final = "asyncpg"
 UNKNOWN: Final = float("nan")
@@ -79,6 +80,13 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[Sample]
 
 
+class Memory(msgspec.Struct, frozen=True):
+    """What a server held in memory, in MB, after so many calls."""
+
+    calls: int
+    rss_mb: float
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The medians of a point over all rounds; `errors` is their sum, nan is unknown."""
 
@@ -100,6 +108,36 @@ def rows_of(samples: Iterable[Sample]) -> dict[Point, Row]:
     for sample in samples:
         runs.setdefault(sample.point, []).append(sample.measured)
     return {point: _row(point, measured) for point, measured in runs.items()}
+
+
+Figure: TypeAlias = Callable[[Measured], float | None]
+"""Takes what is looked at out of a run."""
+
+
+def rate(run: Measured) -> float:
+    """Return the calls a second."""
+    return run.per_second
+
+
+def half(run: Measured) -> float | None:
+    """Return the median latency."""
+    return run.p50_ms
+
+
+def paired(samples: Iterable[Sample], point: Point, base: Point, figure: Figure) -> float:
+    """Return how many times the base a point is: the median of the rounds' own ratios, nan where none has both."""
+    rounds: dict[int, dict[Point, float]] = {}
+    for sample in samples:
+        if sample.point in {point, base} and (value := figure(sample.measured)) is not None:
+            rounds.setdefault(sample.round, {})[sample.point] = value
+    return median([ratio(found[point], found[base]) for found in rounds.values() if {point, base} <= set(found)])
+
+
+def soaked(samples: Iterable[Sample]) -> list[Memory]:
+    """Return how the memory went while very many calls were made, run by run."""
+    runs = [sample.measured for sample in samples if sample.point.part == "soak"]
+    calls = accumulate(run.calls for run in runs)
+    return [Memory(so_far, run.rss_mb or UNKNOWN) for so_far, run in zip(calls, runs, strict=True)]
 
 
 def save(results: Results, path: Path) -> None:

@@ -1,27 +1,24 @@
 """One bench: starts the servers, has the points of its plan take turns, and keeps what was measured."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from server import __version__
-from server.embedded.base import together
 from server.embedded.sockets import free_port
-from server.embedded.valkey import EmbeddedValkey
 from tests.benchmarks.load import yardstick
 from tests.benchmarks.load.answers import MalformedAnswer
 from tests.benchmarks.load.cases import CASES
-from tests.benchmarks.load.dataset import BenchPostgres, make_dataset
 from tests.benchmarks.load.machine import machine
 from tests.benchmarks.load.messages import Endpoint
-from tests.benchmarks.load.ours import Ours, Place, start_ours, workers_are_known
+from tests.benchmarks.load.ours import Ours, start_ours, workers_are_known
 from tests.benchmarks.load.peers import PEERS, Address, Peer
-from tests.benchmarks.load.plan import Plan, called_of, compared, scaled
+from tests.benchmarks.load.place import Place
+from tests.benchmarks.load.plan import FEW, Plan, called_of, compared, grown, spread_out
 from tests.benchmarks.load.processes import costs_of
 from tests.benchmarks.load.programs import Program
 from tests.benchmarks.load.results import YARDSTICK, Point, Results, Sample, Started
@@ -56,14 +53,12 @@ class Bench:
     Args:
         chosen: What to measure.
         place: Where.
-        dsn: Of the database that everybody reads.
         tell: Takes a line for who watches.
     """
 
-    def __init__(self, chosen: Chosen, place: Place, dsn: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, chosen: Chosen, place: Place, tell: Callable[[str], None]) -> None:
         self._chosen = chosen
         self._place = place
-        self._dsn = dsn
         self._tell = tell
         self._stack = ExitStack()
         self.started: list[Started] = []
@@ -80,10 +75,27 @@ class Bench:
                 await self._rounds(
                     lambda number: compared(plan, names, number), lambda point: targets.get(point.target)
                 )
-        if self._chosen.wants("ours") and {"registered", "spread"} & set(plan.parts):
+        if self._chosen.wants("ours") and {"registered", "spread", "soak"} & set(plan.parts):
             with self._stack:
                 levels = await self._levels()
-                await self._rounds(lambda number: scaled(plan, "ours", number), lambda at: levels[at.registered])
+                # One after the other: a server that has called many tenants has their pools.
+                for part, points in (("registered", grown), ("spread", spread_out)):
+                    if part in plan.parts:
+                        await self._rounds(partial(points, plan, "ours"), lambda at: levels[at.registered])
+                if "soak" in plan.parts:
+                    await self._soak(levels[min(levels)], min(levels))
+
+    async def _soak(self, target: Target, registered: int) -> None:
+        """Make very many calls, a run of some seconds after the other, and keep what the server holds after each."""
+        point = Point(target="ours", case="select1", clients=FEW, registered=registered, part="soak")
+        calls, number = 0, 0
+        while calls < self._chosen.plan.calls:
+            measured = await self._measured(point, target)
+            if measured is None or not measured.calls:
+                return
+            calls, number = calls + measured.calls, number + 1
+            self.samples.append(Sample(round=number, point=point, measured=measured))
+            self._tell(f"{_line(number - 1, point, measured)}  {calls:,} calls, {measured.rss_mb or 0:.1f} MB")
 
     async def _rounds(
         self, points: Callable[[int], Iterable[Point]], target_of: Callable[[Point], Target | None]
@@ -119,7 +131,7 @@ class Bench:
         if case.uncapped_clients and point.clients > case.uncapped_clients:
             return None
         return await yardstick.fetch_all(
-            self._dsn,
+            self._place.dsn,
             case.sql,
             _RAW[point.target],
             rows=case.rows,
@@ -189,26 +201,20 @@ class Bench:
         self._tell(f"not measured: {what}")
 
 
-async def bench(chosen: Chosen, how: str, tell: Callable[[str], None]) -> Results:
-    """Run a bench on servers of its own and return what it came to."""
+async def bench(chosen: Chosen, how: str, place: Place, tell: Callable[[str], None]) -> Results:
+    """Run a bench there and return what it came to."""
     load_before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        valkey, postgres = EmbeddedValkey(folder), BenchPostgres(folder, durable=False)
-        async with together(valkey, postgres):
-            dsn = await make_dataset(postgres)
-            place = Place(folder=folder, redis_url=valkey.url, postgres=postgres)
-            run = Bench(chosen, place, dsn, tell)
-            await run.run()
-            return Results(
-                machine=await machine(dsn, valkey.url, load_before),
-                how=how,
-                rounds=chosen.plan.rounds,
-                seconds=chosen.plan.pace.seconds,
-                started=run.started,
-                missing=run.missing,
-                samples=run.samples,
-            )
+    run = Bench(chosen, place, tell)
+    await run.run()
+    return Results(
+        machine=await machine(place.dsn, place.redis_url, load_before),
+        how=how,
+        rounds=chosen.plan.rounds,
+        seconds=chosen.plan.pace.seconds,
+        started=run.started,
+        missing=run.missing,
+        samples=run.samples,
+    )
 
 
 def _line(number: int, point: Point, measured: Measured) -> str:

@@ -39,7 +39,7 @@ class Sampler:
     def _keep(self, _number: int, frame: FrameType | None) -> None:
         frames = []
         while frame is not None:
-            frames.append(_named(frame))
+            frames.append(named(frame))
             frame = frame.f_back
         self._seen[tuple(reversed(frames))] += 1
 
@@ -54,7 +54,7 @@ class Sampler:
         signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
 
 
-def _named(frame: FrameType) -> str:
+def named(frame: FrameType) -> str:
     """Name a frame as py-spy does: its function, its file as imports see it, the function's first line."""
     code = frame.f_code
     roots = [root for root in sys.path if code.co_filename.startswith(f"{root}/")]

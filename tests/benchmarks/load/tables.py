@@ -5,12 +5,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import ratio, shown
 from tests.benchmarks.load.goals import verdicts
-from tests.benchmarks.load.results import UNKNOWN, YARDSTICK, Machine, Point, Results, Row, Started, rows_of
+from tests.benchmarks.load.results import (
+    UNKNOWN,
+    YARDSTICK,
+    Machine,
+    Memory,
+    Point,
+    Results,
+    Row,
+    Sample,
+    Started,
+    paired,
+    rate,
+    rows_of,
+    soaked,
+)
 
 _COLUMNS = (
     *("clients", "server", "calls/s", "of asyncpg", "p50 ms", "p99 ms"),
-    *("CPU µs a call", "Postgres' µs", "client's µs", "RSS MB", "answer bytes", "errors"),
+    *("server's CPU µs", "Postgres'", "client's", "all of it", "RSS MB", "answer bytes", "errors"),
 )
+
+_LINES = 10
 
 
 def document(results: Results) -> str:
@@ -19,11 +35,12 @@ def document(results: Results) -> str:
     return "\n".join(
         [
             *_machine(results),
-            *_goals(rows),
+            *_goals(results.samples),
             *_servers(results.started, results.missing),
             *(line for case in CASES for line in compared(rows, case)),
-            *registered(rows),
+            *registered(results.samples),
             *spread(rows),
+            *memory(soaked(results.samples)),
         ]
     )
 
@@ -43,19 +60,20 @@ def compared(rows: Mapping[Point, Row], case: str) -> list[str]:
     return ["", f"### {CASES[case].title}", "", *table(_COLUMNS, (_cells(row, rows) for row in ordered))]
 
 
-def registered(rows: Mapping[Point, Row]) -> list[str]:
+def registered(samples: Sequence[Sample]) -> list[str]:
     """Return the table of what tenants in the log cost that nobody calls."""
-    counts = sorted({point.registered for point in rows if point.part == "registered"})
-    asked = sorted({(point.case, point.clients) for point in rows if point.part == "registered"})
+    rows = {point: row for point, row in rows_of(samples).items() if point.part == "registered"}
+    counts = sorted({point.registered for point in rows})
+    asked = sorted({(point.case, point.clients) for point in rows})
     if not asked:
         return []
     head = ["what", "clients", *(f"{count:,}: calls/s (p50 ms)" for count in counts), "last to first"]
     lines = []
     for case, clients in asked:
-        found = [rows.get(_ours(case, clients, count)) for count in counts]
-        first, last = _rate(found[0]), _rate(found[-1])
-        lines.append([CASES[case].title, str(clients), *map(_rate_and_median, found), shown(ratio(last, first))])
-    held = [_held(rows, count) for count in counts]
+        points = [_ours(case, clients, count) for count in counts]
+        cells = [_rate_and_median(rows.get(point)) for point in points]
+        lines.append([CASES[case].title, str(clients), *cells, shown(paired(samples, points[-1], points[0], rate))])
+    held = [max(row.rss_mb for point, row in rows.items() if point.registered == count) for count in counts]
     lines.append(["RSS MB", "", *map(shown, held), shown(ratio(held[-1], held[0]))])
     return ["", "### Tenants registered", "", *table(head, lines)]
 
@@ -87,10 +105,22 @@ def spread(rows: Mapping[Point, Row]) -> list[str]:
     return ["", "### Calls spread over tenants", "", about, "", *table(head, lines)]
 
 
+def memory(held: Sequence[Memory]) -> list[str]:
+    """Return the table of what the server held while very many calls were made, in about ten lines."""
+    if not held:
+        return []
+    step = max(1, len(held) // _LINES)
+    chosen = [*held[:-1:step], held[-1]]
+    lines = [[f"{each.calls:,}", shown(each.rss_mb)] for each in chosen]
+    return ["", "### Memory", "", *table(["calls made", "RSS MB"], lines)]
+
+
 def _cells(row: Row, rows: Mapping[Point, Row]) -> list[str]:
     base = rows.get(Point(target=YARDSTICK, case=row.point.case, clients=row.point.clients))
     share = ratio(row.per_second, base.per_second) if base else UNKNOWN
-    times = (row.p50_ms, row.p99_ms, row.server_cpu_us, row.postgres_cpu_us, row.client_cpu_us, row.rss_mb)
+    own = 0.0 if row.point.target.startswith(YARDSTICK) else row.server_cpu_us  # that is the client's
+    whole = own + row.postgres_cpu_us + row.client_cpu_us
+    times = (row.p50_ms, row.p99_ms, row.server_cpu_us, row.postgres_cpu_us, row.client_cpu_us, whole, row.rss_mb)
     return [
         str(row.point.clients),
         row.point.target,
@@ -115,9 +145,9 @@ def _where(machine: Machine) -> str:
     )
 
 
-def _goals(rows: Mapping[Point, Row]) -> list[str]:
+def _goals(samples: Sequence[Sample]) -> list[str]:
     words = {True: "yes", False: "no", None: "not measured"}
-    lines = [[verdict.goal, verdict.measured, words[verdict.met]] for verdict in verdicts(rows)]
+    lines = [[verdict.goal, verdict.measured, words[verdict.met]] for verdict in verdicts(samples)]
     return ["### Goals", "", *table(["goal", "measured", "met"], lines)]
 
 
@@ -132,14 +162,5 @@ def _ours(case: str, clients: int, count: int) -> Point:
     return Point(target="ours", case=case, clients=clients, registered=count, part="registered")
 
 
-def _rate(row: Row | None) -> float:
-    return row.per_second if row else UNKNOWN
-
-
 def _rate_and_median(row: Row | None) -> str:
     return f"{shown(row.per_second)} ({shown(row.p50_ms)})" if row else shown(UNKNOWN)
-
-
-def _held(rows: Mapping[Point, Row], count: int) -> float:
-    held = [row.rss_mb for point, row in rows.items() if (point.registered, point.part) == (count, "registered")]
-    return max(held, default=UNKNOWN)
