@@ -16,7 +16,7 @@ _NUMBERS: Final = frozenset({bool, int, float, type(None)})
 _SHOWN: Final = 120
 """Characters of a wrong setting: enough to find it."""
 _REMEMBERED: Final = 512
-"""Names of fields; there are some hundred."""
+"""Names of fields, and the fields of lines; there are some hundred."""
 _SECRET_FIELDS: Final = frozenset({"dsn", "redis_url", "data", "key", "pwd", "cookie", "set-cookie"})
 _SECRET_WORDS: Final = ("password", "passwd", "passphrase", "secret", "token", "authorization", "credential", "_key")
 
@@ -39,12 +39,10 @@ _AUTHORIZATION: Final = re.compile(r"\b(?P<kind>bearer|basic)\s+[A-Za-z0-9._~+/=
 
 def without_secrets(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return a line's fields with what may be a secret blanked, however deep; what is no JSON becomes its repr."""
-    told = {}
-    for name, value in event.items():
-        # What begins with an underscore is structlog's own, and goes before the line is written.
-        plain = name.startswith("_") or (type(value) in _NUMBERS and not _is_secret(name))
-        told[name] = value if plain else _blanked(value, name)
-    return told
+    if _is_harmless(event):
+        return dict(event)
+    # What begins with an underscore is structlog's own, and goes before the line is written.
+    return {name: value if name.startswith("_") else _blanked(value, name) for name, value in event.items()}
 
 
 def redacted(text: str) -> str:
@@ -62,6 +60,17 @@ def shown(value: object) -> str:
     """Return a wrong setting as it may be told: quoted, cut off, and without what looks like a secret."""
     text = redacted(str(value))
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+
+
+def _is_harmless(event: Mapping[str, Any]) -> bool:
+    """Whether no field can hold a secret: looked at together, for most lines are harmless and each look takes time."""
+    texts = []
+    for value in event.values():
+        if type(value) is str:
+            texts.append(value)
+        elif type(value) not in _NUMBERS:
+            return False
+    return _is_plain("\n".join(texts)) and not _any_is_secret(tuple(event))
 
 
 def _blanked(value: Any, name: str = "") -> Any:  # noqa: ANN401 - whatever a line was given
@@ -86,6 +95,11 @@ def _is_plain(text: str) -> bool:
         return False
     small = text.lower()
     return "bearer" not in small and "basic" not in small
+
+
+@lru_cache(_REMEMBERED)
+def _any_is_secret(names: tuple[str, ...]) -> bool:
+    return any(map(_is_secret, names))
 
 
 @lru_cache(_REMEMBERED)

@@ -94,3 +94,18 @@ def test_what_is_told_without_a_search_holds_nothing_that_the_search_would_find(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redaction, "_is_plain", lambda _text: False)
         assert redacted(text) == told
+
+
+FIELDS: Final = st.sampled_from(["event", "tool", "key", "Password", "tenant", "_record", "api_key", "reason"])
+TOLD: Final = st.one_of(
+    *(st.sampled_from(PIECES), st.integers(), st.none(), st.floats(), st.just(ValueError("token=abc"))),
+    st.lists(st.sampled_from(PIECES), max_size=2),
+)
+
+
+@given(st.dictionaries(FIELDS, TOLD, max_size=5))
+def test_a_line_that_is_looked_at_as_a_whole_is_told_as_field_by_field(line: dict[str, Any]) -> None:
+    told = without_secrets(line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redaction, "_is_harmless", lambda _line: False)
+        assert repr(without_secrets(line)) == repr(told)
