@@ -17,25 +17,15 @@ _THRESHOLDS: Final = (10_000, 20, 50)
 """Objects made and not given up before the young are collected; and how often that before older ones are, too."""
 _SETTLED: Final = 3.0
 """Seconds after the start in which what is made on first use is as a rule there: pools, sessions, the SDK."""
-_EVERY: Final = 30.0
-"""Seconds between two looks at whether the log has gone on."""
-_MANY: Final = 10_000
-"""Entries after which as many objects may be new that stay."""
 
 
 async def keep_out_of_the_way(follower: Follower) -> None:
-    """Set aside what stays: when the registry is read, a little later, and after many changes. Ends when cancelled."""
+    """Set aside what stays: when the registry is read, and a little later. May be cancelled."""
     gc.set_threshold(*_THRESHOLDS)
     await follower.complete()
     set_aside()
     await asyncio.sleep(_SETTLED)
     set_aside()
-    read = follower.steps
-    while True:
-        await asyncio.sleep(_EVERY)
-        if follower.steps - read >= _MANY:
-            read = follower.steps
-            set_aside()
 
 
 def set_aside() -> None:

@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import suppress
 
-import structlog
 import uvloop
 
 from server import seat
@@ -19,6 +18,7 @@ from server.backing import backing_of
 from server.cli import outcome_of
 from server.connect import forget_libpq_environment
 from server.given import forget_secrets
+from server.log_fields import Telling
 from server.logs import configure, watch_crashes, watch_loop
 from server.replica import open_replica
 from server.seat import Seat
@@ -40,7 +40,6 @@ def main() -> int:
 def _serve(given: Seat, line: socket.socket) -> None:
     settings = given.settings
     configure(settings.log_level, settings.log_format)
-    structlog.contextvars.bind_contextvars(worker=given.number)
     watch_crashes()
     forget_secrets(os.environ)
     forget_libpq_environment()
@@ -60,7 +59,8 @@ def _serve(given: Seat, line: socket.socket) -> None:
         ):
             await serve_http(replica, settings, listening, port)
 
-    uvloop.run(work())
+    with Telling("worker", str(given.number)):
+        uvloop.run(work())
 
 
 def _watch(line: socket.socket, loop: asyncio.AbstractEventLoop, port: SharedPort, patience: float) -> None:

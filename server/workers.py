@@ -124,24 +124,32 @@ class _Crew:
         number = seat.number
         while not self._leaving.is_set():
             begun = time.monotonic()
-            worker = self._workers[number] = await _Worker.start(seat)
-            await worker.listens()
-            if worker.is_listening:
-                self._listening.add(number)
-                if len(self._listening) == len(self._seats):
-                    self._all_listen.set()
-            code = await worker.ended()
+            code = await self._run(seat)
             self._board.clear(number)
             if self._leaving.is_set():
                 return
             if number not in self._listening:
-                raise StartError(f"Worker {number} cannot start (exit code {code}); what it said is above.")
+                raise StartError(f"Worker {number} cannot start ({code}); what it said is above.")
             self._failures[number] = 1 if time.monotonic() - begun > _PROVEN else self._failures[number] + 1
             if min(self._failures.values()) >= _MOST_FAILURES:
                 raise StartError("No worker stays; what they said is above.")
             pause = _PAUSES[min(self._failures[number], len(_PAUSES)) - 1]
-            self._logger.error("worker ended; another is started", worker=number, exit_code=code, after_seconds=pause)
+            self._logger.error("worker ended; another is started", worker=number, how=code, after_seconds=pause)
             await asyncio.sleep(pause)
+
+    async def _run(self, seat: Seat) -> str:
+        """Run a worker to its end; return how that came."""
+        try:
+            worker = self._workers[seat.number] = await _Worker.start(seat)
+        except OSError as error:  # too many processes, too little memory: for the moment, as a rule
+            return error.strerror or "it cannot be started"
+        await worker.listens()
+        if worker.is_listening:
+            self._listening.add(seat.number)
+            if len(self._listening) == len(self._seats):
+                self._all_listen.set()
+        code = await worker.ended()
+        return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
     async def _tell(self, announce: Callable[[], Awaitable[None]]) -> None:
         await self._all_listen.wait()

@@ -520,4 +520,18 @@ MUTANTS: Final = (
         "if True else None",
         UNIT + "test_secret_files.py",
     ),
+    Mutant(
+        "whoever is quicker takes all clients",
+        "server/board.py",
+        "return worker in able and self._clients(worker) <= min(map(self._clients, able))",
+        "return worker in able",
+        UNIT + "test_workers.py",
+    ),
+    Mutant(
+        "half a line of another process is gone on with",
+        "server/audit_file.py",
+        "if _is_torn(file):",
+        "if False:",
+        UNIT + "test_audit_file.py",
+    ),
 )
