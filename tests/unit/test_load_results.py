@@ -153,7 +153,7 @@ def test_the_table_of_a_question_says_what_share_of_the_yardstick_each_reaches()
 
 
 def test_the_tables_of_scale_put_the_last_number_against_the_first() -> None:
-    assert "| SELECT 1 | 16 | 1,000 (1.00) | 950 (1.00) | 0.950 |" in registered(_ALL)
+    assert "| SELECT 1 | 16 | 1,000 (1.00, 90.0) | 950 (1.00, 90.0) | 0.950 |" in registered(_ALL)
     assert any(line.startswith("| 100 | 900 |") for line in spread(rows_of(_ALL)))
 
 

@@ -59,7 +59,7 @@ def workers_are_known() -> bool:
 
 
 async def start_ours(ours: Ours, place: Place) -> Target:
-    """Start the server on a log with its tenants; return it when those that are called are registered.
+    """Start the server on a log with its tenants; return it, at rest, when those that are called are registered.
 
     `start_seconds` of its program is the time until it was ready, the registry read.
     """
@@ -72,6 +72,7 @@ async def start_ours(ours: Ours, place: Place) -> Target:
     await program.until(lambda: _ready(endpoint, ours.workers))
     tenants = [f"called-{number:04d}" for number in range(ours.called)]
     await _register(endpoint, place.postgres, tenants, ours.pool)
+    await program.settle()
     return Target(
         name=ours.name,
         program=program,

@@ -78,7 +78,7 @@ def _by_clients(rows: Mapping[Point, Row], case: str) -> str | None:
     names = sorted({point.target for point in found}, key=lambda name: (name != YARDSTICK, name))
     series = [Series(name, [_rate(found, case, name, clients) for clients in counts]) for name in names]
     title = f"{CASES[case].title}: calls a second by clients"
-    places = [f"{count} client{'s' if count > 1 else ''}" for count in counts]
+    places = [_people(count) for count in counts]
     return lines(title, places, series, "/s", _KNOWN) if len(counts) > 1 else None
 
 
@@ -86,11 +86,15 @@ def _by_registered(rows: Mapping[Point, Row]) -> str | None:
     counts = sorted({point.registered for point in rows if point.part == "registered"})
     asked = sorted({(point.case, point.clients) for point in rows if point.part == "registered"})
     series = [
-        Series(f"{CASES[case].title}, {clients} clients", [_registered(rows, case, clients, each) for each in counts])
+        Series(f"{CASES[case].title}, {_people(clients)}", [_registered(rows, case, clients, each) for each in counts])
         for case, clients in asked
     ]
     places = [f"{count:,}" for count in counts]
     return lines("Calls a second by tenants registered", places, series, "/s") if series else None
+
+
+def _people(clients: int) -> str:
+    return "1 client" if clients == 1 else f"{clients} clients"
 
 
 def _rate(rows: Mapping[Point, Row], case: str, target: str, clients: int) -> float:

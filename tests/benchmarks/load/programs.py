@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from server.embedded import leash
-from tests.benchmarks.load.processes import children_of
+from tests.benchmarks.load.processes import children_of, costs_of
 from tests.processes import clean
 
 _START_WITHIN: Final = 60.0
+_SETTLED_WITHIN: Final = 30.0
+_LOOK: Final = 0.2
+_IDLE: Final = 0.05
+"""The share of a core below which a server is at rest."""
 
 
 class Program:
@@ -50,6 +54,17 @@ class Program:
                 raise RuntimeError(f"it does not answer:\n{self._log.read_text(errors='replace')[-2000:]}")
             await asyncio.sleep(0.005)
         self.start_seconds = time.perf_counter() - self._begun
+
+    async def settle(self) -> None:
+        """Wait until it has done what it does after its start, so that calls are measured and not that."""
+        deadline = time.perf_counter() + _SETTLED_WITHIN
+        (before,) = costs_of(self.processes)
+        while time.perf_counter() < deadline:
+            await asyncio.sleep(_LOOK)
+            (after,) = costs_of(self.processes)
+            if after.cpu - before.cpu < _IDLE * _LOOK:
+                return
+            before = after
 
     def stop(self) -> None:
         """End it and wait for that."""

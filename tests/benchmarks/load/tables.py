@@ -67,11 +67,11 @@ def registered(samples: Sequence[Sample]) -> list[str]:
     asked = sorted({(point.case, point.clients) for point in rows})
     if not asked:
         return []
-    head = ["what", "clients", *(f"{count:,}: calls/s (p50 ms)" for count in counts), "last to first"]
+    head = ["what", "clients", *(f"{count:,}: calls/s (p50 ms, CPU µs)" for count in counts), "last to first"]
     lines = []
     for case, clients in asked:
         points = [_ours(case, clients, count) for count in counts]
-        cells = [_rate_and_median(rows.get(point)) for point in points]
+        cells = [_rate_and_cost(rows.get(point)) for point in points]
         lines.append([CASES[case].title, str(clients), *cells, shown(paired(samples, points[-1], points[0], rate))])
     held = [max(row.rss_mb for point, row in rows.items() if point.registered == count) for count in counts]
     lines.append(["RSS MB", "", *map(shown, held), shown(ratio(held[-1], held[0]))])
@@ -162,5 +162,7 @@ def _ours(case: str, clients: int, count: int) -> Point:
     return Point(target="ours", case=case, clients=clients, registered=count, part="registered")
 
 
-def _rate_and_median(row: Row | None) -> str:
-    return f"{shown(row.per_second)} ({shown(row.p50_ms)})" if row else shown(UNKNOWN)
+def _rate_and_cost(row: Row | None) -> str:
+    if row is None:
+        return shown(UNKNOWN)
+    return f"{shown(row.per_second)} ({shown(row.p50_ms)}, {shown(row.server_cpu_us)})"
