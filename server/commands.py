@@ -1,4 +1,8 @@
-"""What each command of the command line does, once its words are understood."""
+"""What each command of the command line does, once its words are understood.
+
+Each imports its own: a server's start waits for none of the others' modules, and who only watches workers, or makes a
+key, needs neither of the clients.
+"""
 
 import argparse
 import os
@@ -9,17 +13,10 @@ import uvloop
 
 from server.backing import backed, backing_of
 from server.connect import forget_libpq_environment
-from server.demo import run_demo
 from server.given import forget_secrets, load
-from server.keys_command import run_keys
-from server.log_command import run_log
 from server.logs import configure, watch_crashes, watch_loop
 from server.master_keys import make_key_file
-from server.replica import open_replica
-from server.serving import serve_http, serve_stdio
 from server.settings import OF_REDIS, Command, Settings, SettingsError
-from server.tenants_command import run_tenants
-from server.tokens_command import run_tokens
 from server.workers import run_workers
 
 
@@ -30,11 +27,14 @@ def serve(options: argparse.Namespace) -> None:
     if settings.workers > 1 and options.stdio:
         raise SettingsError(["MCP_POSTGRES_WORKERS and --stdio do not go together: one client talks to one process."])
 
+    async def watch() -> None:
+        async with backing_of(settings) as backing:
+            await run_workers(backed(settings, backing), _announce)
+
     async def run_replica() -> None:
-        if settings.workers > 1:
-            async with backing_of(settings) as backing:
-                await run_workers(backed(settings, backing), _announce)
-            return
+        from server.replica import open_replica  # noqa: PLC0415 - see above
+        from server.serving import serve_http, serve_stdio  # noqa: PLC0415 - see above
+
         async with (
             backing_of(settings) as backing,
             open_replica(settings, backing.redis_url, backing.master) as replica,
@@ -44,11 +44,13 @@ def serve(options: argparse.Namespace) -> None:
             else:
                 await serve_http(replica, settings, _announce)
 
-    _run(run_replica())
+    _run(watch() if settings.workers > 1 else run_replica())
 
 
 def run(options: argparse.Namespace) -> None:
     """Run everything on this machine until a signal."""
+    from server.demo import run_demo  # noqa: PLC0415 - see above
+
     unused = [variable for variable in OF_REDIS if os.environ.get(variable)]
     settings = _settings(vars(options), "run")
     if unused:
@@ -60,11 +62,15 @@ def run(options: argparse.Namespace) -> None:
 
 def tenants(options: argparse.Namespace) -> None:
     """Run one of the `tenants` commands. A tenant's host or port is not this process's, and what fails is one line."""
+    from server.tenants_command import run_tenants  # noqa: PLC0415 - see above
+
     _run(run_tenants(_settings(vars(options), "tenants", "error"), options))
 
 
 def log(options: argparse.Namespace) -> None:
     """Run one of the `log` commands. To stop following a log is not to cut it short."""
+    from server.log_command import run_log  # noqa: PLC0415 - see above
+
     try:
         _run(run_log(_settings(vars(options), "log", "info"), options))
     except KeyboardInterrupt:
@@ -74,6 +80,8 @@ def log(options: argparse.Namespace) -> None:
 
 def keys(options: argparse.Namespace) -> None:
     """Run one of the `keys` commands that look at Redis."""
+    from server.keys_command import run_keys  # noqa: PLC0415 - see above
+
     uvloop.run(run_keys(_settings(vars(options), "keys", "error"), options))
 
 
@@ -87,6 +95,8 @@ def new_key(options: argparse.Namespace) -> None:
 
 def tokens(options: argparse.Namespace) -> None:
     """Make a bearer token."""
+    from server.tokens_command import run_tokens  # noqa: PLC0415 - see above
+
     run_tokens(options)
 
 
