@@ -31,7 +31,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     spread: tuple[int, ...] = (1, 100, 1_000)
     calls: int = 1_000_000
     rounds: int = 5
-    pace: Pace = Pace(2.0)
+    pace: Pace = Pace(1.5)
 
 
 QUICK = Plan(
