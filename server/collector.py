@@ -13,7 +13,7 @@ from typing import Final
 
 from projections.follower import Follower
 
-_THRESHOLDS: Final = (10_000, 20, 50)
+_THRESHOLDS: Final = (10_000, 20, 10)
 """Objects made and not given up before the young are collected; and how often that before older ones are, too."""
 _SETTLED: Final = 3.0
 """Seconds after the start in which what is made on first use is as a rule there: pools, sessions, the SDK."""
