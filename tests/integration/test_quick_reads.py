@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from registry.errors import QueryFailed
+from registry.errors import InvalidInput, QueryFailed
 from server import catalogue, prepared
 from server.embedded.postgres import EmbeddedPostgres
 from server.meter import meter_of
@@ -35,6 +35,8 @@ SCHEMA = """
     CREATE FUNCTION own() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
     CREATE FUNCTION prepares() RETURNS int LANGUAGE plpgsql AS
         $$ BEGIN EXECUTE 'PREPARE left_behind AS SELECT 1'; RETURN 1; END $$;
+    CREATE FUNCTION priced() RETURNS record LANGUAGE plpgsql STABLE AS
+        $$ DECLARE r record; BEGIN EXECUTE 'SELECT 1 AS a, 2::money AS b' INTO r; RETURN r; END $$;
 """
 OURS = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'mcp%'"
 
@@ -143,6 +145,36 @@ async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: "Po
         seen += [(await run(pool, "SELECT * FROM changing")).rows for _ in range(2)]
     await admin.close()
     assert seen == [[[1]], [[1, "b"]], [[1, "b"]], [["1", "b"]], [["1", "b"]], [["b"]], [["b"]]]
+
+
+@pytest.mark.parametrize("taking", ["columns", "parameters"])
+async def test_where_no_name_stays_a_table_that_changes_is_read_as_it_is_too(
+    pool: "Pool[asyncpg.Record]", dsn: str, taking: str
+) -> None:
+    """Both types are four bytes here: what was read as it was described before would be another value, and no error."""
+    async with pool.acquire() as connection:
+        keep_no_names(connection)
+    admin = await asyncpg.connect(dsn)
+    await admin.execute(f"CREATE TABLE {taking} (a int); INSERT INTO {taking} VALUES (1633837924)")
+    query, number = f"SELECT * FROM {taking}", []
+    if taking == "parameters":
+        query, number = f"SELECT count(*) FROM {taking} WHERE a = $1", [1633837924]
+    seen = [(await run(pool, query, *number)).rows for _ in range(2)]
+    await admin.execute(f"ALTER TABLE {taking} ALTER COLUMN a TYPE text USING 'abcd'")
+    if taking == "columns":
+        seen += [(await run(pool, query)).rows for _ in range(2)]
+        assert seen == [[[1633837924]], [[1633837924]], [["abcd"]], [["abcd"]]]
+    else:
+        with pytest.raises(InvalidInput, match="text"):
+            await run(pool, query, *number)
+    await admin.close()
+
+
+async def test_what_may_leave_something_behind_and_takes_more_care_is_read(pool: "Pool[asyncpg.Record]") -> None:
+    """The second way has to find its connection open, and closes it: nobody else gets what was left in its session."""
+    before = (await run(pool, "SELECT pg_backend_pid()")).rows
+    assert (await run(pool, "SELECT priced()", known=Known())).rows == [[["1", "$2.00"]]]
+    assert (await run(pool, "SELECT pg_backend_pid()")).rows != before
 
 
 @pytest.mark.parametrize("lost", ["DEALLOCATE ALL", "another session's"])
