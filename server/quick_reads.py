@@ -115,6 +115,8 @@ class QuickRead:
         refusal, self._lasting = told
         if refusal is not None:
             raise QueryRefused(f"{refusal}.")
+        if self._begin.done and self._begin.refused:  # it may write where it stands
+            raise self._not_quick()
         result = Result(self._budget, prepared.types)
         await result.take(await self._fetched(prepared, params, result, keep=statement.tidy))
         return prepared.columns, result
@@ -180,7 +182,8 @@ def _begin(limits: ReadLimits, search_path: str | None) -> bytes:
 
 
 async def _answered(connection: Connection, end: Aside) -> None:
-    if not end.done:  # the call was cancelled, or its answer would have brought this one
+    # Not done: the call was cancelled, or its answer would have brought this one.
+    if not end.done or _is_cancelling(connection):
         _, cancelled = await see_through(_ended(connection, end))
         if cancelled is not None:
             raise cancelled
@@ -189,10 +192,11 @@ async def _answered(connection: Connection, end: Aside) -> None:
 async def _ended(connection: Connection, end: Aside) -> None:
     """Wait for the answer as long as a server gets for it; without one it counts as refused.
 
-    Postgres forgets a request to cancel that comes before the statement has begun, so it is told again and again.
+    Postgres forgets a request to cancel that comes before the statement has begun, so it is told again and again. One
+    that comes when the session is clean would stop the next caller's statement, so none is left under way.
     """
     loop, driver = asyncio.get_running_loop(), cast("Any", connection)
-    until = loop.time() + CLEAN_SECONDS
+    until, told = loop.time() + CLEAN_SECONDS, list[asyncio.Future[None]]()
     while not end.done and loop.time() < until:
         try:
             async with asyncio.timeout(_AGAIN_SECONDS):
@@ -200,4 +204,16 @@ async def _ended(connection: Connection, end: Aside) -> None:
         except TimeoutError:
             if is_gone(connection):
                 return
-            driver._cancel_current_command(loop.create_future())  # noqa: SLF001 - the driver tells it once
+            told.append(loop.create_future())
+            driver._cancel_current_command(told[-1])  # noqa: SLF001 - the driver tells it once
+    try:
+        async with asyncio.timeout_at(until):
+            await asyncio.gather(*told, driver._protocol._wait_for_cancellation())  # noqa: SLF001 - the one that it tells
+    except TimeoutError:
+        if not is_gone(connection):
+            connection.terminate()
+
+
+def _is_cancelling(connection: Connection) -> bool:
+    driver: Any = connection
+    return bool(driver._protocol._is_cancelling())  # noqa: SLF001 - the driver has no public way to ask that

@@ -1,5 +1,6 @@
 """Reads in as few round trips as there can be, counted on the wire, and what stays prepared between them."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from registry.errors import InvalidInput, QueryFailed
+from registry.errors import InvalidInput, QueryFailed, QueryRefused
 from server import catalogue, prepared
 from server.embedded.postgres import EmbeddedPostgres
 from server.meter import meter_of
@@ -35,6 +36,10 @@ SCHEMA = """
     CREATE FUNCTION own() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
     CREATE FUNCTION prepares() RETURNS int LANGUAGE plpgsql AS
         $$ BEGIN EXECUTE 'PREPARE left_behind AS SELECT 1'; RETURN 1; END $$;
+    CREATE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(5); RETURN 1;
+           EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(0.3); RETURN 2; END $$;
+    CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (-1) RETURNING id';
     CREATE FUNCTION priced() RETURNS record LANGUAGE plpgsql STABLE AS
         $$ DECLARE r record; BEGIN EXECUTE 'SELECT 1 AS a, 2::money AS b' INTO r; RETURN r; END $$;
 """
@@ -113,6 +118,47 @@ async def test_a_function_of_the_tenants_costs_two_more_once_a_minute_and_is_pre
     known = Known()
     assert await counted(pool, relay, "SELECT own()", known=known) > 2
     assert [await counted(pool, relay, "SELECT own()", known=known) for _ in range(3)] == [2, 2, 2]
+
+
+async def left(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+    """Have a caller leave a statement that goes on for a moment, and the requests to cancel it hang but for the first."""
+    leaving = asyncio.create_task(run(pool, "SELECT stubborn()"))
+    await asyncio.sleep(0.1)
+    leaving.cancel()
+    before = relay.cancels
+    while relay.cancels == before:
+        await asyncio.sleep(0)
+    relay.cancelling.clear()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert relay.cancels > before + 1
+
+
+async def test_a_request_to_cancel_that_arrives_late_stops_nobody_elses_statement(
+    pool: "Pool[asyncpg.Record]", relay: Relay
+) -> None:
+    """It would stop the next caller's, or the very BEGIN that keeps that from writing."""
+    await left(pool, relay)
+    following = asyncio.create_task(run(pool, "SELECT 1 FROM pg_sleep(0.5)"))
+    await asyncio.sleep(0.2)
+    relay.cancelling.set()
+    assert (await following).rows == [[1]]
+
+
+async def test_no_request_to_cancel_is_left_hanging(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+    """A server that never answers them would get more and more of this process's sockets."""
+    await left(pool, relay)
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "Connection._cancel" in repr(task.get_coro())]
+
+
+async def test_a_function_does_not_run_where_no_transaction_began(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+    """What keeps it from writing is that transaction alone."""
+    relay.refusing = 1
+    with pytest.raises(QueryRefused, match="read-only transaction"):
+        await run(pool, "SELECT writes()", known=Known())
+    assert not relay.refusing
+    assert (await run(pool, "SELECT count(*) FROM t WHERE id < 0")).rows == [[0]]
 
 
 async def test_what_is_asked_about_tables_takes_one(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
