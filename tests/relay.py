@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-
 _CANCEL: Final = struct.pack(">ii", 16, 80877102)
 _REFUSED: Final = b"E\0\0\0\x17SERROR\0C57014\0Mno\0\0" + b"Z\0\0\0\5I"
 
@@ -62,7 +61,7 @@ class Relay:
                 if self.refusing and data.startswith(b"Q") and b"BEGIN" in data:
                     self.refusing -= 1
                     writer.write(_REFUSED)
-                    data = data[1 + int.from_bytes(data[1:5]) :]  # noqa: PLW2901 - the rest goes on as it is
+                    data = data[1 + int.from_bytes(data[1:5]) :]
                 questions.write(data)
             questions.close()
 
