@@ -10,13 +10,15 @@ import struct
 from collections import deque
 from typing import Any, Final, cast
 
-from server.prepared import Statements
+from server.prepared import Description, Statements
 
 _LENGTH: Final = struct.Struct(">i")
 _IN_TRANSACTION: Final = ord("T")
 _IDLE: Final = ord("I")
 _READY_BYTES: Final = 6
 _SYNC: Final = b"S\0\0\0\4"
+_DESCRIBE: Final = b"D\0\0\0\6S\0"
+"""Of the statement without a name."""
 
 
 def query(text: str) -> bytes:
@@ -162,6 +164,7 @@ class Line:
         self._asides = asides
         self._before: Aside | None = None
         self._after: Aside | None = None
+        self._asks = False
         self.statements = Statements()
         self.openings, self.closings = Pattern(), Pattern()
 
@@ -171,6 +174,19 @@ class Line:
     def enclose(self, before: Aside | None, after: Aside | None) -> None:
         """Send the one before the driver's next message, the other behind its next Sync; nothing else so."""
         self._before, self._after = before, after
+        self._asks = False
+
+    def ask_again(self, told: bytes) -> Description:
+        """Have the statement without a name described again before the driver's next run of it, which parses it anew.
+
+        The driver heeds that as little as any other message that it did not ask for. Until the next `enclose`.
+
+        Args:
+            told: Of the description by which the driver will read the result.
+        """
+        self._asks = True
+        self.statements.coming = coming = Description(told)
+        return coming
 
     def write(self, data: "bytes | memoryview") -> None:
         """Send what the driver says, with what is to go around it."""
@@ -180,6 +196,8 @@ class Line:
             return
         if data[-len(_SYNC) :] != _SYNC:
             after = None  # the driver has more to say before it waits
+        elif self._asks:
+            self._asks, data = False, _DESCRIBE + data
         self._before, self._after = None, None if after else self._after
         first, last = ([] if aside is None else [aside] for aside in (before, after))
         # The driver's own answer counts where something comes behind it; that to a statement it prepares has no end.

@@ -48,6 +48,7 @@ _LARGEST_OF_ALL: Final = 1 << 30
 _ENDS_IN_NULL: Final = frozenset(b"ACENS")
 """The driver looks for the end of their last string without regard to the end of the message."""
 _ROW, _AUTHENTICATION, _ERROR, _READY = b"DREZ"
+_DESCRIBES: Final = frozenset(b"tTn")
 _UNASKED: Final = frozenset(b"ANS")
 """What comes at any time, and means the driver even in an answer that it does not see."""
 _LOOKED_AT: Final = _ENDS_IN_NULL | {_AUTHENTICATION}
@@ -243,6 +244,9 @@ class Meter(asyncio.Protocol):
             elif kind == _AUTHENTICATION:
                 at = start
                 break  # what it asks for is looked at as a whole
+            elif kind in _DESCRIBES and aside is None and not self._is_noted(data[start:at], whole=at <= end):
+                at = start
+                break
             if ready:
                 asides.ready(data[heard:at] if aside is not None else b"")
                 if not skipping:
@@ -264,6 +268,20 @@ class Meter(asyncio.Protocol):
         if not skipping:
             kept.append(data[begin:at])
         return kept[0] if len(kept) == 1 else b"".join(kept)
+
+    def _is_noted(self, message: bytes, *, whole: bool) -> bool:
+        """Note what is said of a statement, if that is waited for; return whether that could be done.
+
+        Rows of a result that is another one than the driver takes it for are left out.
+        """
+        coming = None if self.line is None else self.line.statements.coming
+        if coming is None or coming.whole:
+            return True
+        if whole:
+            coming.add(message)
+            if coming.differs:
+                self._rows_left = -math.inf
+        return whole
 
     def _count(self, rows: int, others: int) -> None:
         self.rows += rows

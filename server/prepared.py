@@ -18,6 +18,7 @@ AT_MOST: Final = 32
 """Statements kept prepared: Postgres keeps a plan of each, some ten to a hundred kilobytes."""
 _LONGEST: Final = 1 << 13
 """Characters of a text that is kept."""
+_OF_PARAMETERS: Final = b"t"
 
 
 class Prepared(NamedTuple):
@@ -28,12 +29,45 @@ class Prepared(NamedTuple):
         parameters: The types of `$1 … $n`.
         types: Those of the columns.
         columns: The columns, as they are told.
+        told: What tells one description by the server from another.
     """
 
     state: Any
     parameters: Sequence[asyncpg.Type]
     types: Sequence[asyncpg.Type]
     columns: list[Column]
+    told: bytes
+
+
+class Description:
+    """What the server says of a statement's parameters and columns, message by message.
+
+    Args:
+        expected: What `told` of it is to be; None if anything is right.
+
+    Attributes:
+        whole: Whether all of it has come.
+    """
+
+    def __init__(self, expected: bytes | None = None) -> None:
+        self._expected = expected
+        self._hash = blake2b(digest_size=16)
+        self.whole = False
+
+    @property
+    def told(self) -> bytes:
+        """What tells it from another."""
+        return self._hash.digest()
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is whole and another one than was expected."""
+        return self.whole and self._expected is not None and self.told != self._expected
+
+    def add(self, message: bytes) -> None:
+        """Take one of its messages: the parameters, then the columns, or that there are none."""
+        self._hash.update(message)
+        self.whole = message[:1] != _OF_PARAMETERS
 
 
 class Statements:
@@ -43,11 +77,13 @@ class Statements:
         named: Whether they stay in the server's session. Where they cannot (a pooler that gives each transaction
             another session), what is known of them stays here, and each run sends the text again in the same packet.
         describing: Whether the next answer describes a result that is to be read as `server.flat_columns` has it.
+        coming: The description that comes next; None when none was asked for.
     """
 
     def __init__(self, *, named: bool = True) -> None:
         self.named = named
         self.describing = False
+        self.coming: Description | None = None
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
         self._surplus: list[str] = []
 
@@ -67,18 +103,20 @@ class Statements:
         keep = len(text) <= _LONGEST
         # The public way binds a statement to the lease of the connection.
         self.describing = True
+        self.coming = description = Description()
         try:
             state = await driver._get_statement(  # noqa: SLF001
                 text, None, named=_name(text) if keep and self.named else False, use_cache=False
             )
         finally:
-            self.describing = False
+            self.describing, self.coming = False, None
         attributes = state._get_attributes()  # noqa: SLF001 - as above
         prepared = Prepared(
             state,
             state._get_parameters(),  # noqa: SLF001 - as above
             [attribute.type for attribute in attributes],
             [Column(attribute.name, attribute.type.name) for attribute in attributes],
+            description.told,
         )
         if keep:
             self._keep(text, prepared)

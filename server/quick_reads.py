@@ -18,7 +18,7 @@ from server.binding import bind, misfit
 from server.columns import Column
 from server.connections import Connection
 from server.meter import meter_of
-from server.prepared import Prepared
+from server.prepared import Description, Prepared
 from server.read_session import CLEAN_SECONDS, ReadLimits, closing, is_gone, leave, opening, see_through
 from server.results import Budget, Result
 from server.sql_catalogue import Known
@@ -33,7 +33,20 @@ _AGAIN_SECONDS: Final = 0.05
 
 
 class NotQuick(Exception):
-    """The careful way is to be tried; as far as the connection is left, it is clean."""
+    """The careful way is to be tried; as far as the connection is left, it is clean.
+
+    Args:
+        lasting: Whether there may be left in the session what no reset reaches: it is then this call's alone, and to be
+            closed with it.
+    """
+
+    def __init__(self, *, lasting: bool) -> None:
+        super().__init__()
+        self.lasting = lasting
+
+
+class _Changed(Exception):
+    """What would be read by one description has another one by now."""
 
 
 def keep_no_names(connection: Connection) -> None:
@@ -61,6 +74,7 @@ class QuickRead:
         self._end: Aside | None = None
         self._surplus: Sequence[str] | None = None
         self._lasting = False
+        self._described: Description | None = None
 
     async def run(
         self, statement: Statement, params: Sequence[object], known: Known
@@ -72,18 +86,22 @@ class QuickRead:
         """
         try:
             return await self._run(statement, params, known)
-        except (*LESSONS, asyncpg.InvalidCachedStatementError):
+        except (*LESSONS, asyncpg.InvalidCachedStatementError, _Changed):
             self._line.statements.forget(statement.text)
-            raise NotQuick from None
+            raise self._not_quick() from None
         except asyncpg.PostgresError as error:
             if error.sqlstate in _NOT_THERE:
                 self._line.statements.distrust_names()
-                raise NotQuick from None
+                raise self._not_quick() from None
+            if self._differs:
+                self._line.statements.forget(statement.text)
+                raise self._not_quick() from None
             if self._begin.sent and self._begin.refused:
-                raise NotQuick from None
+                raise self._not_quick() from None
             raise
         finally:
             self._line.enclose(None, None)
+            self._line.statements.coming = None
             await self._leave()
 
     async def _run(
@@ -97,6 +115,8 @@ class QuickRead:
         refusal, self._lasting = told
         if refusal is not None:
             raise QueryRefused(f"{refusal}.")
+        if self._begin.done and self._begin.refused:  # it may write where it stands
+            raise self._not_quick()
         result = Result(self._budget, prepared.types)
         await result.take(await self._fetched(prepared, params, result, keep=statement.tidy))
         return prepared.columns, result
@@ -114,15 +134,27 @@ class QuickRead:
         self._surplus = self._line.statements.surplus if keep else None
         self._end = Aside(query(closing(deallocate=self._surplus)), self._line.closings, last=True)
         self._line.enclose(None if self._begin.sent else self._begin, self._end)
+        if not prepared.state.name:
+            self._described = self._line.ask_again(prepared.told)
         driver: Any = self._connection
         protocol = driver._protocol  # noqa: SLF001 - the driver's public ways have no limit of rows
         try:
             records, *_ = await protocol.bind_execute(prepared.state, args, "", result.whole(), True, None)  # noqa: FBT003
         except (asyncpg.DataError, asyncpg.InterfaceError) as error:
-            raise misfit(prepared.parameters, error) or error from None
+            raise (None if self._differs else misfit(prepared.parameters, error)) or error from None
         if self._begin.refused:  # it ran, and nobody knows in what kind of transaction
             raise lost()
+        if self._differs:
+            raise _Changed
         return records or []
+
+    @property
+    def _differs(self) -> bool:
+        return self._described is not None and self._described.differs
+
+    def _not_quick(self) -> NotQuick:
+        lasting, self._lasting = self._lasting, False
+        return NotQuick(lasting=lasting)
 
     async def _leave(self) -> None:
         """Wait until the session is clean; close the connection if it is not."""
@@ -150,7 +182,8 @@ def _begin(limits: ReadLimits, search_path: str | None) -> bytes:
 
 
 async def _answered(connection: Connection, end: Aside) -> None:
-    if not end.done:  # the call was cancelled, or its answer would have brought this one
+    # Not done: the call was cancelled, or its answer would have brought this one.
+    if not end.done or _is_cancelling(connection):
         _, cancelled = await see_through(_ended(connection, end))
         if cancelled is not None:
             raise cancelled
@@ -159,10 +192,11 @@ async def _answered(connection: Connection, end: Aside) -> None:
 async def _ended(connection: Connection, end: Aside) -> None:
     """Wait for the answer as long as a server gets for it; without one it counts as refused.
 
-    Postgres forgets a request to cancel that comes before the statement has begun, so it is told again and again.
+    Postgres forgets a request to cancel that comes before the statement has begun, so it is told again and again. One
+    that comes when the session is clean would stop the next caller's statement, so none is left under way.
     """
     loop, driver = asyncio.get_running_loop(), cast("Any", connection)
-    until = loop.time() + CLEAN_SECONDS
+    until, told = loop.time() + CLEAN_SECONDS, list[asyncio.Future[None]]()
     while not end.done and loop.time() < until:
         try:
             async with asyncio.timeout(_AGAIN_SECONDS):
@@ -170,4 +204,16 @@ async def _ended(connection: Connection, end: Aside) -> None:
         except TimeoutError:
             if is_gone(connection):
                 return
-            driver._cancel_current_command(loop.create_future())  # noqa: SLF001 - the driver tells it once
+            told.append(loop.create_future())
+            driver._cancel_current_command(told[-1])  # noqa: SLF001 - the driver tells it once
+    try:
+        async with asyncio.timeout_at(until):
+            await asyncio.gather(*told, driver._protocol._wait_for_cancellation())  # noqa: SLF001 - the one that it tells
+    except TimeoutError:
+        if not is_gone(connection):
+            connection.terminate()
+
+
+def _is_cancelling(connection: Connection) -> bool:
+    driver: Any = connection
+    return bool(driver._protocol._is_cancelling())  # noqa: SLF001 - the driver has no public way to ask that

@@ -42,6 +42,8 @@ from server.values import Row, prepare_connection
 if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
 
+    from server.asides import Line
+
 __all__ = ["Column", "ReadLimits", "Rows", "prepare_connection", "read"]
 
 
@@ -103,8 +105,13 @@ async def read(
     reading = _Reading(
         connection, statement, params, Budget(limits, meter_of(connection)), search_path, known or Known()
     )
-    rows = None if role is not None else await reading.quickly()
-    return rows or await reading.carefully(role)
+    if role is not None or reading.is_for_steps:
+        return await reading.carefully(role)
+    try:
+        return await reading.quickly()
+    except NotQuick as problem:
+        lasting = problem.lasting
+    return await reading.carefully(role, lasting=lasting)
 
 
 class _Reading(NamedTuple):
@@ -117,16 +124,17 @@ class _Reading(NamedTuple):
     search_path: str | None
     known: Known
 
-    async def quickly(self) -> Rows | None:
-        """Return the rows, or None where that takes more care; the connection is then clean."""
-        line, text = self.budget.meter.line, self.statement.text
-        if line is None or self.known.is_large(text):
-            return None
+    @property
+    def is_for_steps(self) -> bool:
+        """Whether it is known to take the careful way."""
+        return self.budget.meter.line is None or self.known.is_large(self.statement.text)
+
+    async def quickly(self) -> Rows:
+        """Return the rows. Raises `NotQuick` where that takes more care."""
+        line, text = cast("Line", self.budget.meter.line), self.statement.text
         read = QuickRead(self.connection, line, self.budget, self.search_path)
         try:
             columns, result = await self._bounded(read.run(self.statement, self.params, self.known))
-        except NotQuick:
-            return None
         except QueryFailed:
             if self.budget.meter.fault != "amount":
                 raise
@@ -137,9 +145,14 @@ class _Reading(NamedTuple):
             self.known.note_large(text)
         return self._rows(columns, result)
 
-    async def carefully(self, role: str | None) -> Rows:
-        """Return the rows, fetched in steps; what the connection has to learn about types, it learns."""
-        return self._rows(*await self._bounded(self._in_steps(role)))
+    async def carefully(self, role: str | None, *, lasting: bool = False) -> Rows:
+        """Return the rows, fetched in steps; what the connection has to learn about types, it learns.
+
+        Args:
+            role: To take on.
+            lasting: Whether the session may hold already what no reset reaches.
+        """
+        return self._rows(*await self._bounded(self._in_steps(role, lasting=lasting)))
 
     async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
         """Bound what is read in time and bytes, and say in our words what the driver raises."""
@@ -157,11 +170,10 @@ class _Reading(NamedTuple):
         finally:
             meter.allow(QUIET_BYTES)
 
-    async def _in_steps(self, role: str | None) -> tuple[Sequence[Column], Result]:
-        lasting = False
+    async def _in_steps(self, role: str | None, *, lasting: bool) -> tuple[Sequence[Column], Result]:
         try:
             await self.connection.execute(opening(self.budget.limits, self.search_path, role=role))
-            lasting = await require_harmless(
+            lasting |= await require_harmless(
                 self.connection, self.statement.verdict, self.known, strict=self.statement.strict
             )
             return await taught(self.connection, self._fetch, _as_it_was)

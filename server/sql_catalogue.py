@@ -123,17 +123,17 @@ class Known:
         self._now = now
         self._until = 0.0
         self._answers: dict[_Question, Answer] = {}
-        self._large: set[str] = set()
+        self._large: set[int] = set()  # hashes: a text may have a megabyte, and a wrong guess does no harm
 
     def note_large(self, text: str) -> None:
         """Remember that the result of a statement does not fit, and is better fetched in steps."""
         if len(self._large) > _KEPT:
             self._large.clear()
-        self._large.add(text)
+        self._large.add(hash(text))
 
     def is_large(self, text: str) -> bool:
         """Whether the result of the statement did not fit lately."""
-        return text in self._large
+        return hash(text) in self._large
 
     def settled(self, verdict: Verdict, *, strict: bool) -> tuple[str | None, bool] | None:
         """Return what `refusal` would without asking; None if the database is to be asked."""

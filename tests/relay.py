@@ -1,8 +1,13 @@
 """A relay between a client and its server that counts round trips: how often the client spoke anew after an answer."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
+
+_CANCEL: Final = struct.pack(">ii", 16, 80877102)
+_REFUSED: Final = b"E\0\0\0\x17SERROR\0C57014\0Mno\0\0" + b"Z\0\0\0\5I"
 
 
 class Relay:
@@ -11,6 +16,9 @@ class Relay:
     Attributes:
         port: Where it listens, on the loopback address.
         round_trips: How often a client said something and was answered, over all connections.
+        cancels: How many requests to cancel a statement came.
+        refusing: How many more times a client that wants to begin a transaction is told that this cannot be.
+        cancelling: Set while those are passed on; otherwise they wait.
     """
 
     def __init__(self, port: int) -> None:
@@ -18,6 +26,10 @@ class Relay:
         self._writers: list[asyncio.StreamWriter] = []
         self.port = 0
         self.round_trips = 0
+        self.cancels = 0
+        self.refusing = 0
+        self.cancelling = asyncio.Event()
+        self.cancelling.set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["Relay"]:
@@ -27,6 +39,7 @@ class Relay:
         try:
             yield self
         finally:
+            self.cancelling.set()
             server.close()
             for writer in self._writers:
                 writer.close()
@@ -40,8 +53,15 @@ class Relay:
         async def ask() -> None:
             nonlocal told
             while data := await reader.read(1 << 16):
+                if data.startswith(_CANCEL):
+                    self.cancels += 1
+                    await self.cancelling.wait()
                 self.round_trips += told
                 told = False
+                if self.refusing and data.startswith(b"Q") and b"BEGIN" in data:
+                    self.refusing -= 1
+                    writer.write(_REFUSED)
+                    data = data[1 + int.from_bytes(data[1:5]) :]
                 questions.write(data)
             questions.close()
 

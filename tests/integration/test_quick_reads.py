@@ -1,5 +1,6 @@
 """Reads in as few round trips as there can be, counted on the wire, and what stays prepared between them."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from registry.errors import QueryFailed
+from registry.errors import InvalidInput, QueryFailed, QueryRefused
 from server import catalogue, prepared
 from server.embedded.postgres import EmbeddedPostgres
 from server.meter import meter_of
@@ -35,6 +36,12 @@ SCHEMA = """
     CREATE FUNCTION own() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
     CREATE FUNCTION prepares() RETURNS int LANGUAGE plpgsql AS
         $$ BEGIN EXECUTE 'PREPARE left_behind AS SELECT 1'; RETURN 1; END $$;
+    CREATE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep(5); RETURN 1;
+           EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(0.3); RETURN 2; END $$;
+    CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (-1) RETURNING id';
+    CREATE FUNCTION priced() RETURNS record LANGUAGE plpgsql STABLE AS
+        $$ DECLARE r record; BEGIN EXECUTE 'SELECT 1 AS a, 2::money AS b' INTO r; RETURN r; END $$;
 """
 OURS = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'mcp%'"
 
@@ -113,6 +120,48 @@ async def test_a_function_of_the_tenants_costs_two_more_once_a_minute_and_is_pre
     assert [await counted(pool, relay, "SELECT own()", known=known) for _ in range(3)] == [2, 2, 2]
 
 
+async def left(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+    """Have a caller leave a statement that goes on for a moment; the requests to cancel it hang, but for the first."""
+    leaving = asyncio.create_task(run(pool, "SELECT stubborn()"))
+    await asyncio.sleep(0.1)
+    leaving.cancel()
+    before = relay.cancels
+    async with asyncio.timeout(10):
+        while relay.cancels == before:  # noqa: ASYNC110 - the relay has no use for an event
+            await asyncio.sleep(0)
+    relay.cancelling.clear()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert relay.cancels > before + 1
+
+
+async def test_a_request_to_cancel_that_arrives_late_stops_nobody_elses_statement(
+    pool: "Pool[asyncpg.Record]", relay: Relay
+) -> None:
+    """It would stop the next caller's, or the very BEGIN that keeps that from writing."""
+    await left(pool, relay)
+    following = asyncio.create_task(run(pool, "SELECT 1 FROM pg_sleep(0.5)"))
+    await asyncio.sleep(0.2)
+    relay.cancelling.set()
+    assert (await following).rows == [[1]]
+
+
+async def test_no_request_to_cancel_is_left_hanging(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+    """A server that never answers them would get more and more of this process's sockets."""
+    await left(pool, relay)
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "Connection._cancel" in repr(task.get_coro())]
+
+
+async def test_a_function_does_not_run_where_no_transaction_began(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+    """What keeps it from writing is that transaction alone."""
+    relay.refusing = 1
+    with pytest.raises(QueryRefused, match="read-only transaction"):
+        await run(pool, "SELECT writes()", known=Known())
+    assert not relay.refusing
+    assert (await run(pool, "SELECT count(*) FROM t WHERE id < 0")).rows == [[0]]
+
+
 async def test_what_is_asked_about_tables_takes_one(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
     async with pool.acquire() as connection:
         await catalogue.list_tables(connection, limits=LIMITS)
@@ -143,6 +192,36 @@ async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: "Po
         seen += [(await run(pool, "SELECT * FROM changing")).rows for _ in range(2)]
     await admin.close()
     assert seen == [[[1]], [[1, "b"]], [[1, "b"]], [["1", "b"]], [["1", "b"]], [["b"]], [["b"]]]
+
+
+@pytest.mark.parametrize("taking", ["columns", "parameters"])
+async def test_where_no_name_stays_a_table_that_changes_is_read_as_it_is_too(
+    pool: "Pool[asyncpg.Record]", dsn: str, taking: str
+) -> None:
+    """Both types are four bytes here: what was read as it was described before would be another value, and no error."""
+    async with pool.acquire() as connection:
+        keep_no_names(connection)
+    admin = await asyncpg.connect(dsn)
+    await admin.execute(f"CREATE TABLE {taking} (a int); INSERT INTO {taking} VALUES (1633837924)")
+    query, number = f"SELECT * FROM {taking}", []
+    if taking == "parameters":
+        query, number = f"SELECT count(*) FROM {taking} WHERE a = $1", [1633837924]
+    seen = [(await run(pool, query, *number)).rows for _ in range(2)]
+    await admin.execute(f"ALTER TABLE {taking} ALTER COLUMN a TYPE text USING 'abcd'")
+    if taking == "columns":
+        seen += [(await run(pool, query)).rows for _ in range(2)]
+        assert seen == [[[1633837924]], [[1633837924]], [["abcd"]], [["abcd"]]]
+    else:
+        with pytest.raises(InvalidInput, match="text"):
+            await run(pool, query, *number)
+    await admin.close()
+
+
+async def test_what_may_leave_something_behind_and_takes_more_care_is_read(pool: "Pool[asyncpg.Record]") -> None:
+    """The second way has to find its connection open, and closes it: nobody else gets what was left in its session."""
+    before = (await run(pool, "SELECT pg_backend_pid()")).rows
+    assert (await run(pool, "SELECT priced()", known=Known())).rows == [[["1", "$2.00"]]]
+    assert (await run(pool, "SELECT pg_backend_pid()")).rows != before
 
 
 @pytest.mark.parametrize("lost", ["DEALLOCATE ALL", "another session's"])
