@@ -12,8 +12,7 @@ from starlette.types import Message, Send
 _REFUSED: Final = 400
 _REPORT: Final = "Validation error"
 _NO_MESSAGE: Final = (
-    'This is no JSON-RPC 2.0 message. Send one object with jsonrpc ("2.0"), id, method, and params, which is an '
-    "object; batches are not answered."
+    'This is no JSON-RPC 2.0 message. Send one object with jsonrpc ("2.0"), id, method, and params, which is an object.'
 )
 
 
