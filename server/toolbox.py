@@ -1,7 +1,7 @@
 """Where a tool call enters: one registry of typed tools, and the one way to call them.
 
-A tool is an async function from a msgspec struct to a msgspec struct. Whatever serves MCP (the SDK today) asks here for
-the catalogue and hands calls in, so that every road gives the same answer. Errors become answers here and nowhere else.
+A tool is an async function from a msgspec struct to a msgspec struct. The fast path and the SDK's road ask here for the
+catalogue and hand calls in, so that both give the same answer. Errors become answers here and nowhere else.
 """
 
 import inspect
