@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from typing import Annotated, Final, TypeVar
 
 import msgspec
+from asyncpg import Connection
 from msgspec import Meta
 
 from registry.errors import InvalidInput
 from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES, TABLES_OF_SCHEMA
-from server.connections import Connection
 from server.reads import ReadLimits, Rows, read
 from server.resource_uris import names_of, table_name
 from server.results import EncodedRows

@@ -16,8 +16,9 @@ import struct
 from collections import deque
 from typing import Any, Final, Literal, TypeAlias, cast
 
+from asyncpg import Connection
+
 from server.asides import Asides, Line
-from server.connections import Connection
 from server.flat_columns import retyped
 from server.turns import Turns
 

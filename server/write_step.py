@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import asyncpg
 import msgspec
+from asyncpg import Connection
 from msgspec import Meta
 
 from server.binding import bind, misfit
-from server.connections import Connection
 from server.meter import Meter
 from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded
 from server.sql_writes import Write

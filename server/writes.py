@@ -20,13 +20,13 @@ from typing import Annotated
 
 import asyncpg
 import msgspec
+from asyncpg import Connection
 from msgspec import Meta
 
 from registry.errors import ConnectionLost, QueryRefused, TenancyError
-from server.connections import Connection
 from server.lessons import taught
 from server.meter import Meter, meter_of
-from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, see_through, taking_on
+from server.read_session import GRACE_SECONDS, ReadLimits, leave, opening, see_through, taking_on
 from server.reads import require_harmless
 from server.results import QUIET_BYTES, Budget, failure
 from server.sql_catalogue import Known
@@ -71,7 +71,7 @@ async def write(
     Raises what `read` raises, then nothing was written, and `OutcomeUnknown`. May be cancelled: until COMMIT begins
     everything is rolled back, and from then on it is seen through and told.
     """
-    if is_gone(connection):
+    if connection.is_closed():
         raise lost()
     run = _Run(connection, limits, known or Known(), role)
     committed = False
@@ -84,7 +84,7 @@ async def write(
     finally:
         run.meter.allow(QUIET_BYTES)
         await leave(connection, committed=committed)
-        if run.lasting and not is_gone(connection):
+        if run.lasting and not connection.is_closed():
             connection.terminate()
 
 

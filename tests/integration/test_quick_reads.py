@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -20,12 +19,9 @@ from server.meter import meter_of
 from server.quick_reads import keep_no_names
 from server.reads import ReadLimits, Rows, read
 from server.sql_catalogue import Known
-from tests.databases import made_database, one_connection
+from tests.databases import OneConnection, made_database, one_connection
 from tests.relay import Relay
 from tests.servers import eventually
-
-if TYPE_CHECKING:
-    from asyncpg.pool import Pool
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 SCHEMA = """
@@ -51,19 +47,17 @@ async def relay(postgres: EmbeddedPostgres) -> AsyncIterator[Relay]:
 
 
 @pytest.fixture
-async def pool(dsn: str, relay: Relay) -> AsyncIterator["Pool[asyncpg.Record]"]:
+async def pool(dsn: str, relay: Relay) -> AsyncIterator[OneConnection]:
     async with one_connection(dsn, host="127.0.0.1", port=relay.port) as pool:
         yield pool
 
 
-async def run(pool: "Pool[asyncpg.Record]", query: str, *params: object, known: Known | None = None) -> Rows:
+async def run(pool: OneConnection, query: str, *params: object, known: Known | None = None) -> Rows:
     async with pool.acquire() as connection:
         return await read(connection, query, params, limits=LIMITS, known=known)
 
 
-async def counted(
-    pool: "Pool[asyncpg.Record]", relay: Relay, query: str, *params: object, known: Known | None = None
-) -> int:
+async def counted(pool: OneConnection, relay: Relay, query: str, *params: object, known: Known | None = None) -> int:
     before = relay.round_trips
     await run(pool, query, *params, known=known)
     return relay.round_trips - before
@@ -81,21 +75,17 @@ async def counted(
     ],
 )
 async def test_a_read_takes_two_round_trips_the_first_time_and_one_from_then_on(
-    pool: "Pool[asyncpg.Record]", relay: Relay, query: str, params: tuple[object, ...]
+    pool: OneConnection, relay: Relay, query: str, params: tuple[object, ...]
 ) -> None:
     assert [await counted(pool, relay, query, *params) for _ in range(4)] == [2, 1, 1, 1]
 
 
-async def test_a_text_that_is_too_long_to_be_kept_takes_two_each_time(
-    pool: "Pool[asyncpg.Record]", relay: Relay
-) -> None:
+async def test_a_text_that_is_too_long_to_be_kept_takes_two_each_time(pool: OneConnection, relay: Relay) -> None:
     query = f"SELECT '{'x' * 9000}'"
     assert [await counted(pool, relay, query) for _ in range(3)] == [2, 2, 2]
 
 
-async def test_a_statement_that_fails_takes_no_more_than_one_that_does_not(
-    pool: "Pool[asyncpg.Record]", relay: Relay
-) -> None:
+async def test_a_statement_that_fails_takes_no_more_than_one_that_does_not(pool: OneConnection, relay: Relay) -> None:
     seen = []
     for _ in range(3):
         before = relay.round_trips
@@ -106,14 +96,14 @@ async def test_a_statement_that_fails_takes_no_more_than_one_that_does_not(
 
 
 async def test_a_function_of_the_tenants_costs_two_more_once_a_minute_and_is_prepared_each_time(
-    pool: "Pool[asyncpg.Record]", relay: Relay
+    pool: OneConnection, relay: Relay
 ) -> None:
     known = Known()
     assert await counted(pool, relay, "SELECT own()", known=known) > 2
     assert [await counted(pool, relay, "SELECT own()", known=known) for _ in range(3)] == [2, 2, 2]
 
 
-async def test_what_is_asked_about_tables_takes_one(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+async def test_what_is_asked_about_tables_takes_one(pool: OneConnection, relay: Relay) -> None:
     async with pool.acquire() as connection:
         await catalogue.list_tables(connection, limits=LIMITS)
         before = relay.round_trips
@@ -121,20 +111,20 @@ async def test_what_is_asked_about_tables_takes_one(pool: "Pool[asyncpg.Record]"
     assert relay.round_trips - before == 1
 
 
-async def test_no_more_statements_stay_prepared_than_there_is_room_for(pool: "Pool[asyncpg.Record]") -> None:
+async def test_no_more_statements_stay_prepared_than_there_is_room_for(pool: OneConnection) -> None:
     for number in range(3 * prepared.AT_MOST):
         assert (await run(pool, f"SELECT {number}")).rows == [[number]]
     assert 1 < (await run(pool, OURS)).rows[0][0] <= prepared.AT_MOST + 1
 
 
-async def test_where_a_statement_may_have_prepared_some_of_its_own_none_stays(pool: "Pool[asyncpg.Record]") -> None:
+async def test_where_a_statement_may_have_prepared_some_of_its_own_none_stays(pool: OneConnection) -> None:
     await run(pool, "SELECT 1")
     await run(pool, "SELECT prepares()")
     assert (await run(pool, "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")).rows == [[1]]  # this one
     assert (await run(pool, "SELECT 1")).rows == [[1]]
 
 
-async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: "Pool[asyncpg.Record]", dsn: str) -> None:
+async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: OneConnection, dsn: str) -> None:
     admin = await asyncpg.connect(dsn)
     await admin.execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)")
     seen = [(await run(pool, "SELECT * FROM changing")).rows]
@@ -147,7 +137,7 @@ async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: "Po
 
 @pytest.mark.parametrize("lost", ["DEALLOCATE ALL", "another session's"])
 async def test_a_session_that_turns_out_to_be_another_is_read_from_all_the_same(
-    pool: "Pool[asyncpg.Record]", relay: Relay, lost: str
+    pool: OneConnection, relay: Relay, lost: str
 ) -> None:
     await run(pool, "SELECT 1")
     async with pool.acquire() as connection:
@@ -164,7 +154,7 @@ async def test_a_session_that_turns_out_to_be_another_is_read_from_all_the_same(
 
 
 async def test_an_operator_may_have_no_statement_stay_prepared_and_a_read_still_takes_one(
-    pool: "Pool[asyncpg.Record]", relay: Relay
+    pool: OneConnection, relay: Relay
 ) -> None:
     async with pool.acquire() as connection:
         keep_no_names(connection)
