@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import asyncpg
 import msgspec
 from asyncpg import Connection
 from asyncpg.exceptions import InternalClientError
-from msgspec import Meta
 
 from registry.errors import TenancyError
 from server.columns import Column
@@ -45,7 +44,7 @@ _PIECE_GROWTH: Final = 8
 before them took, and so many times as many rows as that had."""
 
 
-EncodedRows: TypeAlias = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "array"}})]
+EncodedRows: TypeAlias = msgspec.Raw
 """Rows as the JSON array of arrays that an answer holds; nothing encodes them again."""
 
 

@@ -16,12 +16,10 @@ before each statement but the first, so that what a function did to the role end
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Annotated
 
 import asyncpg
 import msgspec
 from asyncpg import Connection
-from msgspec import Meta
 
 from registry.errors import ConnectionLost, QueryRefused, TenancyError
 from server.lessons import taught
@@ -43,9 +41,13 @@ class WriteLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write did."""
+    """What a write did.
 
-    committed: Annotated[bool, Meta(description="False: a dry run, rolled back")]
+    Attributes:
+        committed: False for a dry run, which is rolled back.
+    """
+
+    committed: bool
     statements: list[Written]
 
 
