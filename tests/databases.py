@@ -40,6 +40,20 @@ def made_database(postgres: EmbeddedPostgres, name: str, schema: str) -> str:
     return apart(make())
 
 
+def sleeping(postgres: EmbeddedPostgres, query: str) -> int:
+    """Return how many sessions of a server are running this very statement."""
+
+    async def ask() -> int:
+        connection = await asyncpg.connect(postgres.dsn("postgres"))
+        try:
+            counted = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
+            return int(await connection.fetchval(counted, query))
+        finally:
+            await connection.close()
+
+    return apart(ask())
+
+
 class OneConnection:
     """One connection, opened, prepared and kept as a tenant's: each call gets what the one before left."""
 
