@@ -27,6 +27,8 @@ _OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code, Forbidd
 """Outcomes after which `tenant_id` names nothing that is known, and may be a password in the wrong place."""
 OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. The same call may work later."
 """What is told to those who must not learn of others' tenants."""
+BROKEN: Final = "Something broke in the server, not in your call; its log has the cause. Tell its operator."
+"""All that a caller is told of a bug."""
 _logger = structlog.get_logger("tools")
 
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
@@ -208,7 +210,7 @@ def failure(error: TenancyError) -> Answer:
 
 
 def _broken() -> TenancyError:
-    return TenancyError("Something broke in the server, not in your call; its log has the cause. Tell its operator.")
+    return TenancyError(BROKEN)
 
 
 def _discreet(error: TenancyError) -> TenancyError:
