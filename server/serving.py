@@ -59,7 +59,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce, p
     """Answer MCP over HTTP until SIGINT or SIGTERM: `serve_mcp` with the replica's own tools."""
 
     def build(again: Again) -> "Server[Any]":
-        from server import mcp_server  # noqa: PLC0415 - a second of imports, beside which calls are answered already
+        from server import mcp_server  # noqa: PLC0415 - half a second of imports, beside which calls are answered already
 
         return mcp_server.build_server(replica.toolbox, caller_of, replica.beyond, again)
 
