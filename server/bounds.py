@@ -2,8 +2,9 @@
 
 import time
 
+from asyncpg import Connection
+
 from server.connect import Dialler
-from server.connections import Connection
 from server.pools import Lookup, Password, Pools
 from server.quick_reads import keep_no_names
 from server.rates import CallRates, Rate

@@ -1,6 +1,7 @@
 """How far a call is that still runs, for a client that wants to know."""
 
-from server.connections import Connection
+from asyncpg import Connection
+
 from server.meter import Meter, meter_of
 
 

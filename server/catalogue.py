@@ -5,14 +5,13 @@ Each question is one guarded read (`server.reads`) and takes its round trips. An
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Meta
+from asyncpg import Connection
 
 from registry.errors import InvalidInput
 from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES, TABLES_OF_SCHEMA
-from server.connections import Connection
 from server.reads import ReadLimits, Rows, read
 from server.resource_uris import names_of, table_name
 from server.results import EncodedRows
@@ -63,11 +62,15 @@ class Table(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tables(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tables that the login may read, by schema and name: a row each, for their names are half of what objects take."""
+    """Tables that the login may read, by schema and name: a row each, for their names are half of what objects take.
+
+    Attributes:
+        truncated: Whether there are more, behind `next`.
+    """
 
     columns: tuple[str, ...]
     encoded: EncodedRows = msgspec.field(name="tables")
-    truncated: Annotated[bool, Meta(description="There are more; ask for one schema")] = False
+    truncated: bool = False
     next: str | None = None
 
     @property
@@ -77,15 +80,21 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TableColumn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One column."""
+    """One column.
+
+    Attributes:
+        values: Those of an enum, in order.
+        generated: The expression that it is computed by.
+        identity: `always` or `by default`.
+    """
 
     name: str
     type: str
     not_null: bool = False
-    values: Annotated[list[str], Meta(description="An enum's, in order")] = []
+    values: list[str] = []
     default: str | None = None
-    generated: Annotated[str, Meta(description="Computed by this expression")] | None = None
-    identity: Annotated[str, Meta(description="always, by default")] | None = None
+    generated: str | None = None
+    identity: str | None = None
     comment: str | None = None
 
 
@@ -93,13 +102,16 @@ class ForeignKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A reference from `columns` to `foreign_columns`.
 
     In `foreign_keys` the other table is the one referred to; in `referenced_by` the one that refers.
+
+    Attributes:
+        on_delete: What a DELETE there does, in Postgres's words; None for no action.
     """
 
     columns: list[str]
     schema: str
     table: str
     foreign_columns: list[str]
-    on_delete: Annotated[str, Meta(description="Unless no action")] | None = None
+    on_delete: str | None = None
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,7 +123,11 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TableDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One table in full."""
+    """One table in full.
+
+    Attributes:
+        definition: A view's query.
+    """
 
     schema: str
     table: str
@@ -125,7 +141,7 @@ class TableDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     referenced_by: list[ForeignKey] = []
     indexes: list[Index] = []
     checks: list[str] = []
-    definition: Annotated[str, Meta(description="A view's query")] | None = None
+    definition: str | None = None
 
 
 class _Found(msgspec.Struct, frozen=True, array_like=True):

@@ -103,8 +103,9 @@ def _add_settings(parser: argparse.ArgumentParser, command: Command) -> None:
             continue
         flag = "--" + setting.field.replace("_", "-")
         default = getattr(defaults, setting.field)
-        meaning = f"{setting.meaning} [{setting.variable}{'' if default in (None, (), False) else f'; {default}'}]"
-        if isinstance(default, bool):
+        shown = "" if default in (None, (), False) else f"; {int(default) if default is True else default}"
+        meaning = f"{setting.meaning} [{setting.variable}{shown}]"
+        if default is False:
             group.add_argument(flag, action="store_true", default=None, help=meaning)
         else:
             group.add_argument(flag, metavar="X", help=meaning.replace("%", "%%"))

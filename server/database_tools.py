@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+from asyncpg import Connection
 from msgspec import Meta
 
 from projections.follower import Follower
 from registry.errors import ConnectionLost
 from server import catalogue
 from server.call_progress import followed
-from server.connections import Connection
 from server.pools import Pools
 from server.rates import CallRates
 from server.reads import ReadLimits, Rows, read

@@ -19,7 +19,7 @@ from server.envelopes import Envelopes
 from server.fast_head import Head, head_of, mirrored_of, mirrors
 from server.http_intake import BODY
 from server.refusals import HttpTally
-from server.toolbox import Answer, Arguments, Call, Tool, Toolbox
+from server.toolbox import BROKEN, Answer, Arguments, Call, Tool, Toolbox
 from server.wide_numbers import tamed
 
 
@@ -51,7 +51,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 _MESSAGES: Final = msgspec.json.Decoder(_Message)
 _encode: Final = msgspec.json.Encoder().encode
-_BROKEN: Final = _encode({"code": -32603, "message": "Something broke in the server, not in your call."})
+_BROKEN: Final = _encode({"code": -32603, "message": BROKEN})
 
 
 class FastPath:

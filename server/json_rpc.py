@@ -23,10 +23,10 @@ MOST_IN_BATCH: Final = 32
 _BATCHES: Final = frozenset({None, b"2024-11-05", b"2025-03-26"})
 """Revisions that have batches; who names none is taken to speak 2025-03-26."""
 _ID: Final = re.compile(rb'".*"|-?\d+', re.DOTALL)
-_SHAPE: Final = (
+NO_MESSAGE: Final = (
     'This is no JSON-RPC 2.0 message. Send one object with jsonrpc ("2.0"), id, method, and params, which is an object.'
 )
-_NO_BATCH: Final = f"Batches were removed from MCP with 2025-06-18. {_SHAPE}"
+_NO_BATCH: Final = f"Batches were removed from MCP with 2025-06-18. {NO_MESSAGE}"
 _BATCH_SIZE: Final = f"A batch has 1 to {MOST_IN_BATCH} messages."
 _ALONE: Final = "initialize is sent by itself, in no batch."
 _NOT_JSON: Final = "The body is no JSON."
@@ -78,7 +78,7 @@ def judged(body: bytes, revision: bytes | None) -> Problem | Batch | None:
     try:
         told = _BODY.decode(body)
     except msgspec.ValidationError:
-        return Problem(INVALID_REQUEST, _SHAPE)
+        return Problem(INVALID_REQUEST, NO_MESSAGE)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Problem(PARSE_ERROR, _NOT_JSON)
     if isinstance(told, _Message):
@@ -93,7 +93,7 @@ def judged_of_batch(message: bytes) -> Problem | None:
     try:
         told = _MESSAGE.decode(message)
     except msgspec.ValidationError:
-        return Problem(INVALID_REQUEST, _SHAPE)
+        return Problem(INVALID_REQUEST, NO_MESSAGE)
     return _problem_of(told) or (
         Problem(INVALID_REQUEST, _ALONE, _echoed(told)) if told.method == "initialize" else None
     )
@@ -104,7 +104,7 @@ def _problem_of(told: _Message) -> Problem | None:
         return Problem(INVALID_REQUEST, _BAD_ID)
     says_something = isinstance(told.method, str) or (told.method is None and (told.result or told.error))
     if told.jsonrpc != "2.0" or not says_something:
-        return Problem(INVALID_REQUEST, _SHAPE, _echoed(told))
+        return Problem(INVALID_REQUEST, NO_MESSAGE, _echoed(told))
     if told.params and not bytes(told.params).startswith((b"{", NULL)):
         return Problem(INVALID_PARAMS, _BAD_PARAMS, _echoed(told))
     return None

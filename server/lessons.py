@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from asyncpg import Connection
+
 from server.codecs import UnknownElement
-from server.connections import Connection
-from server.read_session import is_gone
 from server.values import LESSONS, forget_records, learn
 
 T = TypeVar("T")
@@ -34,5 +34,5 @@ async def taught(connection: Connection, run: Callable[[], Awaitable[T]], undo: 
                     raise
     finally:
         # What one statement held says nothing about the next.
-        if any(isinstance(lesson, UnknownElement) for lesson in lessons) and not is_gone(connection):
+        if any(isinstance(lesson, UnknownElement) for lesson in lessons) and not connection.is_closed():
             forget_records(connection)

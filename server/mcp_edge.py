@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from registry.errors import Forbidden, InvalidInput, RemovedTenant, TenancyError, UnknownResource, UnknownTenant
 from server.departure import ClientLeft, Departure
-from server.toolbox import Answer, failure
+from server.toolbox import BROKEN, Answer, failure
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ async def answered(context: Any, work: Coroutine[Any, Any, T]) -> T:  # noqa: AN
         raise MCPError(mcp_types.INTERNAL_ERROR, "The client left.") from None
     except Exception:  # the supervising edge: the SDK would tell the client what an error says
         _logger.exception("call broke", method=context.method)
-        raise MCPError(mcp_types.INTERNAL_ERROR, "Something broke in the server, not in your call.") from None
+        raise MCPError(mcp_types.INTERNAL_ERROR, BROKEN) from None
 
 
 def rpc_error(answer: Answer) -> MCPError:

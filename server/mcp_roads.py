@@ -37,7 +37,7 @@ def roads_of(
 
     def import_sdk() -> Endpoint:
         sql_parse.load()  # for the first queries, which need nothing else of this
-        from server import mcp_envelopes, mcp_server  # noqa: PLC0415 - a second of imports, in a thread
+        from server import mcp_envelopes, mcp_server  # noqa: PLC0415 - half a second of imports, in a thread
 
         mcp = build()
         envelopes.ask(mcp_envelopes.SdkJudge(mcp))

@@ -1,8 +1,8 @@
 """The MCP side: the toolbox behind the official SDK, over HTTP and stdio. What is beside tools, `server/mcp_beyond.py`.
 
-The SDK is the protocol's reference and answers every request. JSON or a stream is chosen per request: an answer is
-plain JSON unless the client can read a stream and has something to gain from one (progress, or the 2026-07-28 revision,
-where the SDK decides by itself).
+The SDK is the protocol's reference, and answers what the fast path leaves to it (`server/fast_path.py`). JSON or a
+stream is chosen per request: an answer is plain JSON unless the client can read a stream and has something to gain from
+one (progress, or the 2026-07-28 revision, where the SDK decides by itself).
 """
 
 from collections.abc import AsyncIterator

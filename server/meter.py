@@ -11,14 +11,15 @@ Rules: no I/O but `abort`, and to pause. What is wrong with a server ends its co
 
 import asyncio
 import math
-import re
 import struct
 from collections import deque
 from typing import Any, Final, Literal, TypeAlias, cast
 
+from asyncpg import Connection
+
 from server.asides import Asides, Line
-from server.connections import Connection
 from server.flat_columns import retyped
+from server.login_cost import is_bearable
 from server.turns import Turns
 
 LOGIN_BYTES: Final = 1 << 20
@@ -32,8 +33,6 @@ QUIET_MESSAGES: Final = 100_000
 """What may come that is no row, until somebody allows more: the smallest messages cost the most a byte."""
 QUIET_ROWS: Final = 10_000
 """Rows that may come when none were fetched: answers to the driver's own questions about types."""
-ITERATIONS_AT_MOST: Final = 1_000_000
-"""Of a password's hash: the server names a number and the event loop stands still for it, measured: 0.23 s."""
 
 Fault: TypeAlias = Literal["protocol", "size", "amount"]
 """Bytes that are not Postgres's protocol, a message that is too large, or too many messages that are not."""
@@ -53,9 +52,6 @@ _UNASKED: Final = frozenset(b"ANS")
 """What comes at any time, and means the driver even in an answer that it does not see."""
 _LOOKED_AT: Final = _ENDS_IN_NULL | {_AUTHENTICATION}
 _AUTHENTICATION_BYTES: Final = 1 << 13
-_SASL_CONTINUE: Final = b"\0\0\0\x0b"
-_ITERATIONS: Final = re.compile(rb",i=([0-9]+)")
-_DIGITS_AT_MOST: Final = len(str(ITERATIONS_AT_MOST))
 
 
 class Meter(asyncio.Protocol):
@@ -293,9 +289,8 @@ class Meter(asyncio.Protocol):
             raise _Refused("amount")
 
     def _look(self, kind: int, message: bytes) -> None:
-        if kind == _AUTHENTICATION:
-            _require_bearable(message[_HEADER.size :])
-        elif message[-1]:
+        in_order = is_bearable(message[_HEADER.size :]) if kind == _AUTHENTICATION else not message[-1]
+        if not in_order:
             raise _Refused("protocol")
 
 
@@ -320,10 +315,3 @@ def meter_of(connection: Connection) -> Meter:
 def _refusal(kind: int, length: int) -> _Refused:
     may_be_large = kind in _MAY_BE_LARGE and _LENGTH_AT_LEAST <= length <= _LARGEST_OF_ALL
     return _Refused("size" if may_be_large else "protocol")
-
-
-def _require_bearable(authentication: bytes) -> None:
-    """Refuse a server that asks for more iterations of the password's hash than the event loop can stand."""
-    asked = _ITERATIONS.search(authentication) if authentication.startswith(_SASL_CONTINUE) else None
-    if asked is not None and (len(asked[1]) > _DIGITS_AT_MOST or int(asked[1]) > ITERATIONS_AT_MOST):
-        raise _Refused("protocol")

@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import asyncpg
 import structlog
+from asyncpg import Connection
 
 from registry.errors import TenantBusy
 from registry.secrets import Secret
@@ -21,7 +22,6 @@ from registry.state import Live, Tenant
 from server.breaker import Breaker
 from server.commons import Commons
 from server.connect import Dialler
-from server.connections import Connection
 from server.gate import Full, Gate
 from server.meter import meter_of
 from server.shelf import OnConnection

@@ -10,9 +10,9 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import asyncpg
+from asyncpg import Connection
 
 from server.columns import Column
-from server.connections import Connection
 
 AT_MOST: Final = 32
 """Statements kept prepared: Postgres keeps a plan of each, some ten to a hundred kilobytes."""
@@ -101,7 +101,7 @@ class Statements:
         """
         driver: Any = connection
         keep = len(text) <= _LONGEST
-        # The public way binds a statement to the lease of the connection.
+        # The public way has it closed as soon as nobody holds the driver's object.
         self.describing = True
         self.coming = description = Description()
         try:

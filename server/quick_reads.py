@@ -11,15 +11,15 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 import asyncpg
+from asyncpg import Connection
 
 from registry.errors import QueryRefused
 from server.asides import Aside, Line, query
 from server.binding import bind, misfit
 from server.columns import Column
-from server.connections import Connection
 from server.meter import meter_of
 from server.prepared import Description, Prepared
-from server.read_session import CLEAN_SECONDS, ReadLimits, closing, is_gone, leave, opening, see_through
+from server.read_session import CLEAN_SECONDS, ReadLimits, closing, leave, opening, see_through
 from server.results import Budget, Result
 from server.sql_catalogue import Known
 from server.sql_guard import Statement
@@ -163,12 +163,12 @@ class QuickRead:
             self._note_end(refused=self._end.refused)
         elif self._begin.sent:
             await leave(self._connection)
-        if self._lasting and not is_gone(self._connection):
+        if self._lasting and not self._connection.is_closed():
             self._connection.terminate()
 
     def _note_end(self, *, refused: bool) -> None:
         if refused:
-            if not is_gone(self._connection):
+            if not self._connection.is_closed():
                 self._connection.terminate()
         elif self._surplus is None:
             self._line.statements.forget_all()
@@ -202,7 +202,7 @@ async def _ended(connection: Connection, end: Aside) -> None:
             async with asyncio.timeout(_AGAIN_SECONDS):
                 await end.wait()
         except TimeoutError:
-            if is_gone(connection):
+            if connection.is_closed():
                 return
             told.append(loop.create_future())
             driver._cancel_current_command(told[-1])  # noqa: SLF001 - the driver tells it once
@@ -210,7 +210,7 @@ async def _ended(connection: Connection, end: Aside) -> None:
         async with asyncio.timeout_at(until):
             await asyncio.gather(*told, driver._protocol._wait_for_cancellation())  # noqa: SLF001 - the one that it tells
     except TimeoutError:
-        if not is_gone(connection):
+        if not connection.is_closed():
             connection.terminate()
 
 

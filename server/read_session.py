@@ -9,10 +9,9 @@ import secrets
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Literal, TypeVar
 
-import asyncpg
 import msgspec
+from asyncpg import Connection
 
-from server.connections import Connection
 from server.meter import meter_of
 from server.sqlstates import DRIVER_ERRORS
 
@@ -132,13 +131,5 @@ async def _clean(connection: Connection, *, committed: bool) -> None:
     except DRIVER_ERRORS:
         return  # the connection is closed below; the read's own result or error is what counts
     finally:
-        if not clean and not is_gone(connection):
+        if not clean and not connection.is_closed():
             connection.terminate()
-
-
-def is_gone(connection: Connection) -> bool:
-    """Whether it is closed, or the pool took it out of the lease when it broke."""
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:
-        return True

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, c
 
 import asyncpg
 import msgspec
+from asyncpg import Connection
 
 from registry.errors import QueryFailed, QueryRefused
 from server.binding import bind, misfit
-from server.connections import Connection
 from server.lessons import taught
 from server.meter import meter_of
 from server.quick_reads import NotQuick, QuickRead
-from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening
+from server.read_session import GRACE_SECONDS, ReadLimits, leave, opening
 from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded, failure, how_to_go_on
 from server.sql_catalogue import Known
 from server.sql_guard import Guard, Statement
@@ -100,7 +100,7 @@ async def read(
     and the cancellation goes on when the connection is clean, at most two seconds later.
     """
     statement = Guard().vet(query) if isinstance(query, str) else query
-    if is_gone(connection):
+    if connection.is_closed():
         raise lost()
     reading = _Reading(
         connection, statement, params, Budget(limits, meter_of(connection)), search_path, known or Known()
@@ -180,7 +180,7 @@ class _Reading(NamedTuple):
         finally:
             self.budget.meter.allow(QUIET_BYTES)
             await leave(self.connection)
-            if lasting and not is_gone(self.connection):
+            if lasting and not self.connection.is_closed():
                 self.connection.terminate()
 
     async def _fetch(self) -> tuple[Sequence[Column], Result]:

@@ -2,18 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import asyncpg
 import msgspec
+from asyncpg import Connection
 from asyncpg.exceptions import InternalClientError
-from msgspec import Meta
 
 from registry.errors import TenancyError
 from server.columns import Column
-from server.connections import Connection
 from server.meter import Meter
-from server.read_session import ReadLimits, is_gone
+from server.read_session import ReadLimits
 from server.row_encoding import RowEncoder
 from server.sqlstates import MALFORMED, lost, not_postgres, read_error, timed_out, too_large
 from server.values import Row, holds_many_values
@@ -45,7 +44,7 @@ _PIECE_GROWTH: Final = 8
 before them took, and so many times as many rows as that had."""
 
 
-EncodedRows: TypeAlias = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "array"}})]
+EncodedRows: TypeAlias = msgspec.Raw
 """Rows as the JSON array of arrays that an answer holds; nothing encodes them again."""
 
 
@@ -177,6 +176,6 @@ def failure(
         return not_postgres() if meter.fault == "protocol" else too_large()
     if expired:
         return timed_out(timeout)
-    if isinstance(error, InternalClientError) and is_gone(connection):  # its answer came before it was asked
+    if isinstance(error, InternalClientError) and connection.is_closed():  # its answer came before it was asked
         return lost()
     return read_error(error, timeout, elapsed)

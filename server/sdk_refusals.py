@@ -9,12 +9,10 @@ from typing import Final
 import msgspec
 from starlette.types import Message, Send
 
+from server.json_rpc import NO_MESSAGE
+
 _REFUSED: Final = 400
 _REPORT: Final = "Validation error"
-_NO_MESSAGE: Final = (
-    'This is no JSON-RPC 2.0 message. Send one object with jsonrpc ("2.0"), id, method, and params, which is an '
-    "object; batches are not answered."
-)
 
 
 class _Error(msgspec.Struct):
@@ -53,7 +51,7 @@ def _said(status: int, body: bytes) -> bytes:
         answer = msgspec.json.decode(body, type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _error(-32600, body.decode("utf-8", "replace") or http.HTTPStatus(status).phrase)
-    return _error(answer.error.code, _NO_MESSAGE) if answer.error.message.startswith(_REPORT) else body
+    return _error(answer.error.code, NO_MESSAGE) if answer.error.message.startswith(_REPORT) else body
 
 
 def _error(code: int, message: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The SDK's road, which is there a second later than the process: that long its imports take.
+"""The SDK's road, which is there later than the process: its imports take half a second of CPU.
 
 They run in a thread, beside what needs no SDK: the fast path, health, metrics. Whoever needs it waits. They begin when
 the registry is read, for that takes the interpreter, too; or when a request is there that needs them.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from server.access import authenticator_of, challenge_of
 from server.addresses import is_loopback
@@ -59,7 +59,7 @@ async def serve_http(replica: Replica, settings: Settings, announce: Announce, p
     """Answer MCP over HTTP until SIGINT or SIGTERM: `serve_mcp` with the replica's own tools."""
 
     def build(again: Again) -> "Server[Any]":
-        from server import mcp_server  # noqa: PLC0415 - a second of imports, beside which calls are answered already
+        from server import mcp_server  # noqa: PLC0415 - half a second of imports, beside which calls are answered already
 
         return mcp_server.build_server(replica.toolbox, caller_of, replica.beyond, again)
 
@@ -128,20 +128,7 @@ async def serve_mcp(
         Outside(names, tally, secure=certificates is not None),
     )
     bounds = Bounds(settings.body_timeout, Crowd(settings.max_clients, tally, port.count), tally)
-    made = impatient(bounds)
-    protocol: Any = behind_tls(made, certificates, bounds) if certificates else made
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=protocol,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=_GRACE,
-        timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
-    )
+    config = _config_of(app, bounds, certificates, settings)
     server = HttpServer(config, port, replica.beyond.announcements.end)
     with server.stopped_by_signals():
         await server.serve(sockets=port.sockets)
@@ -159,6 +146,23 @@ async def serve_stdio(replica: Replica) -> None:
     toolbox = _PatientToolbox(replica)
     server = mcp_server.build_server(toolbox, lambda _scope: caller, replica.beyond.over(toolbox))
     await mcp_stdio.serve_stdio(server)
+
+
+def _config_of(app: ASGIApp, bounds: Bounds, certificates: "Certificates | None", settings: Settings) -> uvicorn.Config:
+    made = impatient(bounds)
+    protocol: Any = behind_tls(made, certificates, bounds) if certificates else made
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=protocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
+    )
 
 
 def _certificates_of(settings: Settings) -> "Certificates | None":

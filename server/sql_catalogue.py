@@ -15,8 +15,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from asyncpg import Connection
 
-from server.connections import Connection
 from server.sql_facts import Name
 from server.sql_functions import HARMLESS, HARMLESS_EXTENSIONS, is_built_in
 from server.sql_rules import Verdict

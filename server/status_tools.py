@@ -1,10 +1,9 @@
 """The tool that tells how the registry is: this replica, and where the others are."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
-from msgspec import Meta
 
 from projections.directory import Directory
 from projections.follower import Follower
@@ -29,30 +28,44 @@ class QuarantinedLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplicaLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One replica that may serve."""
+    """One replica that may serve.
+
+    Attributes:
+        last_seen: Seconds ago; negative: Redis's clock went back.
+    """
 
     name: str
     position: str
     phase: str
-    last_seen: Annotated[float, Meta(description="Seconds ago; negative: Redis's clock went back")]
+    last_seen: float
     live: bool
 
 
 class StatusTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the registry is."""
+    """How the registry is.
 
-    replica: Annotated[str, Meta(description="Who answers")]
+    Attributes:
+        replica: Who answers.
+        position: How far the log is applied here.
+        epoch: Which log, or stretch of it.
+        found: What had become of the log when it last did not link.
+        reason: What is wrong.
+        quarantined: The first of them.
+        replicas_unknown: Why the others are not known.
+    """
+
+    replica: str
     phase: str
     ready: bool
-    position: Annotated[str, Meta(description="How far the log is applied here")]
-    epoch: Annotated[str, Meta(description="Which log, or stretch of it")] | None = None
+    position: str
+    epoch: str | None = None
     tenants: int
-    found: Annotated[str, Meta(description="What had become of the log when it last did not link")] | None = None
-    reason: Annotated[str, Meta(description="What is wrong")] | None = None
-    quarantined: Annotated[list[QuarantinedLine], Meta(description="The first of them")] = []
+    found: str | None = None
+    reason: str | None = None
+    quarantined: list[QuarantinedLine] = []
     quarantined_total: int = 0
     replicas: list[ReplicaLine] = []
-    replicas_unknown: Annotated[str, Meta(description="Why the others are not known")] | None = None
+    replicas_unknown: str | None = None
 
 
 class Company(Protocol):

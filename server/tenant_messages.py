@@ -1,4 +1,4 @@
-"""What the tenant tools take and give: the shapes that clients are shown."""
+"""What the tenant tools take and give. Clients are shown what they take; what they give is told in docs/tools.md."""
 
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
@@ -63,13 +63,18 @@ class RegisterTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a registration or removal led to."""
+    """What a registration or removal led to.
+
+    Attributes:
+        position: Where in the log.
+        served: Whether this replica serves it; one that is late does in a moment.
+    """
 
     tenant_id: str
     status: Status
     version: int
-    position: Annotated[str, Meta(description="Where in the log")]
-    served: Annotated[bool, Meta(description="False: this replica is late and serves it in a moment")] = True
+    position: str
+    served: bool = True
     login: Login | None = None
 
 
@@ -86,24 +91,37 @@ class RemoveTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PendingReplica(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica that has not said that it applied a removal."""
+    """A replica that has not said that it applied a removal.
+
+    Attributes:
+        position: Up to where it has.
+        last_seen: Seconds ago; negative: Redis's clock went back.
+    """
 
     replica: str
-    position: Annotated[str, Meta(description="Up to where it has")]
-    last_seen: Annotated[float, Meta(description="Seconds ago; negative: Redis's clock went back")]
+    position: str
+    last_seen: float
 
 
 class Removal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a removal led to, and where it is in force."""
+    """What a removal led to, and where it is in force.
+
+    Attributes:
+        position: Where in the log.
+        served: Whether this replica has stopped serving it; one that is late does in a moment.
+        confirmed: Replicas that no longer serve the tenant.
+        pending: Replicas that may still serve it; empty: none does.
+        unconfirmed: Why it is not known which replicas may still serve it.
+    """
 
     tenant_id: str
     status: Status
     version: int
-    position: Annotated[str, Meta(description="Where in the log")]
-    served: Annotated[bool, Meta(description="False: this replica is late and stops serving it in a moment")] = True
-    confirmed: Annotated[list[str], Meta(description="Replicas that no longer serve the tenant")]
-    pending: Annotated[list[PendingReplica], Meta(description="Replicas that may still serve it; empty: none does")]
-    unconfirmed: Annotated[str, Meta(description="Why it is not known which replicas may still serve it")] | None = None
+    position: str
+    served: bool = True
+    confirmed: list[str]
+    pending: list[PendingReplica]
+    unconfirmed: str | None = None
 
 
 class ListTenants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,14 +132,18 @@ class ListTenants(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TenantLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant in a list."""
+    """One tenant in a list.
+
+    Attributes:
+        error: Why the last login failed.
+    """
 
     tenant_id: str
     host: str
     port: int
     database: str
     version: int
-    error: Annotated[str, Meta(description="Why the last login failed")] | None = None
+    error: str | None = None
 
 
 class Tenants(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,7 +161,11 @@ class GetTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class TenantDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One tenant, without its password."""
+    """One tenant, without its password.
+
+    Attributes:
+        ssl_root_ca: Digest of the tenant's own authorities.
+    """
 
     tenant_id: str
     version: int
@@ -149,7 +175,7 @@ class TenantDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     database: str
     user: str
     ssl: str
-    ssl_root_ca: Annotated[str, Meta(description="Digest of the tenant's own authorities")] | None = None
+    ssl_root_ca: str | None = None
     has_password: bool
     password_ref: str | None = None
     min_pool_size: int
@@ -171,7 +197,12 @@ class TenantHistory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event of a tenant's history."""
+    """One event of a tenant's history.
+
+    Attributes:
+        fields: New values of what changed.
+        powers: What the login could do beyond its tables.
+    """
 
     version: int
     what: str
@@ -179,17 +210,19 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str
     position: str
     reason: str | None = None
-    fields: Annotated[dict[str, Any], Meta(description="New values of what changed")] = msgspec.field(
-        default_factory=dict
-    )
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
     password_changed: bool = False
-    powers: Annotated[list[str], Meta(description="What the login could do beyond its tables")] | None = None
+    powers: list[str] | None = None
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's history, newest first."""
+    """A tenant's history, newest first.
+
+    Attributes:
+        complete: Whether the log has all of it; one that was compacted does not tell what was before.
+    """
 
     tenant_id: str
     changes: list[Change]
-    complete: Annotated[bool, Meta(description="False: the log was compacted, and what was before is not told")] = True
+    complete: bool = True
     next: str | msgspec.UnsetType = msgspec.UNSET

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+from asyncpg import Connection
 from asyncpg.exceptions import InternalClientError
 
 from registry.errors import ConnectionLost, TenantChanged
 from registry.state import Live
-from server.connections import Connection
 from server.shelf import OnConnection, Open, Shelf
 from server.sqlstates import reason_of
 

@@ -1,7 +1,7 @@
 """Where a tool call enters: one registry of typed tools, and the one way to call them.
 
-A tool is an async function from a msgspec struct to a msgspec struct. Whatever serves MCP (the SDK today) asks here for
-the catalogue and hands calls in, so that every road gives the same answer. Errors become answers here and nowhere else.
+A tool is an async function from a msgspec struct to a msgspec struct. The fast path and the SDK's road ask here for the
+catalogue and hand calls in, so that both give the same answer. Errors become answers here and nowhere else.
 """
 
 import inspect
@@ -27,6 +27,8 @@ _OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code, Forbidd
 """Outcomes after which `tenant_id` names nothing that is known, and may be a password in the wrong place."""
 OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. The same call may work later."
 """What is told to those who must not learn of others' tenants."""
+BROKEN: Final = "Something broke in the server, not in your call; its log has the cause. Tell its operator."
+"""All that a caller is told of a bug."""
 _logger = structlog.get_logger("tools")
 
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
@@ -208,7 +210,7 @@ def failure(error: TenancyError) -> Answer:
 
 
 def _broken() -> TenancyError:
-    return TenancyError("Something broke in the server, not in your call; its log has the cause. Tell its operator.")
+    return TenancyError(BROKEN)
 
 
 def _discreet(error: TenancyError) -> TenancyError:

@@ -28,6 +28,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 import msgspec
+from asyncpg import Connection
 from asyncpg.exceptions import InternalClientError, OutdatedSchemaCacheError, UnsupportedClientFeatureError
 from asyncpg.pgproto.pgproto import UUID
 
@@ -37,7 +38,6 @@ from server.codecs import (
     bytes_value,
     composite_texts,
 )
-from server.connections import Connection
 from server.flat_columns import FLAT
 from server.numerals import float_value, integer_value
 
@@ -71,7 +71,7 @@ _TYPE: Final = """
 
 
 async def prepare_connection(connection: Connection) -> None:
-    """Make a fresh connection speak JSON values: the `init` hook of a pool.
+    """Make a fresh connection speak JSON values.
 
     No round trip: only types of pg_catalog are declared here, and the driver knows their oids.
     """

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import msgspec
-from msgspec import Meta
+from asyncpg import Connection
 
 from server.binding import bind, misfit
-from server.connections import Connection
 from server.meter import Meter
 from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded
 from server.sql_writes import Write
@@ -25,13 +24,18 @@ _LARGEST: Final = 1 << 30
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one statement did."""
+    """What one statement did.
+
+    Attributes:
+        row_count: Rows written, or returned by a SELECT.
+        truncated: Whether there are more rows than are told; all were written.
+    """
 
     kind: str
-    row_count: Annotated[int, Meta(description="Rows written; of SELECT: returned")] | None = None
+    row_count: int | None = None
     columns: list[Column] = []
     encoded: EncodedRows | msgspec.UnsetType = msgspec.field(name="rows", default=msgspec.UNSET)
-    truncated: Annotated[bool, Meta(description="More rows than are told here; all were written")] = False
+    truncated: bool = False
 
     @property
     def rows(self) -> list[Row]:

@@ -16,17 +16,15 @@ before each statement but the first, so that what a function did to the role end
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Annotated
 
 import asyncpg
 import msgspec
-from msgspec import Meta
+from asyncpg import Connection
 
 from registry.errors import ConnectionLost, QueryRefused, TenancyError
-from server.connections import Connection
 from server.lessons import taught
 from server.meter import Meter, meter_of
-from server.read_session import GRACE_SECONDS, ReadLimits, is_gone, leave, opening, see_through, taking_on
+from server.read_session import GRACE_SECONDS, ReadLimits, leave, opening, see_through, taking_on
 from server.reads import require_harmless
 from server.results import QUIET_BYTES, Budget, failure
 from server.sql_catalogue import Known
@@ -43,9 +41,13 @@ class WriteLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a write did."""
+    """What a write did.
 
-    committed: Annotated[bool, Meta(description="False: a dry run, rolled back")]
+    Attributes:
+        committed: False for a dry run, which is rolled back.
+    """
+
+    committed: bool
     statements: list[Written]
 
 
@@ -71,7 +73,7 @@ async def write(
     Raises what `read` raises, then nothing was written, and `OutcomeUnknown`. May be cancelled: until COMMIT begins
     everything is rolled back, and from then on it is seen through and told.
     """
-    if is_gone(connection):
+    if connection.is_closed():
         raise lost()
     run = _Run(connection, limits, known or Known(), role)
     committed = False
@@ -84,7 +86,7 @@ async def write(
     finally:
         run.meter.allow(QUIET_BYTES)
         await leave(connection, committed=committed)
-        if run.lasting and not is_gone(connection):
+        if run.lasting and not connection.is_closed():
             connection.terminate()
 
 

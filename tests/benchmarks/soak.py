@@ -12,12 +12,10 @@ import asyncio
 import itertools
 import json
 import os
-import subprocess
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +24,9 @@ import uvloop
 from server.embedded.base import together
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin, ensure_sample
-from server.embedded.sockets import free_port
 from server.embedded.valkey import EmbeddedValkey
-from tests.processes import COMMAND, Process, clean, fields_of
+from tests.processes import Process, fields_of
+from tests.security.doors import serving
 
 _TENANTS: Final = 5
 """So few that their pools are soon as large as they become: a connection takes some 60 KiB."""
@@ -146,24 +144,6 @@ def _kib(pid: int) -> int:
     return 0
 
 
-@contextmanager
-def serving(url: str, folder: Path, workers: int) -> Iterator[Process]:
-    """A real server, ready."""
-    key, log, port = folder / "soak.key", folder / "soak.log", free_port()
-    subprocess.run([COMMAND, "keys", "new", "--out", key], check=True, capture_output=True)
-    env = clean({"REDIS_URL": url, "MCP_POSTGRES_KEY_FILE": str(key), "MCP_POSTGRES_LOG_LEVEL": "warning"})
-    with log.open("wb") as out:
-        popen = subprocess.Popen(
-            [COMMAND, "serve", "--port", str(port), "--workers", str(workers)], env=env, stdout=out, stderr=out
-        )
-    process = Process(port=port, log=log, popen=popen)
-    try:
-        process.wait_ready()
-        yield process
-    finally:
-        process.stop()
-
-
 async def soak(server: Process, sample: SampleLogin, calls: int, clients: int) -> None:
     """Make the calls, and tell of memory twenty times."""
     tenants = [f"soak-{number:02d}" for number in range(_TENANTS)]
@@ -204,7 +184,8 @@ async def main(calls: int, clients: int, workers: int) -> None:
         valkey, postgres = EmbeddedValkey(data), EmbeddedPostgres(data, durable=False)
         async with together(valkey, postgres):
             sample = await ensure_sample(postgres)
-            with serving(valkey.url, data, workers) as server:
+            env = {"MCP_POSTGRES_WORKERS": str(workers), "MCP_POSTGRES_LOG_LEVEL": "warning"}
+            with serving(data, valkey.url, **env) as server:
                 await soak(server, sample, calls, clients)
 
 

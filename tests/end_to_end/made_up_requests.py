@@ -326,19 +326,18 @@ def _set(headers: Headers, name: bytes, value: bytes) -> None:
     headers.append((name, value))
 
 
+_KEYS: Final = (b"jsonrpc", b"id", b"method", b"params", b"name", b"arguments", b"_meta", b"tenant_id", b"query")
+
+
 def a_key_twice(draw: random.Random, text: bytes) -> bytes:
-    key = draw.choice(
-        (b"jsonrpc", b"id", b"method", b"params", b"name", b"arguments", b"_meta", b"tenant_id", b"query")
-    )
+    key = draw.choice(_KEYS)
     values = (b"null", b"1", b'"x"', b"{}", b'"tools/call"', b'"acme"', b'"2.0"', b'{"name":"list_tenants"}', b"1e999")
     place = draw.choice([index for index, byte in enumerate(text) if byte == 0x7B] or [0])
     return text[: place + 1] + b'"' + key + b'":' + draw.choice(values) + b"," + text[place + 1 :]
 
 
 def a_last_key_again(draw: random.Random, text: bytes) -> bytes:
-    key = draw.choice(
-        (b"jsonrpc", b"id", b"method", b"params", b"name", b"arguments", b"_meta", b"tenant_id", b"query")
-    )
+    key = draw.choice(_KEYS)
     values = (b"null", b"1", b'"x"', b"{}", b'"tools/call"', b'"acme"', b'"2.0"', b'{"name":"list_tenants"}', b"NaN")
     place = draw.choice([index for index, byte in enumerate(text) if byte == 0x7D] or [len(text)])
     return text[:place] + b',"' + key + b'":' + draw.choice(values) + text[place:]

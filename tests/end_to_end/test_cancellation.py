@@ -1,6 +1,5 @@
 """A call that its client gives up over stdio: the query ends in Postgres, and its place is free for the next call."""
 
-import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -8,11 +7,11 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-import asyncpg
 import pytest
 
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
+from tests.databases import sleeping
 from tests.processes import COMMAND, Start, clean, eventually, fields_of
 
 SLEEP: Final = "SELECT pg_sleep(91) /* given up over stdio */"
@@ -70,11 +69,11 @@ def test_a_call_that_is_cancelled_ends_in_postgres_and_leaves_its_place_to_the_n
     client: Client, postgres: EmbeddedPostgres
 ) -> None:
     client.call(2, SLEEP)
-    eventually(lambda: sleeping(postgres) == 1, "the query never began")
+    eventually(lambda: sleeping(postgres, SLEEP) == 1, "the query never began")
     client.call(3, "SELECT 1")
     assert "tenant_busy" in json.dumps(client.hear(3))
     client.say("notifications/cancelled", {"requestId": 2, "reason": "the user lost interest"})
-    eventually(lambda: sleeping(postgres) == 0, "the query ran on for nobody")
+    eventually(lambda: sleeping(postgres, SLEEP) == 0, "the query ran on for nobody")
     numbers = count(4)
     eventually(lambda: answered(client, next(numbers)), "its place was never free again")
 
@@ -82,15 +81,3 @@ def test_a_call_that_is_cancelled_ends_in_postgres_and_leaves_its_place_to_the_n
 def answered(client: Client, number: int) -> bool:
     client.call(number, "SELECT 1")
     return client.hear(number)["result"]["isError"] is False
-
-
-def sleeping(postgres: EmbeddedPostgres) -> int:
-    async def ask() -> int:
-        connection = await asyncpg.connect(postgres.dsn("postgres"))
-        try:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
-            return int(await connection.fetchval(query, SLEEP))
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())

@@ -1,17 +1,16 @@
 """Calls of real clients take the fast path, and are looked after there as on the SDK's road."""
 
-import asyncio
 import http.client
 import json
 import re
 from typing import Any, Final
 
-import asyncpg
 import pytest
 from mcp import Client
 
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
+from tests.databases import sleeping
 from tests.processes import Process, Start, eventually, fields_of
 
 SLEEP: Final = "SELECT pg_sleep(92) /* given up over HTTP */"
@@ -59,19 +58,7 @@ def test_the_query_of_a_client_that_hangs_up_ends_in_postgres(
     message["params"] = {"name": "execute_query", "arguments": arguments, **more}
     connection = http.client.HTTPConnection("127.0.0.1", replica.port)
     connection.request("POST", "/mcp", json.dumps(message), {"Content-Type": "application/json"})
-    eventually(lambda: sleeping(postgres) == 1, "the query never began")
+    eventually(lambda: sleeping(postgres, SLEEP) == 1, "the query never began")
     connection.close()
-    eventually(lambda: sleeping(postgres) == 0, "the query ran on for nobody")
+    eventually(lambda: sleeping(postgres, SLEEP) == 0, "the query ran on for nobody")
     eventually(lambda: "requests_running 0.0" in str(replica.request("GET", "/metrics")[1]), "it holds its place")
-
-
-def sleeping(postgres: EmbeddedPostgres) -> int:
-    async def ask() -> int:
-        connection = await asyncpg.connect(postgres.dsn("postgres"))
-        try:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
-            return int(await connection.fetchval(query, SLEEP))
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())

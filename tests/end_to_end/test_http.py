@@ -1,17 +1,16 @@
 """The HTTP endpoint as curl sees it."""
 
-import asyncio
 import json
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import asyncpg
 import pytest
 
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
+from tests.databases import sleeping
 from tests.processes import Fields, Process, Start, eventually, fields_of
 
 LIST_TABLES = {
@@ -340,22 +339,10 @@ def test_the_query_of_a_client_that_left_is_cancelled_in_postgres(
     json_only = {"Content-Type": "application/json"}
     with ThreadPoolExecutor(1) as thread:
         leaving = thread.submit(server.request, "POST", "/mcp", body, json_only, patience=3.0)
-        eventually(lambda: _sleeping(postgres) == 1, "the query never began")
+        eventually(lambda: sleeping(postgres, SLEEP) == 1, "the query never began")
         with pytest.raises(TimeoutError):
             leaving.result()
-    eventually(lambda: _sleeping(postgres) == 0, "the query ran on for nobody")
+    eventually(lambda: sleeping(postgres, SLEEP) == 0, "the query ran on for nobody")
 
 
 SLEEP = "SELECT pg_sleep(90) /* left behind */"
-
-
-def _sleeping(postgres: EmbeddedPostgres) -> int:
-    async def count() -> int:
-        connection = await asyncpg.connect(postgres.dsn("postgres"))
-        try:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
-            return int(await connection.fetchval(query, SLEEP))
-        finally:
-            await connection.close()
-
-    return asyncio.run(count())

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -21,12 +20,9 @@ from server.meter import meter_of
 from server.quick_reads import keep_no_names
 from server.reads import ReadLimits, Rows, read
 from server.sql_catalogue import Known
-from tests.databases import made_database, one_connection
+from tests.databases import OneConnection, made_database, one_connection
 from tests.relay import Relay
 from tests.servers import eventually
-
-if TYPE_CHECKING:
-    from asyncpg.pool import Pool
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 SCHEMA = """
@@ -58,19 +54,17 @@ async def relay(postgres: EmbeddedPostgres) -> AsyncIterator[Relay]:
 
 
 @pytest.fixture
-async def pool(dsn: str, relay: Relay) -> AsyncIterator["Pool[asyncpg.Record]"]:
+async def pool(dsn: str, relay: Relay) -> AsyncIterator[OneConnection]:
     async with one_connection(dsn, host="127.0.0.1", port=relay.port) as pool:
         yield pool
 
 
-async def run(pool: "Pool[asyncpg.Record]", query: str, *params: object, known: Known | None = None) -> Rows:
+async def run(pool: OneConnection, query: str, *params: object, known: Known | None = None) -> Rows:
     async with pool.acquire() as connection:
         return await read(connection, query, params, limits=LIMITS, known=known)
 
 
-async def counted(
-    pool: "Pool[asyncpg.Record]", relay: Relay, query: str, *params: object, known: Known | None = None
-) -> int:
+async def counted(pool: OneConnection, relay: Relay, query: str, *params: object, known: Known | None = None) -> int:
     before = relay.round_trips
     await run(pool, query, *params, known=known)
     return relay.round_trips - before
@@ -88,21 +82,17 @@ async def counted(
     ],
 )
 async def test_a_read_takes_two_round_trips_the_first_time_and_one_from_then_on(
-    pool: "Pool[asyncpg.Record]", relay: Relay, query: str, params: tuple[object, ...]
+    pool: OneConnection, relay: Relay, query: str, params: tuple[object, ...]
 ) -> None:
     assert [await counted(pool, relay, query, *params) for _ in range(4)] == [2, 1, 1, 1]
 
 
-async def test_a_text_that_is_too_long_to_be_kept_takes_two_each_time(
-    pool: "Pool[asyncpg.Record]", relay: Relay
-) -> None:
+async def test_a_text_that_is_too_long_to_be_kept_takes_two_each_time(pool: OneConnection, relay: Relay) -> None:
     query = f"SELECT '{'x' * 9000}'"
     assert [await counted(pool, relay, query) for _ in range(3)] == [2, 2, 2]
 
 
-async def test_a_statement_that_fails_takes_no_more_than_one_that_does_not(
-    pool: "Pool[asyncpg.Record]", relay: Relay
-) -> None:
+async def test_a_statement_that_fails_takes_no_more_than_one_that_does_not(pool: OneConnection, relay: Relay) -> None:
     seen = []
     for _ in range(3):
         before = relay.round_trips
@@ -113,14 +103,14 @@ async def test_a_statement_that_fails_takes_no_more_than_one_that_does_not(
 
 
 async def test_a_function_of_the_tenants_costs_two_more_once_a_minute_and_is_prepared_each_time(
-    pool: "Pool[asyncpg.Record]", relay: Relay
+    pool: OneConnection, relay: Relay
 ) -> None:
     known = Known()
     assert await counted(pool, relay, "SELECT own()", known=known) > 2
     assert [await counted(pool, relay, "SELECT own()", known=known) for _ in range(3)] == [2, 2, 2]
 
 
-async def left(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+async def left(pool: OneConnection, relay: Relay) -> None:
     """Have a caller leave a statement that goes on for a moment; the requests to cancel it hang, but for the first."""
     leaving = asyncio.create_task(run(pool, "SELECT stubborn()"))
     await asyncio.sleep(0.1)
@@ -136,7 +126,7 @@ async def left(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
 
 
 async def test_a_request_to_cancel_that_arrives_late_stops_nobody_elses_statement(
-    pool: "Pool[asyncpg.Record]", relay: Relay
+    pool: OneConnection, relay: Relay
 ) -> None:
     """It would stop the next caller's, or the very BEGIN that keeps that from writing."""
     await left(pool, relay)
@@ -146,14 +136,14 @@ async def test_a_request_to_cancel_that_arrives_late_stops_nobody_elses_statemen
     assert (await following).rows == [[1]]
 
 
-async def test_no_request_to_cancel_is_left_hanging(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+async def test_no_request_to_cancel_is_left_hanging(pool: OneConnection, relay: Relay) -> None:
     """A server that never answers them would get more and more of this process's sockets."""
     await left(pool, relay)
     await asyncio.sleep(0)
     assert not [task for task in asyncio.all_tasks() if "Connection._cancel" in repr(task.get_coro())]
 
 
-async def test_a_function_does_not_run_where_no_transaction_began(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+async def test_a_function_does_not_run_where_no_transaction_began(pool: OneConnection, relay: Relay) -> None:
     """What keeps it from writing is that transaction alone."""
     relay.refusing = 1
     with pytest.raises(QueryRefused, match="read-only transaction"):
@@ -162,7 +152,7 @@ async def test_a_function_does_not_run_where_no_transaction_began(pool: "Pool[as
     assert (await run(pool, "SELECT count(*) FROM t WHERE id < 0")).rows == [[0]]
 
 
-async def test_what_is_asked_about_tables_takes_one(pool: "Pool[asyncpg.Record]", relay: Relay) -> None:
+async def test_what_is_asked_about_tables_takes_one(pool: OneConnection, relay: Relay) -> None:
     async with pool.acquire() as connection:
         await catalogue.list_tables(connection, limits=LIMITS)
         before = relay.round_trips
@@ -170,20 +160,20 @@ async def test_what_is_asked_about_tables_takes_one(pool: "Pool[asyncpg.Record]"
     assert relay.round_trips - before == 1
 
 
-async def test_no_more_statements_stay_prepared_than_there_is_room_for(pool: "Pool[asyncpg.Record]") -> None:
+async def test_no_more_statements_stay_prepared_than_there_is_room_for(pool: OneConnection) -> None:
     for number in range(3 * prepared.AT_MOST):
         assert (await run(pool, f"SELECT {number}")).rows == [[number]]
     assert 1 < (await run(pool, OURS)).rows[0][0] <= prepared.AT_MOST + 1
 
 
-async def test_where_a_statement_may_have_prepared_some_of_its_own_none_stays(pool: "Pool[asyncpg.Record]") -> None:
+async def test_where_a_statement_may_have_prepared_some_of_its_own_none_stays(pool: OneConnection) -> None:
     await run(pool, "SELECT 1")
     await run(pool, "SELECT prepares()")
     assert (await run(pool, "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")).rows == [[1]]  # this one
     assert (await run(pool, "SELECT 1")).rows == [[1]]
 
 
-async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: "Pool[asyncpg.Record]", dsn: str) -> None:
+async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: OneConnection, dsn: str) -> None:
     admin = await asyncpg.connect(dsn)
     await admin.execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)")
     seen = [(await run(pool, "SELECT * FROM changing")).rows]
@@ -196,7 +186,7 @@ async def test_a_table_that_changes_between_two_reads_is_read_as_it_is(pool: "Po
 
 @pytest.mark.parametrize("taking", ["columns", "parameters"])
 async def test_where_no_name_stays_a_table_that_changes_is_read_as_it_is_too(
-    pool: "Pool[asyncpg.Record]", dsn: str, taking: str
+    pool: OneConnection, dsn: str, taking: str
 ) -> None:
     """Both types are four bytes here: what was read as it was described before would be another value, and no error."""
     async with pool.acquire() as connection:
@@ -217,7 +207,7 @@ async def test_where_no_name_stays_a_table_that_changes_is_read_as_it_is_too(
     await admin.close()
 
 
-async def test_what_may_leave_something_behind_and_takes_more_care_is_read(pool: "Pool[asyncpg.Record]") -> None:
+async def test_what_may_leave_something_behind_and_takes_more_care_is_read(pool: OneConnection) -> None:
     """The second way has to find its connection open, and closes it: nobody else gets what was left in its session."""
     before = (await run(pool, "SELECT pg_backend_pid()")).rows
     assert (await run(pool, "SELECT priced()", known=Known())).rows == [[["1", "$2.00"]]]
@@ -226,7 +216,7 @@ async def test_what_may_leave_something_behind_and_takes_more_care_is_read(pool:
 
 @pytest.mark.parametrize("lost", ["DEALLOCATE ALL", "another session's"])
 async def test_a_session_that_turns_out_to_be_another_is_read_from_all_the_same(
-    pool: "Pool[asyncpg.Record]", relay: Relay, lost: str
+    pool: OneConnection, relay: Relay, lost: str
 ) -> None:
     await run(pool, "SELECT 1")
     async with pool.acquire() as connection:
@@ -243,7 +233,7 @@ async def test_a_session_that_turns_out_to_be_another_is_read_from_all_the_same(
 
 
 async def test_an_operator_may_have_no_statement_stay_prepared_and_a_read_still_takes_one(
-    pool: "Pool[asyncpg.Record]", relay: Relay
+    pool: OneConnection, relay: Relay
 ) -> None:
     async with pool.acquire() as connection:
         keep_no_names(connection)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -13,10 +12,7 @@ from server.asides import query
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, read
 from server.sql_guard import Guard, Statement, trusted
-from tests.databases import made_database, one_connection
-
-if TYPE_CHECKING:
-    from asyncpg.pool import Pool
+from tests.databases import OneConnection, made_database, one_connection
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 SCHEMA = """
@@ -49,14 +45,14 @@ def dsn(postgres: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture(params=["quick", "careful"])
-async def pool(dsn: str, request: pytest.FixtureRequest) -> AsyncIterator["Pool[asyncpg.Record]"]:
+async def pool(dsn: str, request: pytest.FixtureRequest) -> AsyncIterator[OneConnection]:
     """One connection, so that each read gets what the one before left; backslashes are escapes in this database."""
     wired = request.param == "quick"
     async with one_connection(dsn, wired=wired, server_settings={"standard_conforming_strings": "off"}) as pool:
         yield pool
 
 
-async def run(pool: "Pool[asyncpg.Record]", statement: str | Statement) -> Rows:
+async def run(pool: OneConnection, statement: str | Statement) -> Rows:
     async with pool.acquire() as connection:
         return await read(connection, statement, limits=LIMITS)
 
@@ -77,9 +73,7 @@ async def written(dsn: str) -> bool:
 
 @pytest.mark.usefixtures("writable")
 @pytest.mark.parametrize("text", ["SELECT 1; COMMIT; DELETE FROM t", "COMMIT; INSERT INTO t VALUES (1)"])
-async def test_the_prepared_statement_alone_takes_one_statement(
-    pool: "Pool[asyncpg.Record]", dsn: str, text: str
-) -> None:
+async def test_the_prepared_statement_alone_takes_one_statement(pool: OneConnection, dsn: str, text: str) -> None:
     with pytest.raises(QueryRefused, match="One statement a call"):
         await run(pool, trusted(text))
     assert not await written(dsn)
@@ -88,9 +82,7 @@ async def test_the_prepared_statement_alone_takes_one_statement(
 @pytest.mark.parametrize(
     "text", ["SELECT writes()", "SELECT 1 @#@ 2", "INSERT INTO t VALUES (1)", "SELECT does('CREATE TABLE u ()')"]
 )
-async def test_the_read_only_transaction_alone_stops_what_writes(
-    pool: "Pool[asyncpg.Record]", dsn: str, text: str
-) -> None:
+async def test_the_read_only_transaction_alone_stops_what_writes(pool: OneConnection, dsn: str, text: str) -> None:
     with pytest.raises(QueryRefused):
         await run(pool, trusted(text))
     assert not await written(dsn)
@@ -101,7 +93,7 @@ async def test_the_read_only_transaction_alone_stops_what_writes(
     ["EXPLAIN ANALYZE CREATE TABLE u AS SELECT 1", "SELECT does('EXPLAIN ANALYZE CREATE TABLE u AS SELECT 1')"],
 )
 async def test_the_rollback_alone_undoes_the_table_that_a_read_only_transaction_lets_explain_make(
-    pool: "Pool[asyncpg.Record]", text: str
+    pool: OneConnection, text: str
 ) -> None:
     assert (await run(pool, trusted(text))).row_count > 0
     assert (await run(pool, "SELECT to_regclass('u') IS NULL")).rows == [[True]]
@@ -109,7 +101,7 @@ async def test_the_rollback_alone_undoes_the_table_that_a_read_only_transaction_
 
 @pytest.mark.usefixtures("writable")
 @pytest.mark.parametrize("text", ["SELECT writes()", "INSERT INTO t VALUES (1) RETURNING id"])
-async def test_the_rollback_alone_undoes_what_was_written(pool: "Pool[asyncpg.Record]", dsn: str, text: str) -> None:
+async def test_the_rollback_alone_undoes_what_was_written(pool: OneConnection, dsn: str, text: str) -> None:
     assert (await run(pool, trusted(text))).rows == [[1]]
     assert not await written(dsn)
 
@@ -137,20 +129,20 @@ async def test_the_rollback_alone_undoes_what_was_written(pool: "Pool[asyncpg.Re
     ],
 )
 async def test_the_parser_and_the_catalogue_alone_refuse_what_writes_in_strict_mode(
-    pool: "Pool[asyncpg.Record]", text: str
+    pool: OneConnection, text: str
 ) -> None:
     with pytest.raises(QueryRefused, match=r"may not be called|Only reads run"):
         await run(pool, Guard(strict=True).vet(text))
 
 
-async def test_strict_mode_lets_what_only_reads_run(pool: "Pool[asyncpg.Record]") -> None:
+async def test_strict_mode_lets_what_only_reads_run(pool: OneConnection) -> None:
     rows = await run(pool, Guard(strict=True).vet("SELECT adds(1), lower('A'), count(*) FROM t WHERE id = ANY ('{1}')"))
     assert rows.rows == [[2, "a", 0]]
     rows = await run(pool, Guard(strict=True).vet("SELECT ts_rewrite('a'::tsquery, 'a'::tsquery, 'c'::tsquery)::text"))
     assert rows.rows == [["'c'"]]
 
 
-async def test_a_text_means_to_postgres_what_it_means_to_the_parser(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_text_means_to_postgres_what_it_means_to_the_parser(pool: OneConnection) -> None:
     """Where backslashes are escapes, the second text is code that reads a file."""
     hidden = r"SELECT '\', ' || pg_read_file($$/etc/passwd$$) --'"
     assert (await run(pool, hidden)).rows == [["\\", " || pg_read_file($$/etc/passwd$$) --"]]
@@ -185,9 +177,7 @@ STATE = """
 
 
 @pytest.mark.parametrize("what", LEFT)
-async def test_the_reset_alone_undoes_what_a_committed_session_was_left_with(
-    pool: "Pool[asyncpg.Record]", what: str
-) -> None:
+async def test_the_reset_alone_undoes_what_a_committed_session_was_left_with(pool: OneConnection, what: str) -> None:
     """No guard, no transaction: what is left here stays, if the reset after the next read does not undo it."""
     clean = (await run(pool, STATE)).rows
     async with pool.acquire() as connection:
@@ -197,7 +187,7 @@ async def test_the_reset_alone_undoes_what_a_committed_session_was_left_with(
     assert (await run(pool, STATE)).rows == clean
 
 
-async def test_the_seed_of_one_caller_is_not_the_next_ones(pool: "Pool[asyncpg.Record]") -> None:
+async def test_the_seed_of_one_caller_is_not_the_next_ones(pool: OneConnection) -> None:
     async with pool.acquire() as connection:
         await connection.execute("SELECT setseed(0.5)")
         foreseen = await connection.fetchval("SELECT random()")
@@ -209,15 +199,13 @@ async def test_the_seed_of_one_caller_is_not_the_next_ones(pool: "Pool[asyncpg.R
 @pytest.mark.parametrize(
     "text", ["SELECT claims('theirs')", "SELECT claims_too('theirs')", "SELECT does('SET app.tenant_id = 1')"]
 )
-async def test_a_setting_that_a_function_made_up_does_not_even_leave_its_name(
-    pool: "Pool[asyncpg.Record]", text: str
-) -> None:
+async def test_a_setting_that_a_function_made_up_does_not_even_leave_its_name(pool: OneConnection, text: str) -> None:
     """RESET ALL leaves an empty setting of that name, which tells the next caller who was here: the session ends."""
     assert (await run(pool, text)).row_count == 1
     assert (await run(pool, "SELECT current_setting('app.tenant_id', true)")).rows == [[None]]
 
 
-async def test_what_was_not_understood_says_so_and_still_cannot_write(pool: "Pool[asyncpg.Record]", dsn: str) -> None:
+async def test_what_was_not_understood_says_so_and_still_cannot_write(pool: OneConnection, dsn: str) -> None:
     long = "/* " + "x" * 40_000 + " */"
     assert (await run(pool, f"SELECT 1 {long}")).guard == "unparsed"
     assert (await run(pool, "SELECT 1")).guard is None

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -16,10 +16,7 @@ from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, prepare_connection, read
 from server.sql_catalogue import Known
 from server.sql_guard import Statement, trusted
-from tests.databases import made_database, one_connection
-
-if TYPE_CHECKING:
-    from asyncpg.pool import Pool
+from tests.databases import OneConnection, made_database, one_connection
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 SOON = 5.0
@@ -53,25 +50,25 @@ async def admin(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture(params=["quick", "careful"])
-async def pool(dsn: str, request: pytest.FixtureRequest) -> AsyncIterator["Pool[asyncpg.Record]"]:
+async def pool(dsn: str, request: pytest.FixtureRequest) -> AsyncIterator[OneConnection]:
     """One connection, so that each read gets what the one before left; read in both ways."""
     async with one_connection(dsn, wired=request.param == "quick") as pool:
         yield pool
 
 
 async def run(
-    pool: "Pool[asyncpg.Record]", query: str | Statement, *params: object, known: Known | None = None, **limits: float
+    pool: OneConnection, query: str | Statement, *params: object, known: Known | None = None, **limits: float
 ) -> Rows:
     async with pool.acquire() as connection:
         return await read(connection, query, params, limits=msgspec.structs.replace(LIMITS, **limits), known=known)
 
 
-async def run_unlooked_at(pool: "Pool[asyncpg.Record]", query: str) -> Rows:
+async def run_unlooked_at(pool: OneConnection, query: str) -> Rows:
     """Run what no guard has seen: what is left is the transaction, the limits and the reset."""
     return await run(pool, trusted(query))
 
 
-async def backend(pool: "Pool[asyncpg.Record]") -> int:
+async def backend(pool: OneConnection) -> int:
     pid: int = (await run(pool, "SELECT pg_backend_pid()")).rows[0][0]
     return pid
 
@@ -99,11 +96,11 @@ SLEEPING = "EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AN
         ("SELECT word FROM t WHERE false", []),
     ],
 )
-async def test_what_reads_runs(pool: "Pool[asyncpg.Record]", query: str, rows: list[list[Any]]) -> None:
+async def test_what_reads_runs(pool: OneConnection, query: str, rows: list[list[Any]]) -> None:
     assert (await run(pool, query)).rows == rows
 
 
-async def test_a_result_without_rows_still_has_its_columns(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_result_without_rows_still_has_its_columns(pool: OneConnection) -> None:
     rows = await run(pool, "SELECT id, word FROM t WHERE false")
     assert [(column.name, column.type) for column in rows.columns] == [("id", "int4"), ("word", "text")]
     assert msgspec.json.decode(msgspec.json.encode(rows)) == {
@@ -114,7 +111,7 @@ async def test_a_result_without_rows_still_has_its_columns(pool: "Pool[asyncpg.R
     }
 
 
-async def test_a_plan_can_be_read_and_measured(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_plan_can_be_read_and_measured(pool: OneConnection) -> None:
     assert "Index" in (await run(pool, "EXPLAIN (ANALYZE) SELECT * FROM t WHERE id = 1")).rows[0][0]
 
 
@@ -143,7 +140,7 @@ async def test_a_plan_can_be_read_and_measured(pool: "Pool[asyncpg.Record]") -> 
     ],
 )
 async def test_what_does_not_read_is_refused_and_changes_nothing(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, query: str
+    pool: OneConnection, admin: asyncpg.Connection, query: str
 ) -> None:
     with pytest.raises(QueryRefused):
         await run(pool, query)
@@ -163,7 +160,7 @@ async def test_what_does_not_read_is_refused_and_changes_nothing(
     ],
 )
 async def test_the_transaction_does_not_write_whatever_the_guard_lets_through(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, query: str
+    pool: OneConnection, admin: asyncpg.Connection, query: str
 ) -> None:
     with pytest.raises((QueryRefused, QueryFailed)):
         await run_unlooked_at(pool, query)
@@ -179,7 +176,7 @@ async def test_the_transaction_does_not_write_whatever_the_guard_lets_through(
     ],
 )
 async def test_a_statement_cannot_leave_its_transaction_or_make_it_write(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, query: str
+    pool: OneConnection, admin: asyncpg.Connection, query: str
 ) -> None:
     with pytest.raises((QueryRefused, QueryFailed)):
         await run_unlooked_at(pool, query)
@@ -187,9 +184,7 @@ async def test_a_statement_cannot_leave_its_transaction_or_make_it_write(
 
 
 @pytest.mark.parametrize("query", ["SELECT 1\0; DELETE FROM t", "SELECT '\ud800'"])
-async def test_text_that_no_query_can_hold_is_refused_before_it_is_sent(
-    pool: "Pool[asyncpg.Record]", query: str
-) -> None:
+async def test_text_that_no_query_can_hold_is_refused_before_it_is_sent(pool: OneConnection, query: str) -> None:
     pid = await backend(pool)
     with pytest.raises(InvalidInput, match="character"):
         await run(pool, query)
@@ -220,7 +215,7 @@ STATE = """
 
 
 @pytest.mark.parametrize("poison", POISONS)
-async def test_nothing_that_one_caller_leaves_reaches_the_next(pool: "Pool[asyncpg.Record]", poison: str) -> None:
+async def test_nothing_that_one_caller_leaves_reaches_the_next(pool: OneConnection, poison: str) -> None:
     clean, pid = (await run(pool, STATE)).rows, await backend(pool)
     with suppress(QueryFailed, QueryRefused):  # some of it Postgres would not have at all
         await run_unlooked_at(pool, POISONS[poison])
@@ -229,7 +224,7 @@ async def test_nothing_that_one_caller_leaves_reaches_the_next(pool: "Pool[async
 
 
 async def test_a_connection_that_cannot_be_reset_is_never_used_again(
-    pool: "Pool[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+    pool: OneConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = await backend(pool)
     monkeypatch.setattr(read_session, "_RESET", "%sROLLBACK; SELECT %r / 0")
@@ -238,7 +233,7 @@ async def test_a_connection_that_cannot_be_reset_is_never_used_again(
     assert await backend(pool) != pid
 
 
-async def test_the_driver_still_knows_its_types_after_a_reset(pool: "Pool[asyncpg.Record]") -> None:
+async def test_the_driver_still_knows_its_types_after_a_reset(pool: OneConnection) -> None:
     for _ in range(3):
         rows = await run(pool, "SELECT ARRAY[now()], '{1,2}'::int8[], $1::numrange", "empty")
         assert rows.rows[0][1:] == [[1, 2], "empty"]
@@ -285,47 +280,45 @@ async def _packets(
     return waits
 
 
-async def test_rows_stop_at_their_limit_and_say_so(pool: "Pool[asyncpg.Record]") -> None:
+async def test_rows_stop_at_their_limit_and_say_so(pool: OneConnection) -> None:
     rows = await run(pool, "SELECT id FROM t ORDER BY id", max_rows=3)
     assert (rows.rows, rows.row_count, rows.truncated, rows.truncated_by) == ([[1], [2], [3]], 3, True, "rows")
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
-async def test_a_result_of_exactly_the_limit_is_whole(pool: "Pool[asyncpg.Record]", count: int) -> None:
+async def test_a_result_of_exactly_the_limit_is_whole(pool: OneConnection, count: int) -> None:
     rows = await run(pool, f"SELECT id FROM t ORDER BY id LIMIT {count}", max_rows=count)
     assert (rows.row_count, rows.truncated) == (count, False)
     assert rows.rows == [[number] for number in range(1, count + 1)]
 
 
 @pytest.mark.parametrize("limit", [1024, 5000, 100_000])
-async def test_rows_fill_the_limit_of_bytes_as_far_as_they_fit(pool: "Pool[asyncpg.Record]", limit: int) -> None:
+async def test_rows_fill_the_limit_of_bytes_as_far_as_they_fit(pool: OneConnection, limit: int) -> None:
     rows = await run(pool, "SELECT repeat('ä', 100) FROM t", max_bytes=limit, max_rows=100_000)
     encoded = len(msgspec.json.encode(rows.rows))
     assert (rows.truncated, rows.truncated_by) == (True, "bytes") if limit < 100_000 else True
     assert limit - 300 < encoded <= limit + 1
 
 
-async def test_a_row_larger_than_the_limit_leaves_none_and_says_why(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_row_larger_than_the_limit_leaves_none_and_says_why(pool: OneConnection) -> None:
     rows = await run(pool, "SELECT repeat('x', 10000) AS x", max_bytes=2048)
     assert (rows.rows, rows.truncated_by) == ([], "bytes")
     assert rows.columns[0].name == "x"
 
 
-async def test_a_billion_rows_are_not_read(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_billion_rows_are_not_read(pool: OneConnection) -> None:
     rows = await run(pool, "SELECT generate_series(1, 1000000000)", max_rows=10)
     assert rows.row_count == 10
 
 
-async def test_rows_of_a_gigabyte_cost_one_call_and_not_the_process(pool: "Pool[asyncpg.Record]") -> None:
+async def test_rows_of_a_gigabyte_cost_one_call_and_not_the_process(pool: OneConnection) -> None:
     with pytest.raises(QueryFailed, match="too large"):
         await run(pool, "SELECT repeat('x', 100000000) FROM generate_series(1, 64)")
     assert (await run(pool, "SELECT 1")).rows == [[1]]
 
 
 @pytest.mark.parametrize("value", ["row(g)", "g", "now()", "g::numeric"])
-async def test_a_row_that_would_take_long_to_decode_is_refused_before_that(
-    pool: "Pool[asyncpg.Record]", value: str
-) -> None:
+async def test_a_row_that_would_take_long_to_decode_is_refused_before_that(pool: OneConnection, value: str) -> None:
     with pytest.raises(QueryFailed, match=r"too large.*left\(column, 1000\)"):
         await run(pool, f"SELECT array_agg({value}) FROM generate_series(1, 400000) AS g")
     assert (await run(pool, "SELECT 1")).rows == [[1]]
@@ -333,7 +326,7 @@ async def test_a_row_that_would_take_long_to_decode_is_refused_before_that(
 
 @pytest.mark.parametrize(("length", "fitting"), [(300_000, 3), (1_000_000, 1)])
 async def test_rows_beyond_those_that_fit_are_left_out_and_the_connection_lives(
-    pool: "Pool[asyncpg.Record]", length: int, fitting: int
+    pool: OneConnection, length: int, fitting: int
 ) -> None:
     known, query = Known(), f"SELECT repeat('x', {length}) FROM t"
     with suppress(ConnectionLost):  # too much to come at once: next time it comes in steps
@@ -344,28 +337,28 @@ async def test_rows_beyond_those_that_fit_are_left_out_and_the_connection_lives(
     assert await backend(pool) == pid
 
 
-async def test_an_error_that_quotes_a_long_value_is_cut(pool: "Pool[asyncpg.Record]") -> None:
+async def test_an_error_that_quotes_a_long_value_is_cut(pool: OneConnection) -> None:
     with pytest.raises(QueryFailed) as caught:
         await run(pool, "SELECT repeat('x', 500000)::int")
     assert caught.value.facts["sqlstate"] == "22P02"
     assert len(caught.value.message) < 1100
 
 
-async def test_an_error_of_many_megabytes_costs_its_call_alone(pool: "Pool[asyncpg.Record]") -> None:
+async def test_an_error_of_many_megabytes_costs_its_call_alone(pool: OneConnection) -> None:
     with pytest.raises(QueryFailed, match="too large") as caught:
         await run(pool, "SELECT repeat('x', 30000000)::int")
     assert len(caught.value.message) < 1100
     assert (await run(pool, "SELECT 1")).rows == [[1]]
 
 
-async def test_an_error_that_quotes_control_characters_writes_them_out(pool: "Pool[asyncpg.Record]") -> None:
+async def test_an_error_that_quotes_control_characters_writes_them_out(pool: OneConnection) -> None:
     with pytest.raises(QueryFailed, match=r"a\\u001b\\u000ab") as caught:
         await run(pool, r"SELECT E'a\x1b\nb'::int")
     assert caught.value.message.isprintable()
 
 
 async def test_a_statement_that_somebody_cancels_is_not_said_to_have_met_its_limit(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     pid = await backend(pool)
     call = asyncio.create_task(run(pool, "SELECT pg_sleep(60)"))
@@ -375,9 +368,7 @@ async def test_a_statement_that_somebody_cancels_is_not_said_to_have_met_its_lim
         await call
 
 
-async def test_a_statement_ends_at_its_timeout_in_postgres_too(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
-) -> None:
+async def test_a_statement_ends_at_its_timeout_in_postgres_too(pool: OneConnection, admin: asyncpg.Connection) -> None:
     pid = await backend(pool)
     with pytest.raises(QueryTimeout, match=r"0\.1 s"):
         await run(pool, "SELECT pg_sleep(60)", statement_timeout=0.1)
@@ -393,7 +384,7 @@ async def test_a_statement_ends_at_its_timeout_in_postgres_too(
     ],
 )
 async def test_a_statement_ends_even_if_it_dodges_postgres_own_timeout(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, query: str
+    pool: OneConnection, admin: asyncpg.Connection, query: str
 ) -> None:
     begun = time.monotonic()
     with pytest.raises(QueryTimeout):
@@ -402,7 +393,7 @@ async def test_a_statement_ends_even_if_it_dodges_postgres_own_timeout(
     await until(admin, f"NOT {SLEEPING}")
 
 
-async def test_a_lock_is_waited_for_only_so_long(pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection) -> None:
+async def test_a_lock_is_waited_for_only_so_long(pool: OneConnection, admin: asyncpg.Connection) -> None:
     async with admin.transaction():
         await admin.execute("LOCK TABLE t")
         with pytest.raises(QueryFailed, match="lock") as caught:
@@ -413,7 +404,7 @@ async def test_a_lock_is_waited_for_only_so_long(pool: "Pool[asyncpg.Record]", a
 
 @pytest.mark.parametrize("delay", [0.0, 0.0005, 0.001, 0.002, 0.1])
 async def test_a_call_that_is_cancelled_is_cancelled_in_postgres_and_the_connection_lives(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, delay: float
+    pool: OneConnection, admin: asyncpg.Connection, delay: float
 ) -> None:
     pid = await backend(pool)
     call = asyncio.create_task(run(pool, "SELECT pg_sleep(60)"))
@@ -427,7 +418,7 @@ async def test_a_call_that_is_cancelled_is_cancelled_in_postgres_and_the_connect
 
 
 async def test_a_call_that_is_cancelled_again_and_again_still_cleans_up(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     call = asyncio.create_task(run(pool, "SELECT pg_sleep(60)"))
     await until(admin, SLEEPING)
@@ -440,9 +431,7 @@ async def test_a_call_that_is_cancelled_again_and_again_still_cleans_up(
     assert (await run(pool, "SELECT 1")).rows == [[1]]
 
 
-async def test_a_backend_that_is_killed_fails_its_call_alone(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
-) -> None:
+async def test_a_backend_that_is_killed_fails_its_call_alone(pool: OneConnection, admin: asyncpg.Connection) -> None:
     pid = await backend(pool)
     call = asyncio.create_task(run(pool, "SELECT pg_sleep(60)"))
     await until(admin, SLEEPING)
@@ -454,7 +443,7 @@ async def test_a_backend_that_is_killed_fails_its_call_alone(
 
 
 async def test_a_connection_that_died_while_leased_is_said_to_be_lost(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     async with pool.acquire() as connection:
         pid = (await read(connection, "SELECT pg_backend_pid()", limits=LIMITS)).rows[0][0]
@@ -490,7 +479,7 @@ async def test_a_connection_that_dies_at_any_instant_is_said_to_be_lost(dsn: str
     ],
 )
 async def test_an_error_of_postgres_is_told_with_its_sqlstate_and_place(
-    pool: "Pool[asyncpg.Record]", query: str, sqlstate: str, position: int | None
+    pool: OneConnection, query: str, sqlstate: str, position: int | None
 ) -> None:
     with pytest.raises(QueryFailed) as caught:
         await run(pool, query)
@@ -498,16 +487,16 @@ async def test_an_error_of_postgres_is_told_with_its_sqlstate_and_place(
     assert caught.value.facts.get("position") == position
 
 
-async def test_a_type_that_has_no_values_is_an_error_and_not_a_crash(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_type_that_has_no_values_is_an_error_and_not_a_crash(pool: OneConnection) -> None:
     with pytest.raises(QueryFailed, match="column::text"):
         await run(pool, "SELECT NULL::pg_ddl_command")
 
 
-async def test_a_parameter_of_many_megabytes_arrives(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_parameter_of_many_megabytes_arrives(pool: OneConnection) -> None:
     assert (await run(pool, "SELECT length($1::text)", "x" * (30 << 20))).rows == [[30 << 20]]
 
 
-async def test_a_hint_of_postgres_reaches_the_caller(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_hint_of_postgres_reaches_the_caller(pool: OneConnection) -> None:
     with pytest.raises(QueryFailed, match="Perhaps you meant") as caught:
         await run(pool, "SELECT t.wrd FROM t")
     assert "t.word" in str(caught.value.facts["hint"])
@@ -525,13 +514,13 @@ async def test_a_hint_of_postgres_reaches_the_caller(pool: "Pool[asyncpg.Record]
     ],
 )
 async def test_a_wrong_parameter_is_told_by_its_name(
-    pool: "Pool[asyncpg.Record]", query: str, params: list[object], message: str
+    pool: OneConnection, query: str, params: list[object], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
         await run(pool, query, *params)
 
 
-async def test_a_value_that_only_postgres_can_refuse_is_its_error(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_value_that_only_postgres_can_refuse_is_its_error(pool: OneConnection) -> None:
     with pytest.raises(QueryFailed) as caught:
         await run(pool, "SELECT $1::text", "a\0b")
     assert caught.value.facts["sqlstate"] == "22021"
@@ -546,13 +535,13 @@ async def test_a_value_that_only_postgres_can_refuse_is_its_error(pool: "Pool[as
     ],
 )
 async def test_a_cell_of_so_many_values_that_reading_it_would_hold_up_other_tenants_is_refused(
-    pool: "Pool[asyncpg.Record]", query: str
+    pool: OneConnection, query: str
 ) -> None:
     with pytest.raises(QueryFailed, match=r"too large.*column\[1:1000\]"):
         await run(pool, query)
 
 
-async def test_a_long_text_and_an_array_of_thousands_are_read(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_long_text_and_an_array_of_thousands_are_read(pool: OneConnection) -> None:
     rows = await run(pool, "SELECT repeat('x', 1000000)")
     assert len(rows.rows[0][0]) == 1_000_000
     rows = await run(pool, "SELECT array_agg(i) FROM generate_series(1, 20000) AS i")

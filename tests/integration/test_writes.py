@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
@@ -24,11 +24,8 @@ from server.reads import prepare_connection, read
 from server.sql_writes import judged
 from server.write_step import Step
 from server.writes import WriteLimits, Writes, require_allowed, write
-from tests.databases import apart, made_database, one_connection
+from tests.databases import OneConnection, apart, made_database, one_connection
 from tests.faults.proxy import Proxies, Proxy
-
-if TYPE_CHECKING:
-    from asyncpg.pool import Pool
 
 EACH = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 LIMITS = WriteLimits(each=EACH, whole=20)
@@ -78,7 +75,7 @@ async def admin(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def pool(dsn: str) -> AsyncIterator["Pool[asyncpg.Record]"]:
+async def pool(dsn: str) -> AsyncIterator[OneConnection]:
     """One connection, so that each call gets what the one before left."""
     async with one_connection(dsn) as pool:
         yield pool
@@ -90,7 +87,7 @@ def steps_of(*texts: Text, dry_run: bool = False) -> list[Step]:
 
 
 async def run(
-    pool: "Pool[asyncpg.Record]",
+    pool: OneConnection,
     *texts: Text,
     dry_run: bool = False,
     role: str | None = None,
@@ -104,7 +101,7 @@ async def run(
         return await write(connection, steps, limits=WriteLimits(each=each, whole=whole), role=role, dry_run=dry_run)
 
 
-async def failed(pool: "Pool[asyncpg.Record]", *texts: Text, **how: Any) -> TenancyError:  # noqa: ANN401 - as `run`
+async def failed(pool: OneConnection, *texts: Text, **how: Any) -> TenancyError:  # noqa: ANN401 - as `run`
     with pytest.raises(TenancyError) as caught:
         await run(pool, *texts, **how)
     return caught.value
@@ -118,7 +115,7 @@ UNTOUCHED = [f"w{number}" for number in range(1, 11)]
 
 
 async def test_statements_are_committed_together_and_each_is_told(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     told = await run(
         pool,
@@ -149,9 +146,7 @@ async def test_statements_are_committed_together_and_each_is_told(
     assert (await words(admin))[-2:] == ["ELEVEN", "TWELVE"]
 
 
-async def test_a_dry_run_tells_the_same_and_writes_nothing(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
-) -> None:
+async def test_a_dry_run_tells_the_same_and_writes_nothing(pool: OneConnection, admin: asyncpg.Connection) -> None:
     texts = ("UPDATE t SET word = word || '!' RETURNING *", "DELETE FROM t WHERE word LIKE '%!'")
 
     dry = await run(pool, *texts, dry_run=True)
@@ -164,7 +159,7 @@ async def test_a_dry_run_tells_the_same_and_writes_nothing(
 
 
 async def test_what_a_dry_run_cannot_undo_is_the_numbers_that_it_took(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     await run(pool, "SELECT nextval('s')", dry_run=True)
 
@@ -182,7 +177,7 @@ async def test_what_a_dry_run_cannot_undo_is_the_numbers_that_it_took(
     ],
 )
 async def test_an_error_undoes_all_and_names_its_statement(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, text: Text, kind: type[TenancyError], sqlstate: str | None
+    pool: OneConnection, admin: asyncpg.Connection, text: Text, kind: type[TenancyError], sqlstate: str | None
 ) -> None:
     error = await failed(pool, "DELETE FROM t WHERE id > 1", text, "INSERT INTO t VALUES (50, 'never')")
 
@@ -195,7 +190,7 @@ async def test_an_error_undoes_all_and_names_its_statement(
 
 
 async def test_a_statement_that_may_not_run_keeps_the_others_from_running(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     error = await failed(pool, "DELETE FROM t", "COMMIT")
 
@@ -205,7 +200,7 @@ async def test_a_statement_that_may_not_run_keeps_the_others_from_running(
 
 @pytest.mark.parametrize("dry_run", [True, False])
 async def test_what_is_deferred_is_told_as_that_also_by_a_dry_run(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, *, dry_run: bool
+    pool: OneConnection, admin: asyncpg.Connection, *, dry_run: bool
 ) -> None:
     error = await failed(pool, "INSERT INTO children VALUES (1, 7)", dry_run=dry_run)
 
@@ -218,7 +213,7 @@ async def test_what_is_deferred_is_told_as_that_also_by_a_dry_run(
 
 @pytest.mark.parametrize("limit", [{"max_rows": 3}, {"max_bytes": 1024}])
 async def test_rows_beyond_the_limits_are_written_and_not_told(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, limit: dict[str, Any]
+    pool: OneConnection, admin: asyncpg.Connection, limit: dict[str, Any]
 ) -> None:
     told = await run(
         pool,
@@ -234,9 +229,7 @@ async def test_rows_beyond_the_limits_are_written_and_not_told(
     assert await admin.fetchval("SELECT count(*) FROM t") == 30010
 
 
-async def test_a_select_whose_function_writes_runs_to_its_end(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
-) -> None:
+async def test_a_select_whose_function_writes_runs_to_its_end(pool: OneConnection, admin: asyncpg.Connection) -> None:
     told = await run(pool, "SELECT writes_one(i) FROM generate_series(101, 400) AS i", max_rows=5)
 
     assert (told.statements[0].row_count, len(told.statements[0].rows), told.statements[0].truncated) == (300, 5, True)
@@ -244,7 +237,7 @@ async def test_a_select_whose_function_writes_runs_to_its_end(
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 128, 999, 1000])
-async def test_rows_are_counted_whatever_the_steps_in_which_they_come(pool: "Pool[asyncpg.Record]", count: int) -> None:
+async def test_rows_are_counted_whatever_the_steps_in_which_they_come(pool: OneConnection, count: int) -> None:
     text = f"INSERT INTO moods (m) SELECT 'good' FROM generate_series(1, {count}) RETURNING id"
     told = (await run(pool, text, dry_run=True)).statements[0]
 
@@ -252,7 +245,7 @@ async def test_rows_are_counted_whatever_the_steps_in_which_they_come(pool: "Poo
 
 
 async def test_a_type_that_the_driver_stumbles_over_writes_nothing_twice(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     told = await run(
         pool,
@@ -265,14 +258,14 @@ async def test_a_type_that_the_driver_stumbles_over_writes_nothing_twice(
     assert await admin.fetchval("SELECT count(*) FROM moods") == 2
 
 
-async def test_statements_see_what_those_before_them_wrote(pool: "Pool[asyncpg.Record]") -> None:
+async def test_statements_see_what_those_before_them_wrote(pool: OneConnection) -> None:
     told = await run(pool, "DELETE FROM t WHERE id > 2", "SELECT count(*) FROM t", dry_run=True)
 
     assert told.statements[1].rows == [[2]]
 
 
 async def test_a_cancelled_call_is_rolled_back_and_leaves_its_connection_clean(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     call = asyncio.create_task(run(pool, "DELETE FROM t", "SELECT pg_sleep(60)"))
     await until(admin, "EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(60)')")
@@ -285,7 +278,7 @@ async def test_a_cancelled_call_is_rolled_back_and_leaves_its_connection_clean(
 
 
 async def test_a_call_that_is_cancelled_while_it_commits_tells_that_it_did(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     """A deferred trigger holds COMMIT up; what is cancelled then is committed, and nobody may think otherwise."""
     await admin.execute(HOLD_UP)
@@ -303,7 +296,7 @@ async def test_a_call_that_is_cancelled_while_it_commits_tells_that_it_did(
     ("how", "told"), [({"statement_timeout": 0.2}, "its limit of 0.2 s"), ({"whole": 0.2}, "together took longer")]
 )
 async def test_what_takes_too_long_is_cancelled_and_rolled_back(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection, how: dict[str, Any], told: str
+    pool: OneConnection, admin: asyncpg.Connection, how: dict[str, Any], told: str
 ) -> None:
     error = await failed(pool, "DELETE FROM t", "SELECT pg_sleep(60)", **how)
 
@@ -314,7 +307,7 @@ async def test_what_takes_too_long_is_cancelled_and_rolled_back(
 
 
 async def test_two_transactions_that_cannot_both_go_on_are_told_to_try_again(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     """The other one holds row 1 and waits for row 2, which this one holds: one of the two is a deadlock's victim."""
     await admin.execute("SET deadlock_timeout = '1h'")
@@ -337,7 +330,7 @@ async def test_two_transactions_that_cannot_both_go_on_are_told_to_try_again(
     assert (await words(admin))[:2] == ["other", "other"]
 
 
-async def test_nothing_that_a_write_does_to_its_session_reaches_the_next_call(pool: "Pool[asyncpg.Record]") -> None:
+async def test_nothing_that_a_write_does_to_its_session_reaches_the_next_call(pool: OneConnection) -> None:
     state = "SELECT current_setting('search_path'), current_setting('transaction_read_only'), current_user"
     async with pool.acquire() as connection:
         before = (await read(connection, state, limits=EACH)).rows
@@ -388,14 +381,14 @@ def proxy(postgres: EmbeddedPostgres) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-async def far_pool(dsn: str, proxy: Proxy) -> AsyncIterator["Pool[asyncpg.Record]"]:
+async def far_pool(dsn: str, proxy: Proxy) -> AsyncIterator[OneConnection]:
     """One connection through the proxy."""
     async with one_connection(dsn, host="127.0.0.1", port=proxy.port) as pool:
         yield pool
 
 
 async def test_a_connection_that_is_lost_while_it_commits_leaves_nobody_who_knows(
-    far_pool: "Pool[asyncpg.Record]", proxy: Proxy, admin: asyncpg.Connection
+    far_pool: OneConnection, proxy: Proxy, admin: asyncpg.Connection
 ) -> None:
     """It was committed here; told as a failure, or as one to try again, it would be written twice."""
     proxy.drop_next_reply(b"COMMIT")
@@ -409,7 +402,7 @@ async def test_a_connection_that_is_lost_while_it_commits_leaves_nobody_who_know
 
 
 async def test_a_connection_that_is_lost_before_that_has_written_nothing(
-    far_pool: "Pool[asyncpg.Record]", proxy: Proxy, admin: asyncpg.Connection
+    far_pool: OneConnection, proxy: Proxy, admin: asyncpg.Connection
 ) -> None:
     proxy.drop_next_reply(b"DELETE")
     error = await failed(far_pool, "DELETE FROM t")
@@ -421,7 +414,7 @@ async def test_a_connection_that_is_lost_before_that_has_written_nothing(
 
 
 async def test_a_backend_that_is_ended_while_it_commits_is_told_as_unknown(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(HOLD_UP)
     call = asyncio.create_task(run(pool, "INSERT INTO parents VALUES (1)"))
@@ -435,7 +428,7 @@ async def test_a_backend_that_is_ended_while_it_commits_is_told_as_unknown(
 
 
 async def test_a_role_is_taken_on_for_the_call_and_sees_what_it_may_see(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     for role in ("ann", "ben"):
         told = await run(
@@ -449,21 +442,21 @@ async def test_a_role_is_taken_on_for_the_call_and_sees_what_it_may_see(
     assert await admin.fetchval("SELECT count(*) FROM notes") == 2
 
 
-async def test_a_role_may_not_do_more_than_it_may(pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection) -> None:
+async def test_a_role_may_not_do_more_than_it_may(pool: OneConnection, admin: asyncpg.Connection) -> None:
     error = await failed(pool, "SELECT 1", "DELETE FROM t", role="ann")
 
     assert (error.facts["sqlstate"], error.facts["index"]) == ("42501", 1)
     assert await words(admin) == UNTOUCHED
 
 
-async def test_a_role_of_any_name_is_quoted(pool: "Pool[asyncpg.Record]") -> None:
+async def test_a_role_of_any_name_is_quoted(pool: OneConnection) -> None:
     told = await run(pool, "SELECT current_user", role='Odd "name"; DROP TABLE')
 
     assert told.statements[0].rows == [['Odd "name"; DROP TABLE']]
 
 
 async def test_a_role_that_is_not_there_is_told_and_nothing_runs(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     error = await failed(pool, "DELETE FROM t", role="nobody_of_that_name")
 
@@ -472,7 +465,7 @@ async def test_a_role_that_is_not_there_is_told_and_nothing_runs(
 
 
 async def test_a_function_that_gives_the_role_back_does_so_for_its_own_statement_alone(
-    pool: "Pool[asyncpg.Record]", admin: asyncpg.Connection
+    pool: OneConnection, admin: asyncpg.Connection
 ) -> None:
     """Who owns the database may have such a function; a caller can make none. The next statement has the role again."""
     login = await admin.fetchval("SELECT current_user")

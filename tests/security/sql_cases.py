@@ -27,6 +27,7 @@ from registry.errors import ConnectionLost, QueryFailed, QueryTimeout, TenancyEr
 from server.reads import ReadLimits, Rows, read
 from server.sql_catalogue import Known
 from server.sql_guard import Guard
+from tests.databases import OneConnection
 
 Expected: TypeAlias = Literal["blocked", "allowed", "capped", "timeout"]
 Fault: TypeAlias = Literal["bypass", "run", "uncapped", "false alarm"]
@@ -87,7 +88,7 @@ class Stage(msgspec.Struct, kw_only=True):
         guard: What looks at statements.
     """
 
-    pool: "asyncpg.Pool[asyncpg.Record]"
+    pool: OneConnection
     admin: asyncpg.Connection
     scratch: Path
     superuser: bool

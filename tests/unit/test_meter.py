@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from server.login_cost import ITERATIONS_AT_MOST
 from server.meter import (
-    ITERATIONS_AT_MOST,
     LOGIN_BYTES,
     MESSAGE_BYTES,
     QUIET_MESSAGES,

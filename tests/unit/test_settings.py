@@ -139,6 +139,12 @@ def test_a_setting_comes_from_its_variable_and_a_flag_goes_before_it(field: str,
     assert getattr(load({field: None}, {**around, variable: text}), field) == meant
 
 
+@pytest.mark.parametrize(("words", "kept"), [([], True), (["--keep-prepared", "0"], False)])
+def test_what_is_on_by_default_can_be_switched_off_by_its_flag(words: list[str], *, kept: bool) -> None:
+    given = cli._parser().parse_args(["serve", *words])
+    assert load(vars(given), {}).keep_prepared is kept
+
+
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
 def test_an_empty_variable_counts_as_unset(setting: Setting) -> None:
     assert load({}, {setting.variable: " "}) == Settings()
@@ -152,7 +158,7 @@ def test_the_key_file_is_where_the_variable_says(key_file: Path) -> None:
 def test_every_setting_is_told_in_the_help_and_the_document_with_its_default(setting: Setting, serve_help: str) -> None:
     flag = "--" + setting.field.replace("_", "-")
     default = getattr(Settings(), setting.field)
-    shown = "" if default in (None, (), False) else str(default)
+    shown = "" if default in (None, (), False) else "1" if default is True else str(default)
     assert f"{setting.meaning} [{setting.variable}{'; ' if shown else ''}{shown}]" in serve_help
     assert bool(re.search(rf"{flag}( X)? {re.escape(setting.meaning)}", serve_help)) != setting.secret
     quoted, flagged = f"`{shown}`" if shown else "", "none" if setting.secret else f"`{flag}`"
