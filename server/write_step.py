@@ -112,7 +112,7 @@ class _Portal:
         self.done = False
         self._protocol = connection._protocol  # noqa: SLF001 - the driver's cursor keeps the tag to itself
         self._state = statement._state  # noqa: SLF001 - as above
-        self._statement = statement
+        self._statement = statement  # the driver closes one that nobody holds
         self._name: str = connection._get_unique_id("portal")  # noqa: SLF001 - as above
         self._args: Row | None = args
         self._before = 0
