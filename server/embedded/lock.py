@@ -53,7 +53,7 @@ async def _own(path: Path) -> int:
             os.close(descriptor)
             raise EmbeddedUnavailable(
                 f"{path.parent} is in use by process {pid or 'unknown'} (it holds {path.name}): "
-                "stop it, or choose another directory"
+                "stop it, or choose another data folder (--data-dir)"
             )
         await asyncio.sleep(0.01)
     os.ftruncate(descriptor, 0)
