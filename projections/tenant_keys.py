@@ -48,18 +48,17 @@ class TenantKeys:
         """Return what stands under each tenant's key, in order."""
         return await self._redis.get_many([self._names.tenant(tenant) for tenant in tenants])
 
-    async def repair(self, tenants: Sequence[Tenant], as_of: AsOf, pause: float = 0) -> list[str]:
+    async def repair(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[str]:
         """Compare the keys with `tenants` and write those that differ; return the ids of the tenants mended.
 
         Args:
             tenants: What the keys should say.
             as_of: What was read when they were found so.
-            pause: Seconds between two pages of them: calls go first, nobody waits for this.
         """
         mended = []
         known = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]
         for start in range(0, len(known), _PAGE):
-            await asyncio.sleep(pause)
+            await asyncio.sleep(0)  # calls go first
             page = known[start : start + _PAGE]
             found = await self.documents([tenant.tenant for tenant in page])
             differing = [tenant for tenant, text in zip(page, found, strict=True) if differs(tenant, text)]
