@@ -80,8 +80,8 @@ class Statements:
         coming: The description that comes next; None when none was asked for.
     """
 
-    def __init__(self, *, named: bool = True) -> None:
-        self.named = named
+    def __init__(self) -> None:
+        self.named = True
         self.describing = False
         self.coming: Description | None = None
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
