@@ -158,13 +158,20 @@ class QuickRead:
 
     async def _leave(self) -> None:
         """Wait until the session is clean; close the connection if it is not."""
-        if self._end is not None and self._end.sent:
-            await _answered(self._connection, self._end)
-            self._note_end(refused=self._end.refused)
-        elif self._begin.sent:
-            await leave(self._connection)
-        if self._lasting and not self._connection.is_closed():
-            self._connection.terminate()
+        try:
+            if self._end is not None and self._end.sent:
+                await self._see_end(self._end)
+            elif self._begin.sent:
+                await leave(self._connection)
+        finally:  # another cancellation may have come meanwhile
+            if self._lasting and not self._connection.is_closed():
+                self._connection.terminate()
+
+    async def _see_end(self, end: Aside) -> None:
+        try:
+            await _answered(self._connection, end)
+        finally:
+            self._note_end(refused=end.refused)
 
     def _note_end(self, *, refused: bool) -> None:
         if refused:

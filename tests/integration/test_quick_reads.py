@@ -33,7 +33,7 @@ SCHEMA = """
     CREATE FUNCTION prepares() RETURNS int LANGUAGE plpgsql AS
         $$ BEGIN EXECUTE 'PREPARE left_behind AS SELECT 1'; RETURN 1; END $$;
     CREATE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(5); RETURN 1;
+        $$ BEGIN PERFORM set_config('my.word', 'x', false); PERFORM pg_sleep(5); RETURN 1;
            EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(0.3); RETURN 2; END $$;
     CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (-1) RETURNING id';
     CREATE FUNCTION priced() RETURNS record LANGUAGE plpgsql STABLE AS
@@ -211,6 +211,23 @@ async def test_what_may_leave_something_behind_and_takes_more_care_is_read(pool:
     """The second way has to find its connection open, and closes it: nobody else gets what was left in its session."""
     before = (await run(pool, "SELECT pg_backend_pid()")).rows
     assert (await run(pool, "SELECT priced()", known=Known())).rows == [[["1", "$2.00"]]]
+    assert (await run(pool, "SELECT pg_backend_pid()")).rows != before
+
+
+@pytest.mark.parametrize("in_steps", [False, True])
+async def test_what_may_leave_something_behind_leaves_nothing_however_often_it_is_cancelled(
+    pool: "Pool[asyncpg.Record]", *, in_steps: bool
+) -> None:
+    """A client that leaves while the call is at its limit already: the session is closed all the same."""
+    before, known, query = (await run(pool, "SELECT pg_backend_pid()")).rows, Known(), "SELECT stubborn()"
+    if in_steps:
+        known.note_large(query)
+    call = asyncio.create_task(run(pool, query, known=known))
+    for seconds in (0.2, 0.02):
+        await asyncio.sleep(seconds)
+        call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
     assert (await run(pool, "SELECT pg_backend_pid()")).rows != before
 
 
