@@ -324,3 +324,14 @@ async def test_behind_a_pooler_that_gives_each_transaction_another_session_every
             await other.execute("COMMIT; BEGIN" if turn else "BEGIN")
         await other.close()
     assert len(backends) > 1
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not on this machine")
+async def test_a_pooler_is_noticed_by_the_first_read_and_no_name_is_used_behind_it(pooler: int, dsn: str) -> None:
+    """By a name, another session may have what was described otherwise: a table may have changed in between."""
+    async with one_connection(dsn, host="127.0.0.1", port=pooler) as pool:
+        await run(pool, "SELECT 1")
+        async with pool.acquire() as connection:
+            line = meter_of(connection).line
+            assert line is not None
+            assert not line.statements.named
