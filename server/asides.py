@@ -46,22 +46,25 @@ class Aside:
         pattern: What answers to queries of this kind look like.
         last: Whether it follows the driver's message. The end of its answer is then the end of the driver's: that is
             told when all is over, and with it that there is no transaction any more.
+        holding: What the answer holds unless it comes from another session than the connection was made to.
 
     Attributes:
         sent: Whether it went out.
         done: Whether its answer has come, or never will.
         refused: Whether the answer was an error, or not what it must be; so as long as it has not come.
         begun: Whether a part of it has come, or something in between that means the driver.
+        elsewhere: Whether it came from another session, as far as that was seen.
     """
 
-    def __init__(self, message: bytes, pattern: Pattern, *, last: bool = False) -> None:
+    def __init__(self, message: bytes, pattern: Pattern, *, last: bool = False, holding: bytes = b"") -> None:
         self.message = message
         self.status = _IDLE if last else _IN_TRANSACTION
         self.last = last
         self.pattern = pattern
         self.sent = self.done = False
         self.refused = True
-        self.begun = False
+        self.begun = self.elsewhere = False
+        self._holding = holding
         self._failed = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -71,7 +74,10 @@ class Aside:
 
     def learn(self, answer: bytes) -> None:
         """Remember what the answer looks like, if it was in order and nothing else came in between."""
-        if not self.refused and not self.begun:
+        if self.refused or self.begun:
+            return
+        self.elsewhere = self._holding not in answer
+        if not self.elsewhere:
             self.pattern.known = answer
 
     def note(self, *, error: bool) -> None:

@@ -44,8 +44,7 @@ class Sender:
         """Send a part of the answer, or keep the head for a moment."""
         cycle = self._cycle
         if self._head is not None:
-            self._send_with_head(message.get("body", b""), whole=not message.get("more_body", False))
-            message = {**message, "body": b""}
+            message = self._with_head(message)
         elif not (cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive):
             self._head = self._plain_head(message)
             if self._head is not None:
@@ -53,12 +52,18 @@ class Sender:
                 return
         await cycle.send(cast("Any", message))
 
-    def _send_with_head(self, body: bytes, *, whole: bool) -> None:
-        """Write both; what follows is an empty part, by which uvicorn sees whether the length was right."""
-        cycle, head, self._head = self._cycle, self._head, None
-        if not cycle.disconnected and (len(body) == cycle.expected_content_length or not whole):
-            cycle.transport.writelines((cast("bytes", head), body))
+    def _with_head(self, message: Message) -> Message:
+        """Return the message with the head before its body; of a wrong length, one that uvicorn breaks on.
+
+        uvicorn writes it and is done: whoever waited until it is taken would keep a place among the requests in flight.
+        """
+        cycle, head, self._head = self._cycle, cast("bytes", self._head), None
+        body = message.get("body", b"")
+        if message.get("more_body", False) or len(body) == cycle.expected_content_length:
+            cycle.expected_content_length += len(head)
+            return {**message, "body": head + body}
         cycle.expected_content_length -= len(body)
+        return {**message, "body": b""}
 
     def _plain_head(self, message: Message) -> bytes | None:
         """Return the head of an answer that is all there; None for any other."""

@@ -6,6 +6,7 @@ not fit into that is left to the careful way (`server/reads.py`), which has ever
 """
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -132,7 +133,13 @@ class QuickRead:
     ) -> list[asyncpg.Record]:
         args = bind(prepared.parameters, params)
         self._surplus = self._line.statements.surplus if keep else None
-        self._end = Aside(query(closing(deallocate=self._surplus)), self._line.closings, last=True)
+        named = self._line.statements.named
+        self._end = Aside(
+            query(closing(deallocate=self._surplus, telling=named)),
+            self._line.closings,
+            last=True,
+            holding=_number_of(self._connection) if named else b"",
+        )
         self._line.enclose(None if self._begin.sent else self._begin, self._end)
         if not prepared.state.name:
             self._described = self._line.ask_again(prepared.told)
@@ -158,18 +165,27 @@ class QuickRead:
 
     async def _leave(self) -> None:
         """Wait until the session is clean; close the connection if it is not."""
-        if self._end is not None and self._end.sent:
-            await _answered(self._connection, self._end)
-            self._note_end(refused=self._end.refused)
-        elif self._begin.sent:
-            await leave(self._connection)
-        if self._lasting and not self._connection.is_closed():
-            self._connection.terminate()
+        try:
+            if self._end is not None and self._end.sent:
+                await self._see_end(self._end)
+            elif self._begin.sent:
+                await leave(self._connection)
+        finally:  # another cancellation may have come meanwhile
+            if self._lasting and not self._connection.is_closed():
+                self._connection.terminate()
 
-    def _note_end(self, *, refused: bool) -> None:
-        if refused:
+    async def _see_end(self, end: Aside) -> None:
+        try:
+            await _answered(self._connection, end)
+        finally:
+            self._note_end(end)
+
+    def _note_end(self, end: Aside) -> None:
+        if end.refused:
             if not self._connection.is_closed():
                 self._connection.terminate()
+        elif end.elsewhere:  # there is a pooler in between
+            self._line.statements.distrust_names()
         elif self._surplus is None:
             self._line.statements.forget_all()
         else:
@@ -179,6 +195,12 @@ class QuickRead:
 @lru_cache(_LIMITS_KEPT)
 def _begin(limits: ReadLimits, search_path: str | None) -> bytes:
     return query(opening(limits, search_path))
+
+
+def _number_of(connection: Connection) -> bytes:
+    """Return how the number of a connection's session stands in a row; a pooler gives it one of its own."""
+    number = b"%d" % connection.get_server_pid()
+    return struct.pack(">i", len(number)) + number
 
 
 async def _answered(connection: Connection, end: Aside) -> None:

@@ -179,9 +179,11 @@ class _Reading(NamedTuple):
             return await taught(self.connection, self._fetch, _as_it_was)
         finally:
             self.budget.meter.allow(QUIET_BYTES)
-            await leave(self.connection)
-            if lasting and not self.connection.is_closed():
-                self.connection.terminate()
+            try:
+                await leave(self.connection)
+            finally:  # another cancellation may have come meanwhile
+                if lasting and not self.connection.is_closed():
+                    self.connection.terminate()
 
     async def _fetch(self) -> tuple[Sequence[Column], Result]:
         self.budget.meter.allow(QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types

@@ -68,10 +68,7 @@ class Shelf:
     async def fill(self, least: int) -> None:
         """Open connections until there are `least`. Raises what opening one raises, once all attempts are over."""
         missing = max(0, least - self.size)
-        opened = await asyncio.gather(*(self._opened() for _ in range(missing)), return_exceptions=True)
-        for each in opened:
-            if not isinstance(each, BaseException):
-                self.give(each)
+        opened = await asyncio.gather(*(self._add() for _ in range(missing)), return_exceptions=True)
         for each in opened:
             if isinstance(each, BaseException):
                 raise each
@@ -94,6 +91,10 @@ class Shelf:
         leaving, self._closed = [connection for connection, _ in self._idle], True
         await asyncio.gather(*(connection.close(timeout=within) for connection in leaving), return_exceptions=True)
         self.terminate()
+
+    async def _add(self) -> None:
+        """Open one that nobody has: who waits for several may be cancelled, and those that are there are to stay."""
+        self.give(await self._opened())
 
     async def _opened(self) -> asyncpg.Connection:
         connection = await self._open()

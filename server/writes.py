@@ -85,9 +85,11 @@ async def write(
         return Writes(committed=committed, statements=done)
     finally:
         run.meter.allow(QUIET_BYTES)
-        await leave(connection, committed=committed)
-        if run.lasting and not connection.is_closed():
-            connection.terminate()
+        try:
+            await leave(connection, committed=committed)
+        finally:  # another cancellation may have come meanwhile
+            if run.lasting and not connection.is_closed():
+                connection.terminate()
 
 
 class _Run:

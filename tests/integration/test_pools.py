@@ -38,6 +38,7 @@ from server.pools import Pools
 from server.principal import Principal
 from server.rates import unlimited
 from server.reads import ReadLimits, prepare_connection, read
+from server.shelf import Shelf
 from server.sight import Sight
 from server.sql_guard import Guard
 from server.toolbox import Call, Toolbox
@@ -732,6 +733,31 @@ async def test_a_caller_who_leaves_while_it_gets_its_connection_leaves_nothing_b
     await asyncio.gather(call, return_exceptions=True)
     assert await town.ask() == 1
     await until(town.connections, 1)
+
+
+async def test_a_caller_who_leaves_while_several_connections_are_made_loses_none_of_them(
+    postgres: EmbeddedPostgres,
+) -> None:
+    """One that nobody gives back would count for ever, and the tenant would have one more than it may."""
+    made = 0
+
+    async def log_in() -> asyncpg.Connection:
+        nonlocal made
+        made += 1
+        if made == 2:  # the second one never arrives
+            await asyncio.Event().wait()
+        return await asyncpg.connect(postgres.dsn("postgres"))
+
+    shelf = Shelf(log_in, prepare_connection, 60)
+    filling = asyncio.create_task(shelf.fill(2))
+    async with asyncio.timeout(WITHIN):
+        while not shelf.size:  # noqa: ASYNC110 - a shelf has no use for an event
+            await asyncio.sleep(0.01)
+    filling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await filling
+    assert (shelf.size, shelf.idle) == (1, 1)
+    shelf.terminate()
 
 
 async def test_after_all_backends_were_killed_the_next_call_succeeds_without_an_error(town: Town) -> None:

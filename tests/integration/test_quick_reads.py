@@ -33,7 +33,7 @@ SCHEMA = """
     CREATE FUNCTION prepares() RETURNS int LANGUAGE plpgsql AS
         $$ BEGIN EXECUTE 'PREPARE left_behind AS SELECT 1'; RETURN 1; END $$;
     CREATE FUNCTION stubborn() RETURNS int LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(5); RETURN 1;
+        $$ BEGIN PERFORM set_config('my.word', 'x', false); PERFORM pg_sleep(5); RETURN 1;
            EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(0.3); RETURN 2; END $$;
     CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (-1) RETURNING id';
     CREATE FUNCTION priced() RETURNS record LANGUAGE plpgsql STABLE AS
@@ -110,35 +110,45 @@ async def test_a_function_of_the_tenants_costs_two_more_once_a_minute_and_is_pre
     assert [await counted(pool, relay, "SELECT own()", known=known) for _ in range(3)] == [2, 2, 2]
 
 
-async def left(pool: OneConnection, relay: Relay) -> None:
+async def asleep(dsn: str) -> None:
+    """Wait until the statement that is hard to stop is in its middle."""
+    admin = await asyncpg.connect(dsn)
+    async with asyncio.timeout(10):
+        while not await admin.fetchval(  # noqa: ASYNC110 - Postgres has no event for it
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT stubborn()' AND wait_event = 'PgSleep'"
+        ):
+            await asyncio.sleep(0.01)
+    await admin.close()
+
+
+async def left(pool: OneConnection, relay: Relay, dsn: str) -> None:
     """Have a caller leave a statement that goes on for a moment; the requests to cancel it hang, but for the first."""
     leaving = asyncio.create_task(run(pool, "SELECT stubborn()"))
-    await asyncio.sleep(0.1)
+    await asleep(dsn)
     leaving.cancel()
-    before = relay.cancels
     async with asyncio.timeout(10):
-        while relay.cancels == before:  # noqa: ASYNC110 - the relay has no use for an event
+        while not relay.cancels:  # noqa: ASYNC110 - the relay has no use for an event
             await asyncio.sleep(0)
     relay.cancelling.clear()
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    assert relay.cancels > before + 1
+    assert relay.cancels > 1
 
 
 async def test_a_request_to_cancel_that_arrives_late_stops_nobody_elses_statement(
-    pool: OneConnection, relay: Relay
+    pool: OneConnection, relay: Relay, dsn: str
 ) -> None:
     """It would stop the next caller's, or the very BEGIN that keeps that from writing."""
-    await left(pool, relay)
+    await left(pool, relay, dsn)
     following = asyncio.create_task(run(pool, "SELECT 1 FROM pg_sleep(0.5)"))
     await asyncio.sleep(0.2)
     relay.cancelling.set()
     assert (await following).rows == [[1]]
 
 
-async def test_no_request_to_cancel_is_left_hanging(pool: OneConnection, relay: Relay) -> None:
+async def test_no_request_to_cancel_is_left_hanging(pool: OneConnection, relay: Relay, dsn: str) -> None:
     """A server that never answers them would get more and more of this process's sockets."""
-    await left(pool, relay)
+    await left(pool, relay, dsn)
     await asyncio.sleep(0)
     assert not [task for task in asyncio.all_tasks() if "Connection._cancel" in repr(task.get_coro())]
 
@@ -211,6 +221,24 @@ async def test_what_may_leave_something_behind_and_takes_more_care_is_read(pool:
     """The second way has to find its connection open, and closes it: nobody else gets what was left in its session."""
     before = (await run(pool, "SELECT pg_backend_pid()")).rows
     assert (await run(pool, "SELECT priced()", known=Known())).rows == [[["1", "$2.00"]]]
+    assert (await run(pool, "SELECT pg_backend_pid()")).rows != before
+
+
+@pytest.mark.parametrize("in_steps", [False, True])
+async def test_what_may_leave_something_behind_leaves_nothing_however_often_it_is_cancelled(
+    pool: OneConnection, dsn: str, *, in_steps: bool
+) -> None:
+    """A client that leaves while the call is at its limit already: the session is closed all the same."""
+    before, known, query = (await run(pool, "SELECT pg_backend_pid()")).rows, Known(), "SELECT stubborn()"
+    if in_steps:
+        known.note_large(query)
+    call = asyncio.create_task(run(pool, query, known=known))
+    await asleep(dsn)
+    call.cancel()
+    await asyncio.sleep(0.02)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
     assert (await run(pool, "SELECT pg_backend_pid()")).rows != before
 
 
@@ -296,3 +324,14 @@ async def test_behind_a_pooler_that_gives_each_transaction_another_session_every
             await other.execute("COMMIT; BEGIN" if turn else "BEGIN")
         await other.close()
     assert len(backends) > 1
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not on this machine")
+async def test_a_pooler_is_noticed_by_the_first_read_and_no_name_is_used_behind_it(pooler: int, dsn: str) -> None:
+    """By a name, another session may have what was described otherwise: a table may have changed in between."""
+    async with one_connection(dsn, host="127.0.0.1", port=pooler) as pool:
+        await run(pool, "SELECT 1")
+        async with pool.acquire() as connection:
+            line = meter_of(connection).line
+            assert line is not None
+            assert not line.statements.named

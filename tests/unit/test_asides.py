@@ -185,3 +185,11 @@ async def test_a_wait_that_was_cancelled_can_be_taken_up_again(session: Session)
     session.answer(BEGUN + ROWS + ready(b"T") + ENDED + ready(b"I"))
     await again
     assert not end.refused
+
+
+def test_an_answer_of_another_session_is_told_and_not_known_at_a_glance(session: Session) -> None:
+    for number, elsewhere in ((b"7", False), (b"8", True), (b"7", False), (b"8", True)):
+        session.line.enclose(None, end := Aside(query("who"), session.line.closings, last=True, holding=b"7"))
+        session.line.write(BIND)
+        session.answer(ROWS + ready(b"T") + message(b"D", number) + ready(b"I"))
+        assert (end.refused, end.elsewhere) == (False, elsewhere)

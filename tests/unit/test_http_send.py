@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -22,13 +22,15 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent: list[bytes] = []
         self.closed = False
+        self.full: Callable[[], None] = lambda: None
 
     def write(self, data: Any) -> None:  # noqa: ANN401 - bytes of any kind
         if data:
             self.sent.append(bytes(data))
+            self.full()
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        self.sent.append(b"".join(list_of_data))
+        self.write(b"".join(list_of_data))
 
     def close(self) -> None:
         self.closed = True
@@ -88,6 +90,17 @@ async def test_head_and_body_leave_together_and_the_next_request_may_come() -> N
     await exchange.answer(start(2), body(b"{}"))
     assert exchange.wire.sent == [HEAD + b"content-length: 2\r\n\r\n{}"]
     assert (exchange.answered, exchange.wire.closed) == (1, False)
+
+
+async def test_a_client_that_does_not_read_its_answer_holds_no_place_among_the_requests_in_flight() -> None:
+    """Else a few clients that ask for large answers and take them slowly would keep everybody else out."""
+    exchange = Exchange()
+    exchange.wire.full = exchange.cycle.flow.pause_writing
+    answering = asyncio.create_task(exchange.answer(start(7), body(b"a whole")))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert answering.done()
+    assert exchange.answered == 1
 
 
 async def test_a_body_in_parts_leaves_part_by_part() -> None:
