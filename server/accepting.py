@@ -15,8 +15,10 @@ import structlog
 
 from server.board import Board
 
-_LEFT_TO_OTHERS: Final = 0.02
+_LEFT_TO_OTHERS: Final = 0.005
 """Seconds that a client waits for the worker whose turn it is; then whoever sees it takes it."""
+_AT_ONCE: Final = 16
+"""Clients taken in one go, of many that come together."""
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _ROOM_IN: Final = 1.0
 """Seconds until there may be file descriptors or memory again."""
@@ -65,10 +67,12 @@ class Acceptor:
         self._board.count(self._worker, self._clients + len(self._arriving))
 
     def _look(self) -> None:
-        if self._board.is_next(self._worker):
-            self._take()
-        else:
-            self._rest(_LEFT_TO_OTHERS)
+        for _ in range(_AT_ONCE):
+            if not self._board.is_next(self._worker):
+                self._rest(_LEFT_TO_OTHERS)
+                return
+            if not self._take():
+                return
 
     def _rest(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener.fileno())
@@ -79,18 +83,20 @@ class Acceptor:
         self._loop.add_reader(self._listener.fileno(), self._look)
         self._take()
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
+        """Take one; return whether there was one."""
         try:
             client, _ = self._listener.accept()
         except OSError as error:
             if error.errno in _NO_ROOM:
                 structlog.get_logger("http").warning("no client can be taken", reason=errno.errorcode[error.errno])
                 self._rest(_ROOM_IN)
-            return  # a sibling was quicker, or the client has left
+            return False  # a sibling was quicker, or the client has left
         task = self._loop.create_task(self._connect(client))
         self._arriving.add(task)
         task.add_done_callback(self._arrived)
         self._tell()
+        return True
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
         self._arriving.discard(task)

@@ -13,6 +13,8 @@ _CELLS = 2
 """Numbers of one worker: what it is doing, and how many clients it has."""
 _CELL = 4
 """Bytes of one."""
+_NEARLY = 16
+"""So many times fewer clients are no difference."""
 
 
 class Doing(IntEnum):
@@ -55,10 +57,14 @@ class Board:
         return sum(self._doing(worker) is Doing.READY for worker in range(1, self.workers + 1))
 
     def is_next(self, worker: int) -> bool:
-        """Whether the next client is this worker's: nobody has fewer of those who are ready, or of all if none is."""
+        """Whether the next client is this worker's: nobody has fewer of those who are ready, or of all if none is.
+
+        Nearly as few is as good where there are many: hundreds that come at once would else wait for turns, one by one.
+        """
         running = [each for each in range(1, self.workers + 1) if self._doing(each) is not Doing.GONE]
         able = [each for each in running if self._doing(each) is Doing.READY] or running
-        return worker in able and self._clients(worker) <= min(map(self._clients, able))
+        fewest = min(map(self._clients, able), default=0)
+        return worker in able and self._clients(worker) <= fewest + fewest // _NEARLY
 
     def _doing(self, worker: int) -> Doing:
         return Doing(self._cells[(worker - 1) * _CELLS])

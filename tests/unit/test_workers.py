@@ -40,6 +40,12 @@ def test_the_next_client_is_whoevers_has_the_fewest(board: Board) -> None:
     assert nexts(board) == [1, 2, 3], "whoever is first"
 
 
+def test_where_there_are_many_nearly_as_few_is_as_good(board: Board) -> None:
+    for worker, clients in ((1, 160), (2, 170), (3, 171)):
+        board.count(worker, clients)
+    assert nexts(board) == [1, 2], "a sixteenth more is no difference"
+
+
 def test_who_is_not_ready_or_gone_leaves_clients_to_the_others_and_keeps_nobody_waiting(board: Board) -> None:
     board.tell(1, Doing.UNREADY)
     board.count(1, 0)
