@@ -138,7 +138,9 @@ async def test_a_call_costs_what_is_written_here_and_no_more(wires: Wires, tool:
 
 async def test_a_change_of_the_registry_costs_what_is_written_here_and_no_more(wires: Wires) -> None:
     tenants = [{"tenant_id": f"tenant-{number}"} for number in range(_TIMES)]
-    assert await wires.cost("register_tenant", *({**wires.fields, **tenant} for tenant in tenants)) == REGISTER
+    trips, commands = await wires.cost("register_tenant", *({**wires.fields, **tenant} for tenant in tenants))
+    assert commands.pop("EVALSHA") <= REGISTER[1]["EVALSHA"]  # what others have applied is told beside the call
+    assert (trips, commands) == (REGISTER[0], {"HMGET": 2})
     trips, commands = await wires.cost("remove_tenant", *tenants)
     assert commands.pop("EVALSHA") <= REGISTER[1]["EVALSHA"] + 1
     assert (trips, commands) == (0, {"HMGET": 2})

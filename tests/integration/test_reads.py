@@ -227,7 +227,7 @@ async def test_a_connection_that_cannot_be_reset_is_never_used_again(
     pool: OneConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = await backend(pool)
-    monkeypatch.setattr(read_session, "_RESET", "%sROLLBACK; SELECT %r / 0")
+    monkeypatch.setattr(read_session, "_RESET", "%sROLLBACK; SELECT %r / 0%s")
     assert (await run(pool, "SELECT 1")).rows == [[1]]
     monkeypatch.undo()
     assert await backend(pool) != pid
