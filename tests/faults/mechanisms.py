@@ -523,7 +523,7 @@ MUTANTS: Final = (
     Mutant(
         "whoever is quicker takes all clients",
         "server/board.py",
-        "return worker in able and self._clients(worker) <= min(map(self._clients, able))",
+        "return worker in able and self._clients(worker) <= fewest + fewest // _NEARLY",
         "return worker in able",
         UNIT + "test_workers.py",
     ),

@@ -173,7 +173,8 @@ class Proxy:
         await asyncio.gather(self._pump(reader, onwards), self._pump(there, writer, answers=True))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False) -> None:
-        with suppress(ConnectionError):
+        # uvloop says that a connection is closed already with an error of its own.
+        with suppress(ConnectionError, RuntimeError):
             while data := await reader.read(1 << 16):
                 if answers:
                     data, self._insertion = self._insertion + data, b""
