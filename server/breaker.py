@@ -7,7 +7,6 @@ fail together are one failure. It lasts as long as the login it is about; anothe
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Final, TypeVar
 
 from registry.errors import LoginRefused, PolicyRefused, TenancyError, TenantUnreachable
@@ -39,17 +38,19 @@ class Breaker:
         """Allow an attempt at once: a login has just been seen to work."""
         self._failures, self._closed_until, self._error = 0, 0.0, None
 
-    async def prove(self, lease: Callable[[], AbstractAsyncContextManager[object]]) -> None:
-        """Unless the last login worked, have one caller try by `lease`, with the others waiting for what comes of it.
+    @property
+    def proven(self) -> bool:
+        """Whether the last login worked."""
+        return self._proven
+
+    async def prove(self, attempt: Callable[[], Awaitable[object]]) -> None:
+        """Unless the last login worked, have one caller make an attempt, with the others waiting for what comes of it.
 
         Raises what that raises, or the same again. May be cancelled.
         """
-        if self._proven:
-            return
         async with self._first:
             if not self._proven:
-                async with lease():
-                    pass
+                await attempt()
 
     async def attempt(self, connect: Callable[[], Awaitable[T]]) -> T:
         """Run `connect` unless it failed a moment ago; raises what it raises, or the same again. May be cancelled."""

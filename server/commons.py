@@ -58,12 +58,18 @@ class Commons:
         finally:
             self.leave(tenant)
 
+    def enter_at_once(self, tenant: str) -> bool:
+        """Take a place, to be given back by `leave`, if the tenant may have one now; return whether."""
+        free = tenant not in self._waiting and self._may_enter(tenant)
+        if free:
+            self._take(tenant)
+        return free
+
     async def enter(self, tenant: str, patience: float) -> None:
         """Take a place, to be given back by `leave`; as `place` does."""
-        mine = self._waiting.get(tenant, ())
-        if not mine and self._may_enter(tenant):
-            self._take(tenant)
+        if self.enter_at_once(tenant):
             return
+        mine = self._waiting.get(tenant, ())
         if len(mine) >= self._queue - self._queued:
             raise Full
         turn = asyncio.get_running_loop().create_future()

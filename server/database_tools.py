@@ -124,12 +124,13 @@ class DatabaseTools:
         Rows are lists in the order of `columns`; numeric and large integers are strings, so that no digit is lost. A
         result that was cut says so, and how to go on.
         """
-        rows = min(args.limit or self._limits.max_rows, self._limits.max_rows)
-        limits = msgspec.structs.replace(self._limits, max_rows=rows)
+        limits = self._limits
+        if args.limit is not None and args.limit < limits.max_rows:
+            limits = msgspec.structs.replace(limits, max_rows=args.limit)
         tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
         require_lent(tenant, args.role)
         statement, known = self._guard.vet(args.query), self._known.of((tenant.fingerprint, args.role))
-        return await self._leased_twice(
+        return await self._lent_twice(
             args.tenant_id,
             lambda connection: read(
                 followed(connection, call.progress),
@@ -144,20 +145,20 @@ class DatabaseTools:
     async def _with_connection(self, tenant_id: str, call: Call, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` on one of the tenant's connections, if the caller may see the tenant."""
         await self._sight.live_tenant(tenant_id, call.principal)
-        return await self._leased_twice(tenant_id, work)
+        return await self._lent_twice(tenant_id, work)
 
-    async def _leased_twice(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _lent_twice(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` on one of the tenant's connections; once more on another one when that breaks under it.
 
         Only reads come here, so running one twice does no harm.
         """
         self._rates.count_tenant(tenant_id)
-        try:
-            return await self._leased(tenant_id, work)
-        except ConnectionLost:
-            return await self._leased(tenant_id, work)
 
-    async def _leased(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._pools.lease(tenant_id) as connection:
+        def begin(connection: Connection) -> Awaitable[T]:
             self._follower.require_ready()  # the wait for the connection may have been this process's sleep
-            return await work(connection)
+            return work(connection)
+
+        try:
+            return await self._pools.lend(tenant_id, begin)
+        except ConnectionLost:
+            return await self._pools.lend(tenant_id, begin)

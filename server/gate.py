@@ -65,10 +65,15 @@ class Gate:
         finally:
             self.leave()
 
+    def enter_at_once(self) -> bool:
+        """Take a place, to be given back by `leave`, if there is one and nobody waits for it; return whether."""
+        free = self._running < self._limit and not self._waiting
+        self._running += free
+        return free
+
     async def enter(self, patience: float) -> None:
         """Take a place, to be given back by `leave`; as `place` does."""
-        if self._running < self._limit and not self._waiting:
-            self._running += 1
+        if self.enter_at_once():
             return
         if self._running + len(self._waiting) >= self._admitted:
             raise Full

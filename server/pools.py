@@ -7,10 +7,9 @@ old one drains.
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import chain
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, TypeVar, get_args
 
 import asyncpg
 import structlog
@@ -27,6 +26,8 @@ from server.meter import meter_of
 from server.shelf import OnConnection
 from server.tenant_pool import TenantPool
 from server.turns import Turns
+
+T = TypeVar("T")
 
 PATIENCE: Final = 10.0
 """Seconds that a call waits for its turn."""
@@ -123,26 +124,32 @@ class Pools:
         seat = self._seats.get(tenant_id)
         return seat.breaker.last_error.message if seat and seat.breaker.last_error else None
 
-    @asynccontextmanager
-    async def lease(self, tenant_id: str) -> AsyncIterator[Connection]:
-        """Hold one of the tenant's connections for one call.
+    async def lend(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do the work of one call with one of the tenant's connections, and return what it returns.
 
-        Raises `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `PolicyRefused`,
+        Raises what the work raises, `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `PolicyRefused`,
         `SecretUnreadable`, `RegistryUnavailable` when the password cannot be fetched, and `TenantChanged` when the
         tenant is removed or registered anew meanwhile. May be cancelled: the query is then cancelled in Postgres, too.
         """
         seat = self._seat(tenant_id)
-        await self._come(tenant_id, seat.gate)
+        at_once = seat.gate.enter_at_once()
+        if not at_once:
+            await self._come(tenant_id, seat.gate)
         try:
-            # Without a place: what hangs here has not worked yet, and others need the places for what works.
-            await seat.breaker.prove(seat.pool.lease)
+            if not seat.breaker.proven:
+                at_once = False
+                # Without a place: what hangs here has not worked yet, and others need the places for what works.
+                await seat.breaker.prove(lambda: seat.pool.lend(_nothing))
             if self._too_many:
+                at_once = False
                 self._make_way()
-            await self._take_place(tenant_id)
+            if not self._places.enter_at_once(tenant_id):
+                at_once = False
+                await self._take_place(tenant_id)
             try:
-                # Looked up again: the tenant may have changed while the call waited for its turn.
-                async with self._seat(tenant_id).pool.lease() as connection:
-                    yield connection
+                # Looked up again after a wait: the tenant may have changed.
+                pool = (seat if at_once else self._seat(tenant_id)).pool
+                return await pool.lend(work)
             finally:
                 self._places.leave(tenant_id)
         finally:
@@ -275,6 +282,10 @@ class Pools:
         self._drains[task] = pool
         task.add_done_callback(self._drains.pop)
         return task
+
+
+async def _nothing(_connection: Connection) -> None:
+    """Use a connection for nothing but that it is there."""
 
 
 def _sizes(tenant: Live, pool: TenantPool) -> tuple[int, int]:

@@ -5,8 +5,8 @@ their time, then cancels what still runs: the driver then cancels the query in P
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import asyncpg
 from asyncpg import Connection
@@ -14,8 +14,11 @@ from asyncpg.exceptions import InternalClientError
 
 from registry.errors import ConnectionLost, TenantChanged
 from registry.state import Live
+from server.interruption import Interruption
 from server.shelf import OnConnection, Open, Shelf
 from server.sqlstates import reason_of
+
+T = TypeVar("T")
 
 IDLE_SECONDS = 60.0
 """A connection that nobody used for so long is closed."""
@@ -36,7 +39,7 @@ class TenantPool:
         self.tenant_id = tenant.tenant
         self.max_size = tenant.config.max_pool_size
         self._least = min(tenant.config.min_pool_size, tenant.config.max_pool_size)
-        self._scopes: set[asyncio.Timeout] = set()
+        self._scopes: set[Interruption] = set()
         self._draining = False
         self._drained = asyncio.Event()
         self._initialising = asyncio.Lock()
@@ -67,24 +70,27 @@ class TenantPool:
         self._draining = True
         self._shelf.terminate()
 
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Connection]:
-        """Hold one connection. `TenantChanged` if the pool drains before or meanwhile. May be cancelled."""
+    async def lend(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do the work with a connection that nobody else has meanwhile, and return what it returns.
+
+        Raises what the work raises, `TenantChanged` if the pool drains before or meanwhile, and `ConnectionLost`. May
+        be cancelled.
+        """
         self._refuse_if_draining()
-        scope = asyncio.timeout(None)
+        scope = Interruption()
         self._scopes.add(scope)
         try:
-            async with scope:
+            with scope:
                 if not self._initialised:
                     await self._initialise()
                 connection = await self._shelf.take()
                 try:
                     self._refuse_if_draining()
-                    yield connection
+                    return await work(connection)
                 finally:
                     self._shelf.give(connection)
         except TimeoutError:
-            if scope.expired():
+            if scope.struck:
                 raise self._changed() from None
             raise
         except (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, InternalClientError) as error:
@@ -104,8 +110,7 @@ class TenantPool:
         if self._scopes:
             await self._wait_drained(grace)
         for scope in tuple(self._scopes):
-            if not scope.expired():  # by an earlier drain
-                scope.reschedule(asyncio.get_running_loop().time())
+            scope.strike()
         if self._scopes:
             await self._wait_drained(_CLOSE_SECONDS)
         await self._shelf.close(_CLOSE_SECONDS)

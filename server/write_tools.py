@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
+from asyncpg import Connection
 from msgspec import Meta
 
 from projections.follower import Follower
@@ -102,22 +103,25 @@ class WriteTools:
             asked = [(statement.sql, statement.params) for statement in args.statements]
             await require_confirmed(self._confirm, question_of(args.tenant_id, args.role, asked), call.ask)
         await account.intend()
+
+        async def run(connection: Connection) -> Writes:
+            self._follower.require_ready()
+            # Looked up again: the tenant may have been registered anew while the call waited.
+            tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
+            require_writable(tenant)
+            require_lent(tenant, args.role)
+            account.done = await write(
+                followed(connection, call.progress),
+                steps,
+                limits=self._limits,
+                known=self._known.of((tenant.fingerprint, args.role)),
+                role=args.role,
+                dry_run=args.dry_run,
+            )
+            return account.done
+
         try:
-            async with self._pools.lease(args.tenant_id) as connection:
-                self._follower.require_ready()
-                # Looked up again: the tenant may have been registered anew while the call waited.
-                tenant = await self._sight.live_tenant(args.tenant_id, call.principal)
-                require_writable(tenant)
-                require_lent(tenant, args.role)
-                account.done = await write(
-                    followed(connection, call.progress),
-                    steps,
-                    limits=self._limits,
-                    known=self._known.of((tenant.fingerprint, args.role)),
-                    role=args.role,
-                    dry_run=args.dry_run,
-                )
-                return account.done
+            return await self._pools.lend(args.tenant_id, run)
         except TenancyError:
             if account.done is None:
                 raise

@@ -149,9 +149,8 @@ class Town:
 
     async def ask(self, query: str = "SELECT 1", tenant: str = "acme") -> object:
         """Run one read as a tool does; return the first row's first cell."""
-        async with self.pools.lease(tenant) as connection:
-            rows = await read(connection, query, limits=LIMITS)
-            return rows.rows[0][0]
+        rows = await self.pools.lend(tenant, lambda connection: read(connection, query, limits=LIMITS))
+        return rows.rows[0][0]
 
     async def call(self, query: str = "SELECT 1", tenant: str = "acme") -> dict[str, Any]:
         """Call the tool `execute_query`; return its answer, or the error it told."""
