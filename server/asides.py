@@ -56,6 +56,11 @@ class Aside:
         elsewhere: Whether it came from another session, as far as that was seen.
     """
 
+    __slots__ = (
+        *("_failed", "_holding", "_waiter", "begun", "done", "elsewhere"),
+        *("last", "message", "pattern", "refused", "sent", "status"),
+    )
+
     def __init__(self, message: bytes, pattern: Pattern, *, last: bool = False, holding: bytes = b"") -> None:
         self.message = message
         self.status = _IDLE if last else _IN_TRANSACTION
@@ -200,14 +205,18 @@ class Line:
         if before is None and after is None:
             self._transport.write(data)
             return
-        if data[-len(_SYNC) :] != _SYNC:
-            after = None  # the driver has more to say before it waits
-        elif self._asks:
-            self._asks, data = False, _DESCRIBE + data
-        self._before, self._after = None, None if after else self._after
-        first, last = ([] if aside is None else [aside] for aside in (before, after))
-        # The driver's own answer counts where something comes behind it; that to a statement it prepares has no end.
-        self._asides.expect(*first, *([None, *last] if last else ()))
-        for aside in (*first, *last):
-            aside.sent = True
-        self._transport.write(b"".join((*(each.message for each in first), data, *(each.message for each in last))))
+        self._before, parts = None, [data]
+        if before is not None:
+            before.sent = True
+            self._asides.expect(before)
+            parts.insert(0, before.message)
+        # Otherwise the driver has more to say before it waits.
+        if after is not None and data[-len(_SYNC) :] == _SYNC:
+            self._after, after.sent = None, True
+            # The driver's own answer counts where something comes behind it; that to one it prepares has no end.
+            self._asides.expect(None, after)
+            parts.append(after.message)
+            if self._asks:
+                self._asks = False
+                parts.insert(-2, _DESCRIBE)
+        self._transport.write(b"".join(parts))

@@ -18,7 +18,6 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from asyncpg import Connection
 
 from server.asides import Asides, Line
-from server.flat_columns import retyped
 from server.login_cost import is_bearable
 from server.turns import Turns
 
@@ -124,12 +123,13 @@ class Meter(asyncio.Protocol):
         turns = self._turns
         if turns is None:
             self._take(data)
-        elif not self._backlog and len(data) <= SLICE and turns.free_for(self._tenant):
-            begun = turns.now()
+            return
+        begun = None if self._backlog or len(data) > SLICE else turns.begin(self._tenant)
+        if begun is None:
+            self._put_off(turns, data)
+        else:
             self._take(data)
             turns.spent(self._tenant, begun)
-        else:
-            self._put_off(turns, data)
 
     def _put_off(self, turns: Turns, data: bytes) -> None:
         waiting = bool(self._backlog)
@@ -185,16 +185,9 @@ class Meter(asyncio.Protocol):
             raise _Refused("amount")
         if passed:
             try:
-                self.driver.data_received(self._described(passed))
+                self.driver.data_received(passed if self.line is None else self.line.statements.described(passed))
             except Exception:  # noqa: BLE001 - the driver raises anything over bytes that only look like messages
                 raise _Refused("protocol") from None
-
-    def _described(self, passed: bytes) -> bytes:
-        """Change the description of a result, where one was just asked for, to what the driver is to read it as."""
-        if self.line is None or not self.line.statements.describing:
-            return passed
-        self.line.statements.describing = False
-        return retyped(passed)
 
     def _pass(  # noqa: C901, PLR0912, PLR0915 - one loop over all messages, with its names at hand: it runs for every row there is
         self, data: bytes
@@ -270,13 +263,10 @@ class Meter(asyncio.Protocol):
 
         Rows of a result that is another one than the driver takes it for are left out.
         """
-        coming = None if self.line is None else self.line.statements.coming
-        if coming is None or coming.whole:
+        if self.line is None or not self.line.statements.awaits_description:
             return True
-        if whole:
-            coming.add(message)
-            if coming.differs:
-                self._rows_left = -math.inf
+        if whole and self.line.statements.differ_by(message):
+            self._rows_left = -math.inf
         return whole
 
     def _count(self, rows: int, others: int) -> None:

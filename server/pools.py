@@ -127,9 +127,10 @@ class Pools:
     async def lend(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do the work of one call with one of the tenant's connections, and return what it returns.
 
-        Raises what the work raises, `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`, `LoginRefused`, `PolicyRefused`,
-        `SecretUnreadable`, `RegistryUnavailable` when the password cannot be fetched, and `TenantChanged` when the
-        tenant is removed or registered anew meanwhile. May be cancelled: the query is then cancelled in Postgres, too.
+        Raises what the work raises, and `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`,
+        `LoginRefused`, `PolicyRefused`, `SecretUnreadable`, `RegistryUnavailable` when the password cannot be fetched,
+        `ConnectionLost`, and `TenantChanged` when the tenant is removed or registered anew meanwhile. May be cancelled:
+        the query is then cancelled in Postgres, too.
         """
         seat = self._seat(tenant_id)
         at_once = seat.gate.enter_at_once()

@@ -13,6 +13,8 @@ import asyncpg
 from asyncpg import Connection
 
 from server.columns import Column
+from server.flat_columns import retyped
+from server.row_encoding import RowEncoder
 
 AT_MOST: Final = 32
 """Statements kept prepared: Postgres keeps a plan of each, some ten to a hundred kilobytes."""
@@ -27,15 +29,15 @@ class Prepared(NamedTuple):
     Attributes:
         state: The driver's own.
         parameters: The types of `$1 … $n`.
-        types: Those of the columns.
         columns: The columns, as they are told.
+        encoder: Makes JSON of the rows.
         told: What tells one description by the server from another.
     """
 
     state: Any
     parameters: Sequence[asyncpg.Type]
-    types: Sequence[asyncpg.Type]
     columns: list[Column]
+    encoder: RowEncoder
     told: bytes
 
 
@@ -76,13 +78,12 @@ class Statements:
     Attributes:
         named: Whether they stay in the server's session. Where they cannot (a pooler that gives each transaction
             another session), what is known of them stays here, and each run sends the text again in the same packet.
-        describing: Whether the next answer describes a result that is to be read as `server.flat_columns` has it.
         coming: The description that comes next; None when none was asked for.
     """
 
     def __init__(self) -> None:
         self.named = True
-        self.describing = False
+        self._describing = False
         self.coming: Description | None = None
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
         self._surplus: list[str] = []
@@ -102,20 +103,20 @@ class Statements:
         driver: Any = connection
         keep = len(text) <= _LONGEST
         # The public way has it closed as soon as nobody holds the driver's object.
-        self.describing = True
+        self._describing = True
         self.coming = description = Description()
         try:
             state = await driver._get_statement(  # noqa: SLF001
                 text, None, named=_name(text) if keep and self.named else False, use_cache=False
             )
         finally:
-            self.describing, self.coming = False, None
+            self._describing, self.coming = False, None
         attributes = state._get_attributes()  # noqa: SLF001 - as above
         prepared = Prepared(
             state,
             state._get_parameters(),  # noqa: SLF001 - as above
-            [attribute.type for attribute in attributes],
             [Column(attribute.name, attribute.type.name) for attribute in attributes],
+            RowEncoder([attribute.type for attribute in attributes]),
             description.told,
         )
         if keep:
@@ -139,7 +140,26 @@ class Statements:
         self.forget_all()
 
     @property
-    def surplus(self) -> Sequence[str]:
+    def awaits_description(self) -> bool:
+        """Whether a message that describes a statement means one that was asked about."""
+        return self.coming is not None and not self.coming.whole
+
+    def differ_by(self, message: bytes) -> bool:
+        """Note one message of the description that is awaited; return whether it is another one than was expected."""
+        if self.coming is None:
+            return False
+        self.coming.add(message)
+        return self.coming.differs
+
+    def described(self, answer: bytes) -> bytes:
+        """Return an answer with the description that it begins with changed to what the driver is to read it as."""
+        if not self._describing:
+            return answer
+        self._describing = False
+        return retyped(answer)
+
+    @property
+    def surplus(self) -> tuple[str, ...]:
         """The names that the session is to be rid of."""
         return tuple(self._surplus)
 

@@ -20,7 +20,7 @@ from server.binding import bind, misfit
 from server.columns import Column
 from server.meter import meter_of
 from server.prepared import Description, Prepared
-from server.read_session import CLEAN_SECONDS, ReadLimits, closing, leave, opening, see_through
+from server.read_session import CLEAN_SECONDS, ReadLimits, closing, leave, opening, see_through, seed
 from server.results import Budget, Result
 from server.sql_catalogue import Known
 from server.sql_guard import Statement
@@ -29,7 +29,7 @@ from server.values import LESSONS
 
 _NOT_THERE: Final = frozenset({"26000", "42P05"})
 """A prepared statement is not there, or one of its name is: the session is another one than a moment ago."""
-_LIMITS_KEPT: Final = 256
+_TEXTS_KEPT: Final = 256
 _AGAIN_SECONDS: Final = 0.05
 
 
@@ -48,6 +48,10 @@ class NotQuick(Exception):
 
 class _Changed(Exception):
     """What would be read by one description has another one by now."""
+
+
+_OUTDATED: Final = (*LESSONS, asyncpg.InvalidCachedStatementError, _Changed)
+"""What is raised where a statement is not what it was taken for."""
 
 
 def keep_no_names(connection: Connection) -> None:
@@ -73,54 +77,46 @@ class QuickRead:
         self._budget = budget
         self._begin = Aside(_begin(budget.limits, search_path), line.openings)
         self._end: Aside | None = None
-        self._surplus: Sequence[str] | None = None
+        self._surplus: tuple[str, ...] | None = None
         self._lasting = False
         self._described: Description | None = None
 
-    async def run(
-        self, statement: Statement, params: Sequence[object], known: Known
-    ) -> tuple[Sequence[Column], Result]:
+    async def run(self, statement: Statement, params: Sequence[object], known: Known) -> tuple[list[Column], Result]:
         """Return the columns and the rows of the result.
 
         Raises `QueryRefused`, `NotQuick`, and what the driver raises. May be cancelled; goes on when the session is
         clean, or the connection closed, at most two seconds later.
         """
         try:
-            return await self._run(statement, params, known)
-        except (*LESSONS, asyncpg.InvalidCachedStatementError, _Changed):
-            self._line.statements.forget(statement.text)
-            raise self._not_quick() from None
-        except asyncpg.PostgresError as error:
-            if error.sqlstate in _NOT_THERE:
-                self._line.statements.distrust_names()
-                raise self._not_quick() from None
-            if self._differs:
-                self._line.statements.forget(statement.text)
-                raise self._not_quick() from None
-            if self._begin.sent and self._begin.refused:
+            prepared = self._line.statements.get(statement.text)
+            told = known.settled(statement.verdict, strict=statement.strict)
+            if prepared is None or told is None:
+                prepared = await self._prepared(statement.text, prepared)
+                told = await known.refusal(self._connection, statement.verdict, strict=statement.strict)
+            refusal, self._lasting = told
+            if refusal is not None:
+                raise QueryRefused(f"{refusal}.")
+            if self._begin.done and self._begin.refused:  # it may write where it stands
+                raise self._not_quick()
+            result = Result(self._budget, prepared.encoder)
+            await result.take(await self._fetched(prepared, params, result, keep=statement.tidy))
+        except (*LESSONS, asyncpg.PostgresError, _Changed) as error:
+            if self._takes_care(error, statement.text):
                 raise self._not_quick() from None
             raise
         finally:
-            self._line.enclose(None, None)
-            self._line.statements.coming = None
             await self._leave()
-
-    async def _run(
-        self, statement: Statement, params: Sequence[object], known: Known
-    ) -> tuple[Sequence[Column], Result]:
-        prepared = self._line.statements.get(statement.text)
-        told = known.settled(statement.verdict, strict=statement.strict)
-        if prepared is None or told is None:
-            prepared = await self._prepared(statement.text, prepared)
-            told = await known.refusal(self._connection, statement.verdict, strict=statement.strict)
-        refusal, self._lasting = told
-        if refusal is not None:
-            raise QueryRefused(f"{refusal}.")
-        if self._begin.done and self._begin.refused:  # it may write where it stands
-            raise self._not_quick()
-        result = Result(self._budget, prepared.types)
-        await result.take(await self._fetched(prepared, params, result, keep=statement.tidy))
         return prepared.columns, result
+
+    def _takes_care(self, error: BaseException, text: str) -> bool:
+        """Whether the careful way may do what this one could not; what is known of the statement is then forgotten."""
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _NOT_THERE:
+            self._line.statements.distrust_names()
+        elif self._differs or isinstance(error, _OUTDATED):
+            self._line.statements.forget(text)
+        else:
+            return self._begin.sent and self._begin.refused
+        return True
 
     async def _prepared(self, text: str, prepared: Prepared | None) -> Prepared:
         self._line.enclose(self._begin, None)
@@ -131,18 +127,14 @@ class QuickRead:
     async def _fetched(
         self, prepared: Prepared, params: Sequence[object], result: Result, *, keep: bool
     ) -> list[asyncpg.Record]:
-        args = bind(prepared.parameters, params)
-        self._surplus = self._line.statements.surplus if keep else None
-        named = self._line.statements.named
-        self._end = Aside(
-            query(closing(deallocate=self._surplus, telling=named)),
-            self._line.closings,
-            last=True,
-            holding=_number_of(self._connection) if named else b"",
-        )
-        self._line.enclose(None if self._begin.sent else self._begin, self._end)
+        args, line = bind(prepared.parameters, params), self._line
+        self._surplus = line.statements.surplus if keep else None
+        named = line.statements.named
+        holding = _number_of(self._connection) if named else b""
+        self._end = Aside(_end(self._surplus, named), line.closings, last=True, holding=holding)
+        line.enclose(None if self._begin.sent else self._begin, self._end)
         if not prepared.state.name:
-            self._described = self._line.ask_again(prepared.told)
+            self._described = line.ask_again(prepared.told)
         driver: Any = self._connection
         protocol = driver._protocol  # noqa: SLF001 - the driver's public ways have no limit of rows
         try:
@@ -165,22 +157,29 @@ class QuickRead:
 
     async def _leave(self) -> None:
         """Wait until the session is clean; close the connection if it is not."""
+        end, self._line.statements.coming = self._end, None
+        self._line.enclose(None, None)
         try:
-            if self._end is not None and self._end.sent:
-                await self._see_end(self._end)
+            if end is not None and end.sent:
+                await self._see(end)
             elif self._begin.sent:
                 await leave(self._connection)
         finally:  # another cancellation may have come meanwhile
             if self._lasting and not self._connection.is_closed():
                 self._connection.terminate()
 
-    async def _see_end(self, end: Aside) -> None:
+    async def _see(self, end: Aside) -> None:
+        """Wait for the answer to what ends the call, and heed it."""
         try:
-            await _answered(self._connection, end)
+            # Not done: the call was cancelled, or its answer would have brought this one.
+            if not end.done or _is_cancelling(self._connection):
+                _, cancelled = await see_through(_ended(self._connection, end))
+                if cancelled is not None:
+                    raise cancelled
         finally:
-            self._note_end(end)
+            self._note(end)
 
-    def _note_end(self, end: Aside) -> None:
+    def _note(self, end: Aside) -> None:
         if end.refused:
             if not self._connection.is_closed():
                 self._connection.terminate()
@@ -188,27 +187,32 @@ class QuickRead:
             self._line.statements.distrust_names()
         elif self._surplus is None:
             self._line.statements.forget_all()
-        else:
+        elif self._surplus:
             self._line.statements.forget_surplus(self._surplus)
 
 
-@lru_cache(_LIMITS_KEPT)
+@lru_cache(_TEXTS_KEPT)
 def _begin(limits: ReadLimits, search_path: str | None) -> bytes:
     return query(opening(limits, search_path))
+
+
+def _end(surplus: tuple[str, ...] | None, named: bool) -> bytes:  # noqa: FBT001 - as `_around_seed` has it
+    before, after = _around_seed(surplus, named)
+    return b"%b%b%b" % (before, seed().encode(), after)
+
+
+@lru_cache(_TEXTS_KEPT)
+def _around_seed(surplus: tuple[str, ...] | None, named: bool) -> tuple[bytes, bytes]:  # noqa: FBT001 - a key
+    """Return the message that ends a call, in two parts: it is the same each time but for the seed."""
+    mark = seed()
+    before, _, after = query(closing(mark, deallocate=surplus, telling=named)).partition(mark.encode())
+    return before, after
 
 
 def _number_of(connection: Connection) -> bytes:
     """Return how the number of a connection's session stands in a row; a pooler gives it one of its own."""
     number = b"%d" % connection.get_server_pid()
     return struct.pack(">i", len(number)) + number
-
-
-async def _answered(connection: Connection, end: Aside) -> None:
-    # Not done: the call was cancelled, or its answer would have brought this one.
-    if not end.done or _is_cancelling(connection):
-        _, cancelled = await see_through(_ended(connection, end))
-        if cancelled is not None:
-            raise cancelled
 
 
 async def _ended(connection: Connection, end: Aside) -> None:

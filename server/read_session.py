@@ -5,7 +5,7 @@ nothing of a statement to the next caller, whatever that statement did.
 """
 
 import asyncio
-import secrets
+import os
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -23,7 +23,7 @@ CLEAN_SECONDS: Final = 2.0
 """What a server gets to stop a statement and to reset its session; the call's place is taken for so long."""
 _RESET: Final = (
     "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; %sCLOSE ALL; UNLISTEN *; "
-    "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed(%r)%s; DISCARD TEMP; DISCARD SEQUENCES"
+    "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed(%s)%s; DISCARD TEMP; DISCARD SEQUENCES"
 )
 """DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's.
 The seed of random() is none of its parts: it gets one that nobody knows."""
@@ -67,17 +67,24 @@ def opening(
     )
 
 
-def closing(*, committed: bool = False, deallocate: Sequence[str] | None = None, telling: bool = False) -> str:
+def seed() -> str:
+    """Return a seed for random() that nobody knows, always of the same length."""
+    return f"{int.from_bytes(os.urandom(7), 'big') / (1 << 55) - 1:+.16f}"
+
+
+def closing(
+    seed: str, *, committed: bool = False, deallocate: Sequence[str] | None = None, telling: bool = False
+) -> str:
     """Return what ends a call, one round trip: nothing of its statements is left in the session.
 
     Args:
+        seed: What `seed` made.
         committed: Whether its transaction has ended already.
         deallocate: Which prepared statements go; all of them if None.
         telling: Whether the answer is to tell which session it is, by its number.
     """
     names = ("ALL",) if deallocate is None else deallocate
     goes = "".join(f"DEALLOCATE {name}; " for name in names)
-    seed = secrets.randbits(53) / (1 << 52) - 1
     return ("" if committed else "ROLLBACK; ") + _RESET % (
         goes,
         seed,
@@ -128,7 +135,7 @@ async def _clean(connection: Connection, *, committed: bool) -> None:
     clean = False
     try:
         async with asyncio.timeout(CLEAN_SECONDS):
-            await connection.execute(closing(committed=committed))
+            await connection.execute(closing(seed(), committed=committed))
             line = meter_of(connection).line
             if line is not None:
                 line.statements.forget_all()

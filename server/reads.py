@@ -28,11 +28,13 @@ from asyncpg import Connection
 
 from registry.errors import QueryFailed, QueryRefused
 from server.binding import bind, misfit
+from server.interruption import Interruption
 from server.lessons import taught
 from server.meter import meter_of
 from server.quick_reads import NotQuick, QuickRead
 from server.read_session import GRACE_SECONDS, ReadLimits, leave, opening
 from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded, failure, how_to_go_on
+from server.row_encoding import RowEncoder
 from server.sql_catalogue import Known
 from server.sql_guard import Guard, Statement
 from server.sql_rules import Verdict
@@ -158,19 +160,21 @@ class _Reading(NamedTuple):
         """Bound what is read in time and bytes, and say in our words what the driver raises."""
         meter, timeout, begun = self.budget.meter, self.budget.limits.statement_timeout, time.monotonic()
         meter.allow(QUIET_BYTES)
-        scope = asyncio.timeout(timeout + GRACE_SECONDS)
+        scope = Interruption()
+        timer = asyncio.get_running_loop().call_later(timeout + GRACE_SECONDS, scope.strike)
         try:
-            async with scope:
+            with scope:
                 return await work
         except (*MALFORMED, *DRIVER_ERRORS) as error:
             elapsed = time.monotonic() - begun
             raise failure(
-                error, self.connection, meter, timeout=timeout, elapsed=elapsed, expired=scope.expired()
+                error, self.connection, meter, timeout=timeout, elapsed=elapsed, expired=scope.struck
             ) from None
         finally:
+            timer.cancel()
             meter.allow(QUIET_BYTES)
 
-    async def _in_steps(self, role: str | None, *, lasting: bool) -> tuple[Sequence[Column], Result]:
+    async def _in_steps(self, role: str | None, *, lasting: bool) -> tuple[list[Column], Result]:
         try:
             await self.connection.execute(opening(self.budget.limits, self.search_path, role=role))
             lasting |= await require_harmless(
@@ -185,17 +189,17 @@ class _Reading(NamedTuple):
                 if lasting and not self.connection.is_closed():
                     self.connection.terminate()
 
-    async def _fetch(self) -> tuple[Sequence[Column], Result]:
+    async def _fetch(self) -> tuple[list[Column], Result]:
         self.budget.meter.allow(QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types
         statement = await self.connection.prepare(self.statement.text)
         attributes = statement.get_attributes()
-        result = Result(self.budget, [attribute.type for attribute in attributes])
+        result = Result(self.budget, RowEncoder([attribute.type for attribute in attributes]))
         await _fill(result, statement, self.params)
         return [Column(attribute.name, attribute.type.name) for attribute in attributes], result
 
-    def _rows(self, columns: Sequence[Column], result: Result) -> Rows:
+    def _rows(self, columns: list[Column], result: Result) -> Rows:
         return Rows(
-            columns=list(columns),
+            columns=columns,
             encoded=result.rows,
             row_count=result.count,
             truncated=result.truncated_by is not None,

@@ -15,7 +15,7 @@ from server.meter import Meter
 from server.read_session import ReadLimits
 from server.row_encoding import RowEncoder
 from server.sqlstates import MALFORMED, lost, not_postgres, read_error, timed_out, too_large
-from server.values import Row, holds_many_values
+from server.values import Row
 
 __all__ = ["QUIET_BYTES", "Budget", "Column", "EncodedRows", "Result", "decoded", "failure", "how_to_go_on"]
 
@@ -64,15 +64,15 @@ class Result:
         truncated_by: The limit that was met, if one was.
     """
 
-    def __init__(self, budget: Budget, types: Sequence[asyncpg.Type]) -> None:
+    def __init__(self, budget: Budget, encoder: RowEncoder) -> None:
         self.count = 0
         self.size = 0
         self.truncated_by: Literal["rows", "bytes"] | None = None
         self._limits, self._meter = budget
-        self._encode = RowEncoder(types).encode
+        self._encode = encoder.encode
         self._pieces: list[bytes] = []
         self._largest = max(_ROW_BYTES, _ROW_RESULTS * self._limits.max_bytes)
-        self._row = self._largest // _MANY_VALUES_SHARE if holds_many_values(types) else self._largest
+        self._row = self._largest // _MANY_VALUES_SHARE if encoder.many else self._largest
 
     @property
     def rows(self) -> msgspec.Raw:
@@ -100,9 +100,17 @@ class Result:
 
     async def take(self, records: Sequence[asyncpg.Record]) -> None:
         """Keep what fits; others run in between where that takes its time."""
-        at, rows, begun = 0, 1, time.perf_counter()
         room = self._limits.max_rows - self.count
         fitting = records if len(records) <= room else records[:room]
+        if len(fitting) == 1:
+            self._keep(fitting)
+        elif fitting:
+            await self._keep_in_pieces(fitting)
+        if self.truncated_by is None and (self._meter.dropped or len(records) > room):
+            self.truncated_by = "rows" if len(records) > room else "bytes"
+
+    async def _keep_in_pieces(self, fitting: Sequence[asyncpg.Record]) -> None:
+        at, rows, begun = 0, 1, time.perf_counter()
         while at < len(fitting) and self.truncated_by is None:
             size = self.size
             self._keep(fitting[at : at + rows])
@@ -111,8 +119,6 @@ class Result:
             if time.perf_counter() - begun > _BREATH_SECONDS:
                 await self._meter.breathe(begun)
                 begun = time.perf_counter()
-        if self.truncated_by is None and (self._meter.dropped or len(records) > room):
-            self.truncated_by = "rows" if len(records) > room else "bytes"
 
     def _keep(self, records: Sequence[asyncpg.Record]) -> None:
         piece = self._encode(records)

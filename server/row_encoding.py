@@ -14,7 +14,7 @@ import msgspec
 
 from server.flat_columns import FLAT
 from server.numerals import SAFE_INTEGER
-from server.values import is_ready, value_of
+from server.values import holds_many_values, is_ready, value_of
 
 Column: TypeAlias = Sequence[Any]
 """The values of one column, as the driver reads them."""
@@ -24,9 +24,14 @@ _INT8, _FLOAT8 = 20, 701
 
 
 class RowEncoder:
-    """Encodes records whose columns have these types."""
+    """Encodes records whose columns have these types.
+
+    Attributes:
+        many: Whether one of the columns holds many values, which the driver decodes one by one.
+    """
 
     def __init__(self, types: Sequence[asyncpg.Type]) -> None:
+        self.many = holds_many_values(types)
         self._converters = [
             (position, _converter(column.oid)) for position, column in enumerate(types) if not is_ready(column.oid)
         ]

@@ -141,7 +141,7 @@ class Known:
             return None
         questions = _questions(verdict, strict=strict)
         if not questions:
-            return None, False
+            return _HARMLESS
         if self._now() > self._until or not questions <= self._answers.keys():
             return None
         return self._judged({question: self._answers[question] for question in questions}, strict=strict)
@@ -189,7 +189,9 @@ class KnownByTenant:
 
     def of(self, fingerprint: Hashable) -> Known:
         """Return what is known of a database as of one registration, to be asked and added to."""
-        known = self._known.setdefault(fingerprint, Known())
+        known = self._known.get(fingerprint)
+        if known is None:
+            known = self._known[fingerprint] = Known()
         self._known.move_to_end(fingerprint)
         if len(self._known) > _TENANTS_KEPT:
             self._known.popitem(last=False)
@@ -197,6 +199,8 @@ class KnownByTenant:
 
 
 def _questions(verdict: Verdict, *, strict: bool) -> frozenset[_Question]:
+    if not (strict or verdict.functions):
+        return _NONE
     if verdict.anywhere:
         return frozenset(_question("anywhere", name) for name in verdict.functions)
     functions = verdict.functions if strict else (name for name in verdict.functions if not is_built_in(name))
@@ -205,6 +209,10 @@ def _questions(verdict: Verdict, *, strict: bool) -> frozenset[_Question]:
         asked |= {_question("operator", name) for name in verdict.operators}
         asked |= {("column", None, column) for column in verdict.columns}
     return frozenset(asked)
+
+
+_NONE: Final = frozenset[_Question]()
+_HARMLESS: Final = (None, False)
 
 
 def _question(kind: str, name: Name) -> _Question:

@@ -22,6 +22,8 @@ REST: Final = 1.0
 _TICK: Final = 1e-5
 """Seconds that are too few to wait for."""
 _REMEMBERED: Final = 1024
+_NONE: Final = (0.0, 0.0)
+"""A debt, and when it was that."""
 
 Step: TypeAlias = Callable[[], bool]
 """Does a little of the work, and returns whether some is left."""
@@ -44,14 +46,15 @@ class Turns:
         self._not_before = 0.0
         self._under_way = False
 
-    def free_for(self, tenant: str) -> bool:
-        """Whether the tenant may read at once."""
-        return tenant not in self._waiting and self._debt(tenant) < CREDIT
+    def begin(self, tenant: str) -> float | None:
+        """Return the time, for `spent`, if the tenant may read at once; None if it has to wait for its turn."""
+        now = self._clock()
+        return now if tenant not in self._waiting and self._debt(tenant, now) < CREDIT else None
 
     def spent(self, tenant: str, begun: float) -> None:
-        """Note that the tenant has read since `begun`, on this object's clock."""
+        """Note that the tenant has read since `begun`, which `begin` returned."""
         now = self._clock()
-        self._debts[tenant] = (self._debt(tenant) + now - begun, now)
+        self._debts[tenant] = (self._debt(tenant, now) + now - begun, now)
         if self._waiting:
             self._not_before = max(self._not_before, now + (now - begun) * REST)
         if len(self._debts) > _REMEMBERED:
@@ -64,7 +67,7 @@ class Turns:
 
     async def turn(self, tenant: str) -> None:
         """Wait until the tenant may go on. May be cancelled."""
-        if self.free_for(tenant):
+        if self.begin(tenant) is not None:
             return
         mine = asyncio.get_running_loop().create_future()
 
@@ -75,10 +78,6 @@ class Turns:
 
         self.ask(tenant, call)
         await mine
-
-    def now(self) -> float:
-        """Return what `spent` is to be told as the beginning."""
-        return self._clock()
 
     def _arrange(self) -> None:
         if self._waiting and not self._under_way:
@@ -104,9 +103,11 @@ class Turns:
                 self._waiting[tenant] = steps
             self.spent(tenant, begun)
 
-    def _debt(self, tenant: str) -> float:
-        debt, at = self._debts.get(tenant, (0.0, 0.0))
-        return max(0.0, debt - (self._clock() - at) * REPAID)
+    def _debt(self, tenant: str, now: float) -> float:
+        debt, at = self._debts.get(tenant, _NONE)
+        left = debt - (now - at) * REPAID
+        return left if left > 0 else 0.0
 
     def _forget_paid(self) -> None:
-        self._debts = {tenant: known for tenant, known in self._debts.items() if self._debt(tenant) > 0}
+        now = self._clock()
+        self._debts = {tenant: known for tenant, known in self._debts.items() if self._debt(tenant, now) > 0}

@@ -11,6 +11,7 @@ from asyncpg import Connection
 from server.binding import bind, misfit
 from server.meter import Meter
 from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded
+from server.row_encoding import RowEncoder
 from server.sql_writes import Write
 from server.values import Row, are_ready
 
@@ -76,7 +77,7 @@ class Attempt:
         if not are_ready(types):
             await self._connection.execute("SAVEPOINT before_statement")
             self._saved = True
-        result = Result(budget, types)
+        result = Result(budget, RowEncoder(types))
         self._ran = True
         count = await self._fill(result, statement)
         told = [Column(attribute.name, attribute.type.name) for attribute in attributes]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from registry.errors import ConnectionLost, InvalidInput, QueryFailed, QueryRefused, QueryTimeout
-from server import read_session
+from server import quick_reads, read_session
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, prepare_connection, read
 from server.sql_catalogue import Known
@@ -227,9 +227,11 @@ async def test_a_connection_that_cannot_be_reset_is_never_used_again(
     pool: OneConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = await backend(pool)
-    monkeypatch.setattr(read_session, "_RESET", "%sROLLBACK; SELECT %r / 0%s")
+    monkeypatch.setattr(read_session, "_RESET", "%sROLLBACK; SELECT %s / 0%s")
+    quick_reads._around_seed.cache_clear()
     assert (await run(pool, "SELECT 1")).rows == [[1]]
     monkeypatch.undo()
+    quick_reads._around_seed.cache_clear()
     assert await backend(pool) != pid
 
 

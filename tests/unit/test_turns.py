@@ -59,17 +59,17 @@ def test_between_two_steps_the_others_have_as_long_as_the_step_took() -> None:
 def test_a_tenant_that_reads_little_need_not_wait_while_another_one_does() -> None:
     day = Day()
     day.work("greedy", 100, 0.1)
-    assert not day.turns.free_for("greedy")
-    assert day.turns.free_for("modest")
+    assert day.turns.begin("greedy") is None
+    assert day.turns.begin("modest") is not None
 
 
 def test_what_was_read_counts_for_a_while_and_is_then_forgotten() -> None:
     day = Day()
     day.now = 2 * CREDIT
     day.turns.spent("acme", 0.0)
-    assert not day.turns.free_for("acme")
+    assert day.turns.begin("acme") is None
     day.now += CREDIT / REPAID + 0.001
-    assert day.turns.free_for("acme")
+    assert day.turns.begin("acme") == day.now
 
 
 def test_no_more_tenants_are_remembered_than_owe_something() -> None:
