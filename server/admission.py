@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.authentication import Authenticator
 from server.challenge import Challenge, body_of
 from server.failed_logins import FailedLogins
-from server.log_fields import Telling
+from server.log_fields import TELLING, Telling
 from server.principal import Permission, Principal
 from server.refused import Reason, Refused
 
@@ -108,8 +108,11 @@ class Admission:
         except Refused as refused:
             await self._doorman.turn_away(refused, scope, receive, send)
             return
-        with Telling("subject", caller.subject):
-            await self._app({**scope, _KEY: caller}, receive, send)
+        scope[_KEY] = caller
+        telling: Telling | None = scope.get(TELLING)
+        if telling is not None:
+            telling.add("subject", caller.subject)
+        await self._app(scope, receive, send)
 
 
 def caller_of(scope: Scope | None) -> Principal:

@@ -17,7 +17,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.http_names import Names, Verdict
-from server.log_fields import Telling
+from server.log_fields import TELLING, Telling
 from server.refusals import INTERNAL_ERROR, HttpTally, Refusal, body_of, headers_of, refuse
 
 Header: TypeAlias = tuple[bytes, bytes]
@@ -118,7 +118,8 @@ class Front:
                 message["headers"] = _completed(message.get("headers", ()), added, rpc=rpc)
             await send(message)
 
-        with Telling("request_id", request_id.decode()):
+        with Telling("request_id", request_id.decode()) as telling:
+            scope[TELLING] = telling
             try:
                 refusal = self._refusal(scope, hosts, origins)
                 if refusal is not None:

@@ -130,7 +130,8 @@ class Intake:
             return
         place = self._enter(caller)
         try:
-            await self._endpoint({**scope, BODY: body, PLACE: place.close}, receive, send)
+            scope[BODY], scope[PLACE] = body, place.close
+            await self._endpoint(scope, receive, send)
         finally:
             place.close()
 

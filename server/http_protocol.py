@@ -136,8 +136,6 @@ class Impatient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse it, or say no."""
         self._unset_keepalive_if_required()
-        if not self._in_message and not self._is_answering():
-            self._expect_more()
         self._silent += len(data)
         try:
             self.parser.feed_data(data)
@@ -148,15 +146,17 @@ class Impatient(HttpToolsProtocol):
         else:
             if self._silent > MOST_HEAD:
                 self._turn_away(_LARGE_HEAD)
+        # Only now: most requests come in one piece, and need no timer.
+        if self._in_head or not (self._in_message or self._is_answering()):
+            self._expect_more()
 
     def on_message_begin(self) -> None:
-        """Wait for the end of a head."""
+        """Begin a head."""
         if len(self.pipeline) >= MOST_PIPELINED:
             self._stop(_PIPELINED)
         self._in_head = self._in_message = True
         self._fields = self._head = self._silent = 0
         super().on_message_begin()
-        self._expect_more()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the target."""
@@ -173,7 +173,11 @@ class Impatient(HttpToolsProtocol):
         if self._fields > MOST_FIELDS or self._head > MOST_HEAD:
             self._stop(_LARGE_HEAD)
         # White space behind a value is no part of it (RFC 9110, 5.5), and the parser leaves it there.
-        super().on_header(name, value.rstrip(b" \t"))
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name == b"expect":
+            super().on_header(name, value)
+        else:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hand the request on; its body has a time of its own."""

@@ -67,17 +67,19 @@ class Sender:
 
     def _plain_head(self, message: Message) -> bytes | None:
         """Return the head of an answer that is all there; None for any other."""
-        length, lines = None, [STATUS_LINE[message["status"]]]
+        length, lines, fixed = None, [STATUS_LINE[message["status"]]], []
         for name, value in (*self._cycle.default_headers, *message.get("headers", ())):
+            if name not in _VARYING:
+                fixed.append((name, value))
+                continue
+            lines.append(_checked(name, value))
             if name == b"content-length":
                 length = int(value)
-            elif name in _SPECIAL or not name.islower():
-                return None
-            lines.append(_checked(name, value) if name in _VARYING else _line(name, value))
-        if length is None or self._cycle.scope["method"] == "HEAD":
+        plain = _plain_lines(tuple(fixed))
+        if plain is None or length is None or self._cycle.scope["method"] == "HEAD":
             return None
         self._cycle.expected_content_length, self._cycle.chunked_encoding = length, False
-        lines.append(b"\r\n")
+        lines += (plain, b"\r\n")
         return b"".join(lines)
 
 
@@ -87,4 +89,9 @@ def _checked(name: bytes, value: bytes) -> bytes:
     return b"%b: %b\r\n" % (name, value)
 
 
-_line: Final = lru_cache(_REMEMBERED)(_checked)
+@lru_cache(_REMEMBERED)
+def _plain_lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
+    """Return the lines of a head that are the same in many answers; None where uvicorn has to see one of them."""
+    if any(name in _SPECIAL or not name.islower() for name, _ in headers):
+        return None
+    return b"".join(_checked(name, value) for name, value in headers)

@@ -6,8 +6,10 @@ structlog's own context variables do the same; two of them, set and read for one
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import MappingProxyType, TracebackType
-from typing import Final
+from typing import Final, Self
 
+TELLING: Final = "mcp_postgres.telling"
+"""Where in a request's scope the `Telling` of its lines is, for who learns more of it."""
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _FIELDS: Final[ContextVar[Mapping[str, str]]] = ContextVar("fields of log lines", default=_NOTHING)
 
@@ -18,17 +20,21 @@ def fields() -> Mapping[str, str]:
 
 
 class Telling:
-    """Has lines tell one more field, as a context manager."""
+    """Has lines tell one more field, as a context manager; and what is learned later (`add`)."""
 
-    __slots__ = ("_name", "_token", "_value")
+    __slots__ = ("_fields", "_token")
 
     def __init__(self, name: str, value: str) -> None:
-        self._name = name
-        self._value = value
+        self._fields = {**_FIELDS.get(), name: value}
         self._token: Token[Mapping[str, str]] | None = None
 
-    def __enter__(self) -> None:
-        self._token = _FIELDS.set({**_FIELDS.get(), self._name: self._value})
+    def add(self, name: str, value: str) -> None:
+        """Have them tell this, too, until it ends."""
+        self._fields[name] = value
+
+    def __enter__(self) -> Self:
+        self._token = _FIELDS.set(self._fields)
+        return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None

@@ -39,4 +39,7 @@ class ToolTally:
     def note(self, tool: str, outcome: str, seconds: float) -> None:
         """Count one call of a tool that there is: callers make up names, and each would be kept."""
         self.outcomes[tool, outcome] = self.outcomes.get((tool, outcome), 0) + 1
-        self.durations.setdefault(tool, Durations()).note(seconds)
+        durations = self.durations.get(tool)
+        if durations is None:
+            durations = self.durations[tool] = Durations()
+        durations.note(seconds)
