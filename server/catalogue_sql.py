@@ -13,6 +13,7 @@ SEARCH_PATH: Final = "pg_catalog, pg_temp"
 """pg_temp is always searched, and first unless it is named."""
 
 _OF_USERS: Final = "n.nspname <> 'information_schema' AND NOT starts_with(n.nspname::text, 'pg_')"
+_NEAR: Final = "c.relnamespace <> 'pg_catalog'::regnamespace AND c.relnamespace <> 'pg_toast'::regnamespace"
 _RELATION: Final = "c.relkind IN ('r', 'p', 'v', 'm', 'f')"
 _SELECTABLE: Final = "(has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))"
 _READABLE: Final = f"has_schema_privilege(n.oid, 'USAGE') AND {_SELECTABLE}"
@@ -65,7 +66,9 @@ WITH shown AS MATERIALIZED (
        AND ($1::text IS NULL OR n.nspname::text COLLATE "C" > $1)
 ), counted AS (
     SELECT c.relnamespace, count(*) AS tables
-      FROM (SELECT c.oid, c.relnamespace FROM shown JOIN pg_class AS c ON c.relnamespace = shown.oid
+      FROM (SELECT c.oid, c.relnamespace FROM shown JOIN (
+                SELECT c.oid, c.relnamespace, c.relkind, c.relispartition FROM pg_class AS c WHERE {_NEAR} OFFSET 0
+              ) AS c ON c.relnamespace = shown.oid
              WHERE NOT c.relispartition AND {_RELATION} OFFSET 0) AS c
      WHERE {_SELECTABLE} GROUP BY c.relnamespace
 )
@@ -79,7 +82,8 @@ _TABLES_OF: Final = f"""
 WITH RECURSIVE listed AS MATERIALIZED (
     SELECT * FROM (
         SELECT c.*, n.nspname FROM (
-            SELECT c.oid, c.relname, c.relnamespace, c.relkind, c.relispartition, c.reltuples, c.relpages, c.reltoastrelid
+            SELECT c.oid, c.relname, c.relnamespace, c.relkind, c.relispartition,
+                   c.reltuples, c.relpages, c.reltoastrelid
               FROM pg_class AS c WHERE {{near}} OFFSET 0
           ) AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE NOT c.relispartition AND {_RELATION} AND {{of}} AND has_schema_privilege(n.oid, 'USAGE')
@@ -110,13 +114,13 @@ SELECT c.nspname, c.relname, {_KIND},
          ORDER BY c.nspname, c.relname OFFSET 0) AS c
  ORDER BY c.nspname, c.relname
 """  # noqa: S608 - constants of this file
-"""One pass over all tables, and one over all partitions. The innermost scan looks at where a table is and no further, so
-that of the system's tables, most of a small database, no more columns are taken apart. What is looked up table by table
+"""One pass over all tables, and one over all partitions. The innermost scan looks at where a table is and no further:
+of the system's tables, most of a small database, no more columns are taken apart. What is looked up table by table
 (comments, what is stored out of line) is looked up behind the sort, so for no more tables than are fetched; joined, it
 read two catalogues whole, and where nothing was analysed that was taken for a short one."""
 
 TABLES: Final = _TABLES_OF.format(
-    near="c.relnamespace <> 'pg_catalog'::regnamespace AND c.relnamespace <> 'pg_toast'::regnamespace",
+    near=_NEAR,
     of=_OF_USERS,
     after="$1",
     then="$2",
@@ -184,7 +188,8 @@ SELECT (SELECT json_agg(nspname ORDER BY nspname) FROM found) AS schemas,
            'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', {_COMMENT.format("c", "pg_class")},
            'estimated_rows', size.rows, 'size_bytes', size.bytes,
            'columns', COALESCE((SELECT told FROM columns), '[]'),
-           'primary_key', (SELECT {_COLUMNS_OF.format("conkey", "conrelid")} FROM keys AS k WHERE k.contype = 'p' AND k.own),
+           'primary_key', (SELECT {_COLUMNS_OF.format("conkey", "conrelid")} FROM keys AS k
+                            WHERE k.contype = 'p' AND k.own),
            'foreign_keys', (SELECT told FROM foreign_keys WHERE own),
            'referenced_by', (SELECT told FROM foreign_keys WHERE NOT own),
            'indexes', (SELECT told FROM indexes),
