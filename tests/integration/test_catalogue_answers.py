@@ -46,7 +46,7 @@ SCHEMA = """
     CREATE SEQUENCE pgx.numbers;
     CREATE TYPE pgx.pair AS (a int, b int);
     ANALYZE;
-    CREATE TABLE pgx.unknown (a text);
+    CREATE TABLE pgx.unknown (a text) WITH (autovacuum_enabled = off);
     INSERT INTO pgx.unknown SELECT i FROM generate_series(1, 500) AS i;
     CREATE TABLE pgx.without_columns ();
     CREATE ROLE answers_reader LOGIN PASSWORD 'reader';
