@@ -101,6 +101,11 @@ class MemoryLog:
         """See `TenantLog.heads`."""
         return [self._heads.get(tenant) for tenant in tenants]
 
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        """See `TenantLog.raw_heads`."""
+        found = await self.heads(tenants)
+        return [None if head is None else codec.written_head(head).encode() for head in found]
+
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
         """See `TenantLog.mend_head`."""
         present = self._heads.get(tenant)

@@ -357,8 +357,8 @@ class SlowLog(RedisLog):
 
     meanwhile: Callable[[], Awaitable[object]] | None = None
 
-    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
-        found = await super().heads(tenants)
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        found = await super().raw_heads(tenants)
         if self.meanwhile:
             await self.meanwhile()
         return found
