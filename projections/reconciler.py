@@ -25,9 +25,10 @@ from registry.tally import Tally
 
 _SHOWN: Final = 20
 """Ids in a log line."""
-_PAGE: Final = 200
-_PACE: Final = 0.005
-"""Seconds between two pages: a page holds a call up for a fraction of a millisecond, and 100,000 tenants take four seconds."""
+_PAGE: Final = 500
+_PACE: Final = 0.012
+"""Seconds between two pages: a page holds a call up for some tenths of a millisecond at a time, and 100,000 tenants take
+three seconds."""
 
 
 class Reconciler:
@@ -123,12 +124,13 @@ class Reconciler:
         differing = list[Live | Removed]()
         for at in range(0, len(page), GROUP):
             part = slice(at, at + GROUP)
-            differing += self._differing_of(start + at, page[part], heads[part], texts[part])
+            compared = page[part], heads[part], texts[part]
+            if not self._fitted.still(start + at, *compared):
+                differing += self._worked_out(start + at, *compared)
+                await asyncio.sleep(0)  # calls go first: after a start all are worked out
         return differing
 
-    def _differing_of(self, place: int, group: Group, heads: Raw, texts: Raw) -> list[Live | Removed]:
-        if self._fitted.still(place, group, heads, texts):
-            return []
+    def _worked_out(self, place: int, group: Group, heads: Raw, texts: Raw) -> list[Live | Removed]:
         compared = zip(group, heads, texts, strict=True)
         differing = [each for each, head, text in compared if not _fits(each, head, text)]
         if not differing:
