@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from registry import codec
 from registry.entries import START, Cut, Entry, Epoch, Foreign, Head, Position, Unreadable, entry_order
 from registry.log import (
     Appended,

@@ -7,7 +7,6 @@ from typing import TypeAlias
 import msgspec
 
 from registry import codec
-from registry import codec
 from registry.entries import START, Entry, Epoch, Head, Position
 from registry.log import Appended, Conflict, Diverged, Outcome, Proposal, Repeated, SetKey, TenantLog
 from tests.logs import append_one, entry_in, head_in

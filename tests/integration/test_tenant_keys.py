@@ -14,7 +14,7 @@ import structlog
 from projections.directory import Directory
 from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
-from registry.entries import UNKNOWN, AsOf, Epoch, Head, Position, Unreadable
+from registry.entries import UNKNOWN, AsOf, Epoch, Position
 from registry.events import SealedSecret, TenantConfig
 from registry.log import Appended, KeepKey, Proposal
 from registry.names import Names
