@@ -27,7 +27,7 @@ _SHOWN: Final = 20
 """Ids in a log line."""
 _PAGE: Final = 500
 _PACE: Final = 0.012
-"""Seconds between two pages: one holds a call up for some tenths of a millisecond; 100,000 tenants take three seconds."""
+"""Seconds between two pages: one holds a call up for tenths of a millisecond; 100,000 tenants take three seconds."""
 
 
 class Reconciler:
