@@ -104,7 +104,7 @@ class MemoryLog:
 
     async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
         """See `TenantLog.raw_heads`."""
-        found = await self.heads(tenants)
+        found = map(self._heads.get, tenants)
         return [None if head is None else codec.written_head(head).encode() for head in found]
 
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
