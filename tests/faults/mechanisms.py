@@ -136,6 +136,7 @@ MUTANTS: Final = (
         "projections/fitting.py",
         "known[1] == _mark(heads, texts) and known[0] == group",
         "known[0] == group",
+        KEYS,
     ),
     Mutant(
         "heads are not reconciled",
