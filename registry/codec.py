@@ -164,6 +164,11 @@ def encode_head(head: Head) -> str:
     return "|".join((*known, changed_at, born, head.mac or "", head.sum or "", head.changed_by))
 
 
+def written_head(head: Head) -> str:
+    """Return the head as it stands among the others."""
+    return f"{head.position.seq}|{head.position.entry}|{encode_head(head)}"
+
+
 def decode_head(raw: bytes) -> Head:
     """Read a head as the append script wrote it; `CorruptEntry` otherwise."""
     try:

@@ -135,6 +135,9 @@ class TenantLog(Protocol):
     async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         """Return each tenant's head, in order; None for one that the log never heard of."""
 
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        """Return what stands as each tenant's head, in order and unread: for who compares it with what it was."""
+
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
         """Put back the head that the log tells of up to `read`, unless a later event in the log has changed it.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from registry import codec
 from registry.entries import START, Cut, Entry, Epoch, Foreign, Head, Position, Unreadable, entry_order
 from registry.log import (
     Appended,
@@ -100,6 +101,11 @@ class MemoryLog:
     async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         """See `TenantLog.heads`."""
         return [self._heads.get(tenant) for tenant in tenants]
+
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        """See `TenantLog.raw_heads`."""
+        found = map(self._heads.get, tenants)
+        return [None if head is None else codec.written_head(head).encode() for head in found]
 
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
         """See `TenantLog.mend_head`."""

@@ -117,15 +117,18 @@ class RedisLog:
 
     async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         """See `TenantLog.heads`."""
+        return [None if raw is None else codec.read_head(raw) for raw in await self.raw_heads(tenants)]
+
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        """See `TenantLog.raw_heads`."""
         if not tenants:
             return []
-        found = await self._commands.run("HMGET", self._names.heads, *tenants)
-        return [None if raw is None else codec.read_head(raw) for raw in found]
+        found: Sequence[bytes | None] = await self._commands.run("HMGET", self._names.heads, *tenants)
+        return found
 
     async def mend_head(self, tenant: str, head: Head, read: Position) -> bool:
         """See `TenantLog.mend_head`."""
-        text = f"{head.position.seq}|{head.position.entry}|{codec.encode_head(head)}"
-        words: list[Word] = [read.entry, read.seq, tenant, text]
+        words: list[Word] = [read.entry, read.seq, tenant, codec.written_head(head)]
         return bool(await self._commands.script(_MEND_HEAD, [self._names.stream, self._names.heads], words))
 
     async def mark_epoch(self, epoch: Epoch) -> None:

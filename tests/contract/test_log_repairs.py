@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from registry import codec
 from registry.entries import START, Entry, Epoch, Head, Position
 from registry.log import Appended, Conflict, Diverged, Outcome, Proposal, Repeated, SetKey, TenantLog
 from tests.logs import append_one, entry_in, head_in
@@ -315,6 +316,17 @@ async def test_heads_come_in_the_order_they_were_asked_for(
 
     assert [head.position if isinstance(head, Head) else None for head in found] == [ends["b"], None, ends["a"]]
     assert list(await log.heads([])) == []
+
+
+async def test_heads_can_be_had_unread_as_they_stand(
+    log: TenantLog, start: Position, append: Append, propose: Propose
+) -> None:
+    await append(propose(start, tenant="a"))
+
+    raw = await log.raw_heads(["nobody", "a"])
+
+    assert [head and codec.read_head(head) for head in raw] == list(await log.heads(["nobody", "a"]))
+    assert list(await log.raw_heads([])) == []
 
 
 async def test_a_head_that_is_missing_or_behind_is_put_back(

@@ -133,9 +133,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what fitted once is not compared again",
-        "projections/reconciler.py",
-        "if self._fitted.get(tenant.tenant) == mark:",
-        "if tenant.tenant in self._fitted:",
+        "projections/fitting.py",
+        "known[1] == _mark(heads, texts) and known[0] == group",
+        "known[0] == group",
+        KEYS,
     ),
     Mutant(
         "heads are not reconciled",

@@ -14,7 +14,7 @@ import structlog
 from projections.directory import Directory
 from projections.reconciler import Reconciler
 from projections.tenant_keys import TenantKeys
-from registry.entries import UNKNOWN, AsOf, Epoch, Head, Position, Unreadable
+from registry.entries import UNKNOWN, AsOf, Epoch, Position
 from registry.events import SealedSecret, TenantConfig
 from registry.log import Appended, KeepKey, Proposal
 from registry.names import Names
@@ -357,8 +357,8 @@ class SlowLog(RedisLog):
 
     meanwhile: Callable[[], Awaitable[object]] | None = None
 
-    async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
-        found = await super().heads(tenants)
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        found = await super().raw_heads(tenants)
         if self.meanwhile:
             await self.meanwhile()
         return found
@@ -544,6 +544,31 @@ async def test_a_head_that_somebody_damaged_is_mended_from_the_fold(
     await reconciler_of(redis, keys, directory).mend()
 
     assert list(await log.heads(["acme", "beta"])) == [head_of(acme), head_of(beta)]
+
+
+async def test_of_many_tenants_that_all_fitted_those_that_somebody_touched_are_mended_wherever_they_are(
+    log: RedisLog, keys: TenantKeys, redis: RedisClient
+) -> None:
+    """They are compared in pages, and in groups of which one number is kept."""
+    start = await log.end()
+    assert start is not None
+    crowd = [await appended(log, live(each + 2, tenant=f"tenant-{each}"), start) for each in range(511)]
+    reconciler = reconciler_of(redis, keys, Directory.of(crowd[-1].position, FIRST, crowd))
+    assert len(await reconciler.mend()) == len(crowd)
+    assert await reconciler.mend() == []
+    names = [crowd[number].tenant for number in (0, 19, 20, 499, 500, 510)]
+
+    for edited, deleted in (names[::2], names[1::2]), (names[1::2], names[::2]):
+        for name in deleted:
+            await redis.run("DEL", f"mcp:postgres:tenant:{name}")
+            await redis.run("HSET", Names().heads, name, "2|1-0|1|1|e|c")
+        for name in edited:
+            await redis.run("SET", f"mcp:postgres:tenant:{name}", "{}")
+            await redis.run("HDEL", Names().heads, name)
+
+        assert await reconciler.mend() == names
+        assert await keys.documents([each.tenant for each in crowd]) == [document_of(each) for each in crowd]
+        assert list(await log.heads([each.tenant for each in crowd])) == [head_of(each) for each in crowd]
 
 
 async def test_replicas_that_know_different_beginnings_of_a_tenants_life_do_not_mend_its_head_by_turns(

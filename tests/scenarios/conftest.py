@@ -110,6 +110,9 @@ class FaultyLog(MemoryLog):
     async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
         return await self._answer(super().heads(tenants))
 
+    async def raw_heads(self, tenants: Sequence[str]) -> Sequence[bytes | None]:
+        return await self._answer(super().raw_heads(tenants))
+
     async def may_restore(self) -> bool:
         return await self._answer(super().may_restore())
 
