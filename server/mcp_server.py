@@ -25,7 +25,7 @@ from server.departure import Departure
 from server.http_intake import BODY
 from server.json_rpc import Problem, judged
 from server.mcp_beyond import BeyondTools, PrincipalOf, require_no_cursor, tell_what_changes
-from server.mcp_edge import answered, scope_of
+from server.mcp_edge import answered, no_elicitation, scope_of
 from server.mcp_progress import reporting
 from server.principal import Principal
 from server.revisions import HANDSHAKE
@@ -87,11 +87,14 @@ def build_server(
         async def work(progress: Progress | None) -> Any:  # noqa: ANN401 - one of two results
             call = Call(principal=principal_of(scope_of(context)), ask=_asking(context, params), progress=progress)
             try:
-                return _result(await toolbox.call(params.name, params.arguments or {}, call))
+                answer = await toolbox.call(params.name, params.arguments or {}, call)
             except AnswerNeeded as needed:
                 return _input_required(needed.question)
             except UnknownTool as error:
                 raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
+            if answer.wants_elicitation and context.session.protocol_version.encode() not in HANDSHAKE:
+                raise no_elicitation(answer)
+            return _result(answer)
 
         async with reporting(context) as progress:
             return await answered(context, work(progress))
