@@ -6,7 +6,7 @@ one (progress, or the 2026-07-28 revision, where the SDK decides by itself).
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 import mcp_types
@@ -30,6 +30,7 @@ from server.mcp_progress import reporting
 from server.principal import Principal
 from server.revisions import HANDSHAKE
 from server.sdk_refusals import in_our_words
+from server.signs_of_life import signs_of_life
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Hints, Tool, Toolbox, UnknownTool
 from server.wide_numbers import values_of
@@ -198,15 +199,30 @@ class StreamableHttp:
         if found is None:
             await self._answer(scope, body, receive, send)
         else:
-            await answer_batch(found, scope, receive, send, self._answer)
+            async with _shown_life(_reads_streams(headers), send) as lively:
+                await answer_batch(found, scope, receive, lively, self._answer)
 
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if await self._permission.refuses(scope, body, send):
             return
-        manager = self._stream if _may_stream(dict(scope["headers"]), body) else self._json
+        headers = dict(scope["headers"])
+        streamed = _may_stream(headers, body)
+        manager = self._stream if streamed else self._json
         departure = Departure(body, receive)
-        async with departure.watched(scope) as watched:
-            await manager.handle_request(watched, departure.receive, in_our_words(send))
+        async with (
+            departure.watched(scope) as watched,
+            _shown_life(not streamed and _reads_streams(headers), send) as lively,
+        ):
+            await manager.handle_request(watched, departure.receive, in_our_words(lively))
+
+
+def _shown_life(wanted: bool, send: Send) -> AbstractAsyncContextManager[Send]:  # noqa: FBT001 - what it is about
+    return signs_of_life(send) if wanted else nullcontext(send)
+
+
+def _reads_streams(headers: dict[bytes, bytes]) -> bool:
+    """Whether the client names streams among what it accepts."""
+    return b"text/event-stream" in headers.get(b"accept", b"").lower()
 
 
 async def _say_no(problem: Problem, send: Send) -> None:
@@ -255,7 +271,7 @@ def _result(answer: Answer) -> dict[str, Any]:
 
 def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
     """Whether a stream has something to carry: the SDK decides for 2026-07-28, a wish for progress for those before."""
-    if b"text/event-stream" not in headers.get(b"accept", b"").lower():
+    if not _reads_streams(headers):
         return False
     revision = headers.get(b"mcp-protocol-version")
     if revision is not None and revision not in HANDSHAKE:

@@ -117,8 +117,9 @@ def test_over_http_that_is_a_400_whatever_else_the_client_offers(serve: Start, s
         status, body = server.request("POST", "/postgres/mcp", json.dumps(message).encode(), heads)
         return status, json.loads(body)
 
-    for modes in ({}, {"elicitation": {"url": {}}}, {"sampling": {}}):
-        status, told = write({**modes})
+    offers: list[dict[str, Any]] = [{}, {"elicitation": {"url": {}}}, {"sampling": {}}]
+    for modes in offers:
+        status, told = write(modes)
         assert (status, told["id"], told["error"]["code"]) == (400, 7, -32021), modes
     status, told = write({}, dry_run=True)
     assert (status, told["result"]["isError"]) == (200, False), "a dry run is nobody's to confirm"
