@@ -31,7 +31,7 @@ ALIVE: Final = b": ping\r\n\r\n"
 
 def event_of(body: bytes | bytearray) -> bytes:
     """Return a JSON-RPC message, which is one line, as an event of a stream."""
-    return b"event: message\r\ndata: %b\r\n\r\n" % body
+    return b"event: message\r\ndata: %b\r\n\r\n" % bytes(body)
 
 
 class Attendance:

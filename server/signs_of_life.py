@@ -1,8 +1,8 @@
 """Shows a patient client life while the SDK's road works on an answer in one piece: comments on a stream, begun late.
 
 The SDK answers the handshake's revisions as JSON, unless progress is wanted, and is silent until then; proxies close
-what is silent. As on the fast path (`server/attendance.py`), an answer that comes soon passes as it is, and one that does
-not becomes the one event of a stream that has begun before it.
+what is silent. As on the fast path (`server/attendance.py`), an answer that comes soon passes as it is, and one that
+does not becomes the one event of a stream that has begun before it.
 """
 
 import asyncio
