@@ -2,18 +2,21 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import anyio
 import mcp_types
 from mcp.server.stdio import stdio_server
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from server.json_depth import is_too_deep
-from server.json_rpc import Problem, judged, judged_of_batch
+from server.json_rpc import INVALID_REQUEST, NO_MESSAGE, Problem, judged, judged_of_batch
 from server.refusals import PARSE_ERROR
+from server.stdio_batches import Batch, BatchedAnswers
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -25,8 +28,8 @@ async def serve_stdio(server: "Server[Any]") -> None:
     """Answer on standard input and output until the client closes them."""
     lines = _Lines(_taken(_STDIN))
     async with stdio_server(stdin=cast("anyio.AsyncFile[str]", lines)) as (incoming, outgoing):
-        lines.answers = outgoing  # before anything is awaited, so before the first line
-        await server.run(incoming, outgoing, server.create_initialization_options())
+        lines.answers = BatchedAnswers(outgoing)  # before anything is awaited, so before the first line
+        await server.run(incoming, cast("Any", lines.answers), server.create_initialization_options())
 
 
 def _taken(descriptor: int) -> BinaryIO:
@@ -46,7 +49,7 @@ class _Lines:
         answers: Where those are answered.
     """
 
-    answers: Any
+    answers: BatchedAnswers
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = anyio.wrap_file(file)
@@ -54,24 +57,56 @@ class _Lines:
     async def __aiter__(self) -> AsyncIterator[str]:
         """Yield the messages."""
         async for line in self._file:
-            for message in _messages(line):
-                if isinstance(message, Problem):
-                    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # nobody reads any more
-                        await self.answers.send(SessionMessage(_answer(message)))
-                else:
-                    yield message.decode(errors="replace")
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # nobody reads any more
+                for message in await self._messages(line):
+                    yield message
+
+    async def _messages(self, line: bytes) -> list[str]:
+        """Return what the SDK is to see of a line: a message, those of a batch, or nothing."""
+        if not line.strip():
+            return []
+        found = Problem(PARSE_ERROR, "The line nests too deep.") if is_too_deep(line) else judged(line, None)
+        if isinstance(found, Problem):
+            await self.answers.send(SessionMessage(_answer(found)))
+            return []
+        if found is None:
+            await self._note_cancelled(line)
+            return [_text(line)]
+        return await self._batch([bytes(message) for message in found])
+
+    async def _batch(self, messages: list[bytes]) -> list[str]:
+        """Return the good messages of a batch, whose answers are waited for from now on."""
+        read = [_read(message) for message in messages]
+        wrong = [_answer(each) for each in read if isinstance(each, Problem)]
+        asked = [each.id for each in read if isinstance(each, mcp_types.JSONRPCRequest)]
+        await self.answers.begin(Batch(asked, [*wrong]))
+        good = [message for message, each in zip(messages, read, strict=True) if not isinstance(each, Problem)]
+        for message in good:
+            await self._note_cancelled(message)
+        return [_text(message) for message in good]
+
+    async def _note_cancelled(self, message: bytes) -> None:
+        if b"cancelled" in message:
+            read = _read(message)
+            if isinstance(read, mcp_types.JSONRPCNotification) and read.method == "notifications/cancelled":
+                given_up = cancelled_request_id_from_params(read.params)
+                if given_up is not None:
+                    await self.answers.cancelled(given_up)
 
 
-def _messages(line: bytes) -> Iterator[Problem | bytes]:
-    """Return what a line says: a message, those of a batch, or what is wrong with it. An empty one says nothing."""
-    if not line.strip():
-        return
-    found = Problem(PARSE_ERROR, "The line nests too deep.") if is_too_deep(line) else judged(line, None)
-    if not isinstance(found, list):
-        yield found or line
-        return
-    for message in map(bytes, found):
-        yield judged_of_batch(message) or message
+def _read(message: bytes) -> "Problem | mcp_types.JSONRPCMessage":
+    """Return a message as the SDK will read it; what it cannot read, it would never answer."""
+    problem = judged_of_batch(message)
+    if problem is not None:
+        return problem
+    try:
+        return mcp_types.jsonrpc_message_adapter.validate_json(_text(message), by_name=False)
+    except ValidationError:
+        return Problem(INVALID_REQUEST, NO_MESSAGE)
+
+
+def _text(message: bytes) -> str:
+    return message.decode(errors="replace")
 
 
 def _answer(problem: Problem) -> mcp_types.JSONRPCError:

@@ -158,7 +158,8 @@ def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env
         told = [json.loads(server.stdout.readline()) for _ in range(len(said))]
         server.stdin.close()
         assert server.wait(30) == 0
-    got = [(answer["id"], answer.get("error", {}).get("code")) for answer in told if answer["id"] != 0]
+    alone = [answer[0] if isinstance(answer, list) else answer for answer in told]
+    got = [(answer["id"], answer.get("error", {}).get("code")) for answer in alone if answer["id"] != 0]
     assert sorted(got, key=str) == sorted(((each, code) for line, each, code in said if line), key=str)
 
 
