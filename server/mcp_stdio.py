@@ -65,7 +65,8 @@ class _Lines:
         """Return what the SDK is to see of a line: a message, those of a batch, or nothing."""
         if not line.strip():
             return []
-        found = Problem(PARSE_ERROR, "The line nests too deep.") if is_too_deep(line) else judged(line, None)
+        too_deep = is_too_deep(line)
+        found = Problem(PARSE_ERROR, "The line nests too deep.") if too_deep else judged(line, self.answers.revision)
         if isinstance(found, Problem):
             await self.answers.send(SessionMessage(_answer(found)))
             return []

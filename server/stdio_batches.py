@@ -34,9 +34,13 @@ class BatchedAnswers:
     """The stream that the SDK's answers go into, in front of the one that is written.
 
     Invariant: a batch is open only while it waits for an answer that will come; a request that is cancelled has none.
+
+    Attributes:
+        revision: What the handshake agreed on, once its answer was sent: it says whether there are batches.
     """
 
     def __init__(self, outgoing: Any) -> None:  # noqa: ANN401 - the SDK's stream, which has no public name
+        self.revision: bytes | None = None
         self._outgoing = outgoing
         self._open: list[Batch] = []
 
@@ -56,6 +60,8 @@ class BatchedAnswers:
         told = message.message
         batch = self._take(told.id) if isinstance(told, _ANSWERS) and told.id is not None else None
         if batch is None:
+            if isinstance(told, mcp_types.JSONRPCResponse) and "protocolVersion" in told.result:
+                self.revision = str(told.result["protocolVersion"]).encode()
             await self._outgoing.send(message)
             return
         batch.told.append(cast("Told", told))

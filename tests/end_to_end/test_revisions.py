@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+import pytest
+
 from server.embedded.sample import SampleLogin
 from tests.processes import COMMAND, Process, Start, clean, fields_of
 
@@ -114,7 +116,7 @@ def test_each_revision_is_spoken_over_stdio(env: dict[str, str]) -> None:
     for revision in (*HANDSHAKE, STATELESS):
         hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
         begun = [request("initialize", hello, 0), {"jsonrpc": "2.0", "method": "notifications/initialized"}]
-        lines = [stateless("tools/list")] if revision == STATELESS else [*begun, request("tools/list")]
+        lines: list[Any] = [stateless("tools/list")] if revision == STATELESS else [*begun, request("tools/list")]
         server = subprocess.Popen(
             [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -127,6 +129,28 @@ def test_each_revision_is_spoken_over_stdio(env: dict[str, str]) -> None:
         assert "list_tables" in {tool["name"] for tool in told[1]["tools"]}, revision
         assert ("resultType" in told[1]) == (revision == STATELESS)
         assert told.get(0, {}).get("protocolVersion", STATELESS) == revision
+
+
+@pytest.mark.parametrize("revision", ["2025-03-26", "2025-06-18"])
+def test_over_stdio_too_a_batch_is_answered_where_the_agreed_revision_has_batches(
+    env: dict[str, str], revision: str
+) -> None:
+    hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    server = subprocess.Popen(
+        [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(request("initialize", hello, 0)) + "\n")
+    server.stdin.flush()
+    server.stdout.readline()
+    server.stdin.write(json.dumps([request("ping", None, 1), request("ping", None, 2)]) + "\n")
+    server.stdin.flush()
+    (told,) = answers_of(server, 1)
+    if revision == "2025-03-26":
+        assert sorted(each["id"] for each in told) == [1, 2]
+    else:
+        assert "Batches were removed" in told["error"]["message"]
 
 
 def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env: dict[str, str]) -> None:
