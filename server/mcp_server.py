@@ -26,6 +26,7 @@ from server.http_intake import BODY
 from server.json_rpc import Problem, judged
 from server.mcp_beyond import BeyondTools, PrincipalOf, require_no_cursor, tell_what_changes
 from server.mcp_edge import answered, no_elicitation, scope_of
+from server.mcp_params import told_in_words
 from server.mcp_progress import reporting
 from server.principal import Principal
 from server.revisions import HANDSHAKE
@@ -113,6 +114,7 @@ def build_server(
         **more,
     )
     tell_what_changes(server)
+    server.middleware.append(told_in_words)
     return server
 
 

@@ -131,6 +131,18 @@ def test_each_revision_is_spoken_over_stdio(env: dict[str, str]) -> None:
         assert told.get(0, {}).get("protocolVersion", STATELESS) == revision
 
 
+def test_over_stdio_a_request_before_the_handshake_is_told_to_begin_with_it(env: dict[str, str]) -> None:
+    server = subprocess.Popen(
+        [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None
+    server.stdin.write(json.dumps(request("tools/list")) + "\n")
+    server.stdin.flush()
+    (told,) = answers_of(server, 1)
+    assert told["error"]["code"] == -32602
+    assert "begin with initialize" in told["error"]["message"]
+
+
 @pytest.mark.parametrize("revision", ["2025-03-26", "2025-06-18"])
 def test_over_stdio_too_a_batch_is_answered_where_the_agreed_revision_has_batches(
     env: dict[str, str], revision: str
@@ -280,6 +292,26 @@ def test_what_is_no_request_is_refused_in_every_revision_and_never_left_without_
             assert code_of(post(server, message, headers)) == (400, -32600), (message, headers)
         for body in (b"", b"{", b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"x":NaN}}'):
             assert code_of(post(server, body, headers)) == (400, -32700), (body, headers)
+
+
+def test_params_that_are_not_the_protocols_are_named_and_what_was_sent_is_not_told_again(serve: Start) -> None:
+    server = serve()
+    secret = {"name": "explore_database", "arguments": {"hunter2-key": 5}, "_meta": {**META}}
+    asked: list[tuple[str, dict[str, Any], str]] = [
+        ("tools/call", {"name": "list_tables", "arguments": ["hunter2-value"]}, "arguments"),
+        ("tools/call", {"name": "list_tables", "_meta": {**META, "progressToken": ["hunter2-value"]}}, "_meta"),
+        ("resources/list", {"cursor": 5}, "cursor"),
+        ("prompts/get", secret, "arguments"),
+        ("completion/complete", {"argument": {"name": "tenant_id", "value": ""}}, "ref"),
+    ]
+    for method, params, field in asked:
+        name = str(params.get("name")) if "name" in params else None
+        for headers, more in (({**BOTH}, {}), (heads(method, name), {"_meta": META})):
+            status, told = post(server, request(method, {**more, **params}), headers)
+            assert (status, told["error"]["code"]) == (400 if more else 200, -32602)
+            assert told["error"]["message"].endswith(f": {field}."), told
+            assert told["error"]["data"]["field"] == field
+            assert "hunter2" not in json.dumps(told)
 
 
 def test_there_are_no_sessions_and_no_stream_to_hold_open(serve: Start) -> None:
