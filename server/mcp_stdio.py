@@ -67,39 +67,38 @@ class _Lines:
             return []
         too_deep = is_too_deep(line)
         found = Problem(PARSE_ERROR, "The line nests too deep.") if too_deep else judged(line, self.answers.revision)
-        if isinstance(found, Problem):
-            await self.answers.send(SessionMessage(_answer(found)))
+        if isinstance(found, list):
+            return await self._batch([bytes(message) for message in found])
+        read = found or _read(line)
+        if isinstance(read, Problem):
+            await self.answers.send(SessionMessage(_answer(read)))
             return []
-        if found is None:
-            await self._note_cancelled(line)
-            return [_text(line)]
-        return await self._batch([bytes(message) for message in found])
+        await self._note(read)
+        return [_text(line)]
 
     async def _batch(self, messages: list[bytes]) -> list[str]:
         """Return the good messages of a batch, whose answers are waited for from now on."""
-        read = [_read(message) for message in messages]
+        read = [judged_of_batch(message) or _read(message) for message in messages]
         wrong = [_answer(each) for each in read if isinstance(each, Problem)]
         asked = [each.id for each in read if isinstance(each, mcp_types.JSONRPCRequest)]
         await self.answers.begin(Batch(asked, [*wrong]))
-        good = [message for message, each in zip(messages, read, strict=True) if not isinstance(each, Problem)]
-        for message in good:
-            await self._note_cancelled(message)
-        return [_text(message) for message in good]
+        good: list[str] = []
+        for message, each in zip(messages, read, strict=True):
+            if not isinstance(each, Problem):
+                await self._note(each)
+                good.append(_text(message))
+        return good
 
-    async def _note_cancelled(self, message: bytes) -> None:
-        if b"cancelled" in message:
-            read = _read(message)
-            if isinstance(read, mcp_types.JSONRPCNotification) and read.method == "notifications/cancelled":
-                given_up = cancelled_request_id_from_params(read.params)
-                if given_up is not None:
-                    await self.answers.cancelled(given_up)
+    async def _note(self, message: mcp_types.JSONRPCMessage) -> None:
+        """Note that a request is cancelled, if that is what a message says."""
+        if isinstance(message, mcp_types.JSONRPCNotification) and message.method == "notifications/cancelled":
+            given_up = cancelled_request_id_from_params(message.params)
+            if given_up is not None:
+                await self.answers.cancelled(given_up)
 
 
 def _read(message: bytes) -> "Problem | mcp_types.JSONRPCMessage":
-    """Return a message as the SDK will read it; what it cannot read, it would never answer."""
-    problem = judged_of_batch(message)
-    if problem is not None:
-        return problem
+    """Return a message as the SDK will read it; what it cannot read, it would pass over and never answer."""
     try:
         return mcp_types.jsonrpc_message_adapter.validate_json(_text(message), by_name=False)
     except ValidationError:
