@@ -111,7 +111,14 @@ def _text(message: bytes) -> str:
 
 def _answer(problem: Problem) -> mcp_types.JSONRPCError:
     error = mcp_types.ErrorData(code=problem.code, message=problem.message)
-    told = json.loads(bytes(problem.id))
-    # Half a character is JSON, and cannot be written.
-    writable = not isinstance(told, str) or told.isascii() or told.encode("utf-8", "ignore").decode() == told
-    return mcp_types.JSONRPCError(jsonrpc="2.0", id=told if writable else None, error=error)
+    return mcp_types.JSONRPCError(jsonrpc="2.0", id=_writable(bytes(problem.id)), error=error)
+
+
+def _writable(raw_id: bytes) -> str | int | None:
+    """Return the id that is answered; None for one that is JSON and cannot be written."""
+    try:
+        told: str | int | None = json.loads(raw_id)
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        return None
+    half = isinstance(told, str) and told.encode("utf-8", "ignore").decode() != told
+    return None if half else told
