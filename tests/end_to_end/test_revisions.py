@@ -178,6 +178,8 @@ def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env
         (b'[{"jsonrpc":"2.0","id":3,"method":"ping"}]', 3, None),
         (b'{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}', None, -32600),
         (b'{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping","params":[1]}', None, -32602),
+        (b'[{"jsonrpc":"2.0","id":6,"method":"\xff"}]', None, -32700),
+        (b'[{"jsonrpc":"\\ud800","id":6,"method":"ping"}]', None, -32700),
         (b'[{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}]', None, -32600),
         (b"", None, None),
         (b'{"jsonrpc":"2.0","id":5,"method":"ping","params":{"x":"\xff"}}', 5, None),
