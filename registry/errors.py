@@ -215,6 +215,10 @@ class NotConfirmed(TenancyError):
     code = "not_confirmed"
 
 
+class NobodyToAsk(NotConfirmed):
+    """The user had to be asked, and their client offers no way to; nothing the user said."""
+
+
 class AuditUnavailable(TenancyError):
     """What is to be written cannot be put down in the audit log before, so it is not written."""
 

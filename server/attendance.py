@@ -19,12 +19,19 @@ WATCHED_AFTER: Final = 0.05
 """Seconds after which it is watched for whether the client is still there."""
 ALIVE_EVERY: Final = 15.0
 """Seconds between signs of life: the SDK's, below what proxies commonly wait (30 to 60)."""
-_STREAM: Final = [
+STREAM: Final = [
     (b"content-type", b"text/event-stream"),
     (b"connection", b"keep-alive"),
     (b"x-accel-buffering", b"no"),
 ]
-_ALIVE: Final = b": ping\r\n\r\n"
+"""The head of an answer that has become a stream."""
+ALIVE: Final = b": ping\r\n\r\n"
+"""A comment, which clients pass over."""
+
+
+def event_of(body: bytes | bytearray) -> bytes:
+    """Return a JSON-RPC message, which is one line, as an event of a stream."""
+    return b"event: message\r\ndata: %b\r\n\r\n" % bytes(body)
 
 
 class Attendance:
@@ -76,7 +83,7 @@ class Attendance:
             self._living.cancel()
             await asyncio.wait([self._living])
         if self._begun:
-            await self._send({"type": "http.response.body", "body": b"event: message\r\ndata: %b\r\n\r\n" % body})
+            await self._send({"type": "http.response.body", "body": event_of(body)})
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -105,8 +112,8 @@ class Attendance:
 
     async def _live(self) -> None:
         """Begin the stream, and go on. Cancelled only while it waits: what is sent, is sent whole."""
-        await self._send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+        await self._send({"type": "http.response.start", "status": 200, "headers": STREAM})
         self._begun = True
         while True:
-            await self._send({"type": "http.response.body", "body": _ALIVE, "more_body": True})
+            await self._send({"type": "http.response.body", "body": ALIVE, "more_body": True})
             await asyncio.sleep(ALIVE_EVERY)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 from asyncpg import Connection
 
-from registry.errors import InvalidInput
+from registry.errors import InvalidInput, QueryFailed
 from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES, TABLES_OF_SCHEMA
 from server.reads import ReadLimits, Rows, read
 from server.resource_uris import names_of, table_name
@@ -19,6 +19,7 @@ from server.sql_guard import trusted
 
 _DESCRIPTION_BYTES: Final = 8 << 20
 _NEAR: Final = 3
+_NAME_TOO_LONG: Final = "42622"
 _DOTS: Final = 128
 """A schema and a table of the largest size, of nothing but dots, have fewer."""
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)
@@ -206,7 +207,12 @@ async def describe_table(
     enough = msgspec.structs.replace(limits, max_rows=1, max_bytes=max(limits.max_bytes, _DESCRIPTION_BYTES))
     words = table.split(".", _DOTS)
     ends = [".".join(words[at:]) for at in range(len(words))]
-    rows = await _ask(connection, DESCRIBE, (table, schema, ends), enough)
+    try:
+        rows = await _ask(connection, DESCRIBE, (table, schema, ends), enough)
+    except QueryFailed as error:
+        if error.facts.get("sqlstate") != _NAME_TOO_LONG:
+            raise
+        raise InvalidInput(_no_table(table, ()), field="table") from None  # no table has such a name
     if not rows.row_count:
         raise InvalidInput(
             f"The description of {table!r} is too large to show; read pg_catalog instead.", field="table"

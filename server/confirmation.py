@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from registry.errors import NotConfirmed
+from registry.errors import NobodyToAsk, NotConfirmed
 
 _SHOWN: Final = 1500
 """Characters of the statements that a user is shown: a dialog is read, or it is clicked away."""
@@ -59,12 +59,12 @@ def question_of(tenant: str, role: str | None, statements: Sequence[tuple[str, S
 
 
 async def require_confirmed(policy: Policy, question: Question, ask: Ask | None) -> None:
-    """Return if the write may go on; raises `NotConfirmed`, and what `ask` raises."""
+    """Return if the write may go on; raises `NotConfirmed`, `NobodyToAsk` and what `ask` raises."""
     if policy is Policy.NEVER:
         return
     answer = await ask(question) if ask is not None else None
     if answer is None and policy is Policy.REQUIRE:
-        raise NotConfirmed(
+        raise NobodyToAsk(
             "This server writes only what its user has confirmed, and this client cannot ask (it does not offer "
             "elicitation here). Use dry_run, or a client that can."
         )

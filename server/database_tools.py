@@ -18,7 +18,7 @@ from server.roles import require_lent
 from server.sight import Sight
 from server.sql_catalogue import KnownByTenant
 from server.sql_guard import Guard
-from server.tenant_messages import After, Role, TenantId
+from server.tenant_messages import NAME, After, Role, TenantId
 from server.toolbox import Call, Hints, tool
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class ListTables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Arguments of `list_tables`."""
 
     tenant_id: TenantId
-    schema: Annotated[str, Meta(description="Default: all but the system's")] | None = None
+    schema: Annotated[str, Meta(max_length=NAME, description="Default: all but the system's")] | None = None
     after: After | None = None
 
 
@@ -43,8 +43,8 @@ class DescribeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Arguments of `describe_table`."""
 
     tenant_id: TenantId
-    table: Annotated[str, Meta(description="Exact name, unquoted, or schema.name")]
-    schema: Annotated[str, Meta(description="Needed if several schemas have the table")] | None = None
+    table: Annotated[str, Meta(max_length=NAME, description="Exact name, unquoted, or schema.name")]
+    schema: Annotated[str, Meta(max_length=NAME, description="Needed if several schemas have the table")] | None = None
 
 
 class ExecuteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -62,13 +62,17 @@ class FastPath:
         envelopes: What the SDK says of `_meta`.
         otherwise: Answers what is not answered here: the SDK.
         tally: Counts which road requests take.
+        must_ask: Whether no write is committed before its user was asked.
     """
 
-    def __init__(self, toolbox: Toolbox, envelopes: Envelopes, otherwise: ASGIApp, tally: HttpTally) -> None:
+    def __init__(
+        self, toolbox: Toolbox, envelopes: Envelopes, otherwise: ASGIApp, tally: HttpTally, *, must_ask: bool = False
+    ) -> None:
         self._toolbox = toolbox
         self._envelopes = envelopes
         self._otherwise = otherwise
         self._tally = tally
+        self._must_ask = must_ask
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mirrored = {name: mirrored_of(tool) for name, tool in toolbox.tools.items()}
 
@@ -111,8 +115,10 @@ class FastPath:
         if isinstance(meta, msgspec.UnsetType):
             return not head.stateless
         verdict = self._envelopes.verdict(head.revision, bytes(meta))
-        # A user who can be asked may be: by a tool that changes something, and through the SDK.
-        return verdict is not None and (tool.hints.read_only or not verdict.elicits)
+        # A user who can be asked may be, by a tool that changes something, and through the SDK; which knows, too, what
+        # a client is told that would have to ask.
+        asks = verdict is not None and (verdict.elicits or (head.stateless and self._must_ask))
+        return verdict is not None and (tool.hints.read_only or not asks)
 
     async def _answer(self, asked: _Asked) -> bytes:
         try:

@@ -94,6 +94,8 @@ def judged_of_batch(message: bytes) -> Problem | None:
         told = _MESSAGE.decode(message)
     except msgspec.ValidationError:
         return Problem(INVALID_REQUEST, NO_MESSAGE)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # text that is none; the batch was read without looking into it
+        return Problem(PARSE_ERROR, _NOT_JSON)
     return _problem_of(told) or (
         Problem(INVALID_REQUEST, _ALONE, _echoed(told)) if told.method == "initialize" else None
     )

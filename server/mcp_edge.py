@@ -54,6 +54,17 @@ def rpc_error(answer: Answer) -> MCPError:
     )
 
 
+def no_elicitation(answer: Answer) -> MCPError:
+    """Return the error of a call whose client would have to offer elicitation: 400 over HTTP, since 2026-07-28."""
+    form = mcp_types.ElicitationCapability(form=mcp_types.FormElicitationCapability())
+    wanted = mcp_types.MissingRequiredClientCapabilityErrorData(
+        required_capabilities=mcp_types.ClientCapabilities(elicitation=form)
+    )
+    error = rpc_error(answer).error
+    data = {**error.data, **wanted.model_dump(by_alias=True, mode="json", exclude_none=True)}
+    return MCPError(mcp_types.MISSING_REQUIRED_CLIENT_CAPABILITY, error.message, data)
+
+
 def no_resource(answer: Answer, uri: str, revision: str) -> MCPError:
     """Return the error of a resource that cannot be read; it names the address, as the protocol wants it."""
     error = rpc_error(answer)

@@ -22,7 +22,13 @@ Build: TypeAlias = "Callable[[], Server[Any]]"
 
 
 def roads_of(
-    build: Build, replica: Replica, permission: ToolPermission, max_body: int, tally: HttpTally
+    build: Build,
+    replica: Replica,
+    permission: ToolPermission,
+    max_body: int,
+    tally: HttpTally,
+    *,
+    must_ask: bool = False,
 ) -> tuple[FastPath, SdkRoad]:
     """Return what answers MCP, and the road behind it, which is to be run.
 
@@ -32,6 +38,7 @@ def roads_of(
         permission: Answers calls of tools that are not the caller's.
         max_body: Bytes of the largest request body.
         tally: Counts which road requests take.
+        must_ask: Whether no write is committed before its user was asked.
     """
     envelopes = Envelopes()
 
@@ -48,4 +55,4 @@ def roads_of(
         await asyncio.sleep(_FIRST_CALLS)
 
     sdk = SdkRoad(import_sdk, quiet)
-    return FastPath(replica.toolbox, envelopes, sdk, tally), sdk
+    return FastPath(replica.toolbox, envelopes, sdk, tally, must_ask=must_ask), sdk

@@ -6,7 +6,7 @@ one (progress, or the 2026-07-28 revision, where the SDK decides by itself).
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 import mcp_types
@@ -25,11 +25,13 @@ from server.departure import Departure
 from server.http_intake import BODY
 from server.json_rpc import Problem, judged
 from server.mcp_beyond import BeyondTools, PrincipalOf, require_no_cursor, tell_what_changes
-from server.mcp_edge import answered, scope_of
+from server.mcp_edge import answered, no_elicitation, scope_of
+from server.mcp_params import told_in_words
 from server.mcp_progress import reporting
 from server.principal import Principal
 from server.revisions import HANDSHAKE
 from server.sdk_refusals import in_our_words
+from server.signs_of_life import signs_of_life
 from server.tool_permission import ToolPermission
 from server.toolbox import Answer, Call, Hints, Tool, Toolbox, UnknownTool
 from server.wide_numbers import values_of
@@ -87,11 +89,14 @@ def build_server(
         async def work(progress: Progress | None) -> Any:  # noqa: ANN401 - one of two results
             call = Call(principal=principal_of(scope_of(context)), ask=_asking(context, params), progress=progress)
             try:
-                return _result(await toolbox.call(params.name, params.arguments or {}, call))
+                answer = await toolbox.call(params.name, params.arguments or {}, call)
             except AnswerNeeded as needed:
                 return _input_required(needed.question)
             except UnknownTool as error:
                 raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
+            if answer.wants_elicitation and context.session.protocol_version.encode() not in HANDSHAKE:
+                raise no_elicitation(answer)
+            return _result(answer)
 
         async with reporting(context) as progress:
             return await answered(context, work(progress))
@@ -109,6 +114,7 @@ def build_server(
         **more,
     )
     tell_what_changes(server)
+    server.middleware.append(told_in_words)
     return server
 
 
@@ -195,15 +201,30 @@ class StreamableHttp:
         if found is None:
             await self._answer(scope, body, receive, send)
         else:
-            await answer_batch(found, scope, receive, send, self._answer)
+            async with _shown_life(_reads_streams(headers), send) as lively:
+                await answer_batch(found, scope, receive, lively, self._answer)
 
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         if await self._permission.refuses(scope, body, send):
             return
-        manager = self._stream if _may_stream(dict(scope["headers"]), body) else self._json
+        headers = dict(scope["headers"])
+        streamed = _may_stream(headers, body)
+        manager = self._stream if streamed else self._json
         departure = Departure(body, receive)
-        async with departure.watched(scope) as watched:
-            await manager.handle_request(watched, departure.receive, in_our_words(send))
+        async with (
+            departure.watched(scope) as watched,
+            _shown_life(not streamed and _reads_streams(headers), send) as lively,
+        ):
+            await manager.handle_request(watched, departure.receive, in_our_words(lively))
+
+
+def _shown_life(wanted: bool, send: Send) -> AbstractAsyncContextManager[Send]:  # noqa: FBT001 - what it is about
+    return signs_of_life(send) if wanted else nullcontext(send)
+
+
+def _reads_streams(headers: dict[bytes, bytes]) -> bool:
+    """Whether the client names streams among what it accepts."""
+    return b"text/event-stream" in headers.get(b"accept", b"").lower()
 
 
 async def _say_no(problem: Problem, send: Send) -> None:
@@ -252,7 +273,7 @@ def _result(answer: Answer) -> dict[str, Any]:
 
 def _may_stream(headers: dict[bytes, bytes], body: bytes) -> bool:
     """Whether a stream has something to carry: the SDK decides for 2026-07-28, a wish for progress for those before."""
-    if b"text/event-stream" not in headers.get(b"accept", b"").lower():
+    if not _reads_streams(headers):
         return False
     revision = headers.get(b"mcp-protocol-version")
     if revision is not None and revision not in HANDSHAKE:

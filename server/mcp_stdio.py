@@ -2,18 +2,21 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import anyio
 import mcp_types
 from mcp.server.stdio import stdio_server
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from server.json_depth import is_too_deep
-from server.json_rpc import Problem, judged, judged_of_batch
+from server.json_rpc import INVALID_REQUEST, NO_MESSAGE, Problem, judged, judged_of_batch
 from server.refusals import PARSE_ERROR
+from server.stdio_batches import Batch, BatchedAnswers
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -25,8 +28,8 @@ async def serve_stdio(server: "Server[Any]") -> None:
     """Answer on standard input and output until the client closes them."""
     lines = _Lines(_taken(_STDIN))
     async with stdio_server(stdin=cast("anyio.AsyncFile[str]", lines)) as (incoming, outgoing):
-        lines.answers = outgoing  # before anything is awaited, so before the first line
-        await server.run(incoming, outgoing, server.create_initialization_options())
+        lines.answers = BatchedAnswers(outgoing)  # before anything is awaited, so before the first line
+        await server.run(incoming, cast("Any", lines.answers), server.create_initialization_options())
 
 
 def _taken(descriptor: int) -> BinaryIO:
@@ -46,7 +49,7 @@ class _Lines:
         answers: Where those are answered.
     """
 
-    answers: Any
+    answers: BatchedAnswers
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = anyio.wrap_file(file)
@@ -54,29 +57,68 @@ class _Lines:
     async def __aiter__(self) -> AsyncIterator[str]:
         """Yield the messages."""
         async for line in self._file:
-            for message in _messages(line):
-                if isinstance(message, Problem):
-                    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # nobody reads any more
-                        await self.answers.send(SessionMessage(_answer(message)))
-                else:
-                    yield message.decode(errors="replace")
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):  # nobody reads any more
+                for message in await self._messages(line):
+                    yield message
+
+    async def _messages(self, line: bytes) -> list[str]:
+        """Return what the SDK is to see of a line: a message, those of a batch, or nothing."""
+        if not line.strip():
+            return []
+        too_deep = is_too_deep(line)
+        found = Problem(PARSE_ERROR, "The line nests too deep.") if too_deep else judged(line, self.answers.revision)
+        if isinstance(found, list):
+            return await self._batch([bytes(message) for message in found])
+        read = found or _read(line)
+        if isinstance(read, Problem):
+            await self.answers.send(SessionMessage(_answer(read)))
+            return []
+        await self._note(read)
+        return [_text(line)]
+
+    async def _batch(self, messages: list[bytes]) -> list[str]:
+        """Return the good messages of a batch, whose answers are waited for from now on."""
+        read = [judged_of_batch(message) or _read(message) for message in messages]
+        wrong = [_answer(each) for each in read if isinstance(each, Problem)]
+        asked = [each.id for each in read if isinstance(each, mcp_types.JSONRPCRequest)]
+        await self.answers.begin(Batch(asked, [*wrong]))
+        good: list[str] = []
+        for message, each in zip(messages, read, strict=True):
+            if not isinstance(each, Problem):
+                await self._note(each)
+                good.append(_text(message))
+        return good
+
+    async def _note(self, message: mcp_types.JSONRPCMessage) -> None:
+        """Note that a request is cancelled, if that is what a message says."""
+        if isinstance(message, mcp_types.JSONRPCNotification) and message.method == "notifications/cancelled":
+            given_up = cancelled_request_id_from_params(message.params)
+            if given_up is not None:
+                await self.answers.cancelled(given_up)
 
 
-def _messages(line: bytes) -> Iterator[Problem | bytes]:
-    """Return what a line says: a message, those of a batch, or what is wrong with it. An empty one says nothing."""
-    if not line.strip():
-        return
-    found = Problem(PARSE_ERROR, "The line nests too deep.") if is_too_deep(line) else judged(line, None)
-    if not isinstance(found, list):
-        yield found or line
-        return
-    for message in map(bytes, found):
-        yield judged_of_batch(message) or message
+def _read(message: bytes) -> "Problem | mcp_types.JSONRPCMessage":
+    """Return a message as the SDK will read it; what it cannot read, it would pass over and never answer."""
+    try:
+        return mcp_types.jsonrpc_message_adapter.validate_json(_text(message), by_name=False)
+    except ValidationError:
+        return Problem(INVALID_REQUEST, NO_MESSAGE)
+
+
+def _text(message: bytes) -> str:
+    return message.decode(errors="replace")
 
 
 def _answer(problem: Problem) -> mcp_types.JSONRPCError:
     error = mcp_types.ErrorData(code=problem.code, message=problem.message)
-    told = json.loads(bytes(problem.id))
-    # Half a character is JSON, and cannot be written.
-    writable = not isinstance(told, str) or told.isascii() or told.encode("utf-8", "ignore").decode() == told
-    return mcp_types.JSONRPCError(jsonrpc="2.0", id=told if writable else None, error=error)
+    return mcp_types.JSONRPCError(jsonrpc="2.0", id=_writable(bytes(problem.id)), error=error)
+
+
+def _writable(raw_id: bytes) -> str | int | None:
+    """Return the id that is answered; None for one that is JSON and cannot be written."""
+    try:
+        told: str | int | None = json.loads(raw_id)
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        return None
+    half = isinstance(told, str) and told.encode("utf-8", "ignore").decode() != told
+    return None if half else told

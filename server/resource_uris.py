@@ -20,7 +20,7 @@ _LONGEST: Final = 2048
 """Characters: a tenant, a schema and a table of the largest size, each byte encoded, take less."""
 _MALFORMED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|[#\s\0]")
 """No name has a zero in it: Postgres knows none."""
-_GO_ON: Final = frozenset({"list_tenants", "tenant_history", "list_schemas"})
+_GO_ON: Final = frozenset({"list_tenants", "registry_status", "tenant_history", "list_schemas"})
 """Tools whose answers may have a `next`, for an `after`."""
 
 

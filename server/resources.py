@@ -52,7 +52,8 @@ FIXED: Final = (
         uri=uris.REPLICAS,
         name="replicas",
         title="Replicas",
-        description="How this replica and the others are, and how far each has followed the registry's log.",
+        description="How this replica and the others are, and how far each has followed the registry's log. If the "
+        "answer has a `next`, more tenants are quarantined: go on with ?after=NEXT.",
         tool="registry_status",
     ),
 )

@@ -19,6 +19,7 @@ from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
 from server.beyond import Again
 from server.collector import keep_out_of_the_way
+from server.confirmation import Policy
 from server.crowd import Crowd
 from server.first_read import first_read
 from server.http_names import LOOPBACK, Names
@@ -101,7 +102,10 @@ async def serve_mcp(
     async def again(scope: Any) -> Principal:  # noqa: ANN401 - a scope
         return await authenticator.caller(scope["headers"])
 
-    endpoint, sdk = roads_of(lambda: build(again), replica, permission, settings.max_body_bytes, tally)
+    must_ask = settings.confirm_writes == Policy.REQUIRE
+    endpoint, sdk = roads_of(
+        lambda: build(again), replica, permission, settings.max_body_bytes, tally, must_ask=must_ask
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -10,6 +10,8 @@ from projections.follower import Follower
 from projections.replicas import ReplicaState
 from registry.errors import RegistryUnavailable
 from server.principal import Principal
+from server.sight import page_of
+from server.tenant_messages import After
 from server.toolbox import OPERATORS_KNOW, Call, Hints, tool
 
 _SHOWN: Final = 20
@@ -18,6 +20,8 @@ _SHOWN: Final = 20
 
 class RegistryStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `registry_status`."""
+
+    after: After | None = None
 
 
 class QuarantinedLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +54,8 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         epoch: Which log, or stretch of it.
         found: What had become of the log when it last did not link.
         reason: What is wrong.
-        quarantined: The first of them.
+        quarantined: The first of them behind `after`.
+        next: Where they go on.
         replicas_unknown: Why the others are not known.
     """
 
@@ -64,6 +69,7 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     quarantined: list[QuarantinedLine] = []
     quarantined_total: int = 0
+    next: str | None = None
     replicas: list[ReplicaLine] = []
     replicas_unknown: str | None = None
 
@@ -93,14 +99,15 @@ class StatusTools:
         self._presence = presence
 
     @tool(Hints(read_only=True), "tenants:read")
-    async def registry_status(self, args: RegistryStatus, call: Call) -> StatusTold:  # noqa: ARG002 - it has no arguments
+    async def registry_status(self, args: RegistryStatus, call: Call) -> StatusTold:
         """Tell whether this replica is up to date, which tenants are quarantined, and where other replicas are."""
         status = self._follower.status
-        quarantined = sorted(
-            (known.tenant, known.reason)
+        aside = {
+            known.tenant: known.reason
             for known in self._directory.quarantined()
             if call.principal.touches(known.tenant)
-        )
+        }
+        page, more = page_of(sorted(aside), args.after, _SHOWN)
         replicas, unknown = await self._others()
         return StatusTold(
             replica=self._presence.name,
@@ -111,8 +118,9 @@ class StatusTools:
             tenants=self._count(call.principal),
             found=status.found,
             reason=status.reason if call.principal.touches_all or status.reason is None else OPERATORS_KNOW,
-            quarantined=[QuarantinedLine(tenant_id=tenant, reason=why) for tenant, why in quarantined[:_SHOWN]],
-            quarantined_total=len(quarantined),
+            quarantined=[QuarantinedLine(tenant_id=tenant, reason=aside[tenant]) for tenant in page],
+            quarantined_total=len(aside),
+            next=page[-1] if more else None,
             replicas=replicas,
             replicas_unknown=unknown,
         )

@@ -1,7 +1,7 @@
 """What the tenant tools take and give. Clients are shown what they take; what they give is told in docs/tools.md."""
 
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,12 @@ from server.connect import Login
 TenantId: TypeAlias = Annotated[
     str, Meta(description="Tenant, as list_tenants shows it", extra_json_schema={"x-mcp-header": "Tenant-Id"})
 ]
-After: TypeAlias = Annotated[str, Meta(description="Go on behind the answer before: its `next`")]
+NAME: Final = 255
+"""Characters of a schema's and a table's name together, and more: each has 63 bytes at most. What is longer would be
+looked for in many ways, and told again in errors."""
+_NEXT: Final = 1024
+"""Characters of a `next`: two names, each byte encoded, take less."""
+After: TypeAlias = Annotated[str, Meta(max_length=_NEXT, description="Go on behind the answer before: its `next`")]
 Role: TypeAlias = Annotated[str, Meta(description="Role to run as, one of the tenant's `roles`")]
 Reason: TypeAlias = Annotated[str, Meta(max_length=500, description="Why, for the audit history")]
 ExpectedVersion: TypeAlias = Annotated[

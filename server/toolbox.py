@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 import msgspec
 import structlog
 
-from registry.errors import Forbidden, InvalidInput, RateLimited, TenancyError, UnknownTenant
+from registry.errors import Forbidden, InvalidInput, NobodyToAsk, RateLimited, TenancyError, UnknownTenant
 from registry.secrets import Secret
 from server.call_progress import Progress
 from server.confirmation import AnswerNeeded, Ask
@@ -76,10 +76,15 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a call led to: a JSON object, an error's or the tool's."""
+    """What a call led to: a JSON object, an error's or the tool's.
+
+    Attributes:
+        wants_elicitation: Whether it is an error because the client offers no way to ask its user.
+    """
 
     payload: bytes
     is_error: bool
+    wants_elicitation: bool = False
 
 
 class UnknownTool(Exception):
@@ -206,7 +211,7 @@ class Toolbox:
 def failure(error: TenancyError) -> Answer:
     """Return the answer that tells a model or a program about an error. The one table is the errors' own."""
     told = {"code": error.code, "message": error.message, "retryable": error.retryable, **error.facts}
-    return Answer(_ENCODER.encode({"error": told}), is_error=True)
+    return Answer(_ENCODER.encode({"error": told}), is_error=True, wants_elicitation=isinstance(error, NobodyToAsk))
 
 
 def _broken() -> TenancyError:

@@ -1,11 +1,13 @@
 """Writes that a user confirms, with the official client, in every era and over both transports."""
 
+import json
 from typing import Any, Final
 
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.context import ClientRequestContext
-from mcp_types import ElicitRequestParams, ElicitResult, InputRequiredResult
+from mcp.shared.exceptions import MCPError
+from mcp_types import MISSING_REQUIRED_CLIENT_CAPABILITY, ElicitRequestParams, ElicitResult, InputRequiredResult
 
 from server.embedded.sample import SampleLogin
 from tests.processes import COMMAND, Start, fields_of
@@ -63,8 +65,10 @@ async def test_what_a_user_confirms_is_written_and_what_they_do_not_is_not(
     assert goes_on or "not_confirmed" in told["error"]
 
 
-@pytest.mark.parametrize(("policy", "goes_on"), [("ask", True), ("require", False)])
-@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+@pytest.mark.parametrize(
+    ("policy", "mode", "goes_on"),
+    [("ask", "legacy", True), ("ask", "2026-07-28", True), ("require", "legacy", False)],
+)
 async def test_where_the_client_cannot_ask_the_policy_decides(
     serve: Start, sample: SampleLogin, mode: str, policy: str, *, goes_on: bool
 ) -> None:
@@ -73,6 +77,52 @@ async def test_where_the_client_cannot_ask_the_policy_decides(
 
     assert told.get("committed", False) is goes_on
     assert goes_on or "cannot ask" in told["error"]
+
+
+@pytest.mark.parametrize("way", ["stdio", "http"])
+async def test_in_2026_07_28_a_client_that_would_have_to_ask_is_told_which_capability_it_lacks(
+    serve: Start, env: dict[str, str], sample: SampleLogin, way: str
+) -> None:
+    more = {"MCP_POSTGRES_CONFIRM_WRITES": "require"}
+    command = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env={**env, **more})
+    async with Client(command if way == "stdio" else serve(**more).url, mode="2026-07-28") as client:
+        with pytest.raises(MCPError) as told:
+            await told_by(client, sample)
+
+    assert told.value.error.code == MISSING_REQUIRED_CLIENT_CAPABILITY == -32021
+    assert "Use dry_run, or a client that can" in told.value.error.message
+    assert told.value.error.data == {
+        "requiredCapabilities": {"elicitation": {"form": {}}},
+        "code": "not_confirmed",
+        "retryable": False,
+    }
+
+
+def test_over_http_that_is_a_400_whatever_else_the_client_offers(serve: Start, sample: SampleLogin) -> None:
+    server = serve(MCP_POSTGRES_CONFIRM_WRITES="require")
+    server.call("register_tenant", **fields_of("acme", sample), access="read_write")
+    heads = {
+        "Content-Type": "application/json",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "execute_write",
+        "Mcp-Param-Tenant-Id": "acme",
+    }
+    prefix = "io.modelcontextprotocol"
+
+    def write(offered: dict[str, Any], **more: object) -> tuple[int, Any]:
+        meta = {f"{prefix}/protocolVersion": "2026-07-28", f"{prefix}/clientCapabilities": offered}
+        params = {"name": "execute_write", "arguments": {**WRITE, **more}, "_meta": meta}
+        message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+        status, body = server.request("POST", "/postgres/mcp", json.dumps(message).encode(), heads)
+        return status, json.loads(body)
+
+    offers: list[dict[str, Any]] = [{}, {"elicitation": {"url": {}}}, {"sampling": {}}]
+    for modes in offers:
+        status, told = write(modes)
+        assert (status, told["id"], told["error"]["code"]) == (400, 7, -32021), modes
+    status, told = write({}, dry_run=True)
+    assert (status, told["result"]["isError"]) == (200, False), "a dry run is nobody's to confirm"
 
 
 async def test_a_yes_to_other_statements_is_none(serve: Start, sample: SampleLogin) -> None:

@@ -164,6 +164,10 @@ WRONG_CALLS: list[tuple[str, Fields, str, str]] = [
     ("list_tables", {}, "invalid_input", "tenant_id"),
     ("list_tables", {"tenant_id": 5}, "invalid_input", "str"),
     ("list_tables", {"tenant_id": "a", "color": "red"}, "invalid_input", "color"),
+    ("describe_table", {"tenant_id": "a", "table": "a." * 1000}, "invalid_input", "$.table"),
+    ("describe_table", {"tenant_id": "a", "table": "a", "schema": "b" * 256}, "invalid_input", "$.schema"),
+    ("list_tables", {"tenant_id": "a", "schema": "b" * 256}, "invalid_input", "$.schema"),
+    ("list_tables", {"tenant_id": "a", "after": "a." * 1000}, "invalid_input", "$.after"),
     ("register_tenant", {"tenant_id": "a"}, "invalid_input", "host"),
     (
         "register_tenant",

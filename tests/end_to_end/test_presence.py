@@ -103,11 +103,29 @@ def test_the_status_tells_where_everybody_is_and_who_is_quarantined(serve: Start
     assert [each["name"] for each in told["replicas"]] == names
     assert all(each["live"] and each["phase"] == "following" for each in told["replicas"])
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        spoil_the_next_event(client, position)
+        position = spoil_the_next_event(client, position, "acme")
     eventually(lambda: "quarantined" in one.call("registry_status"), "nobody was set aside")
     told = one.call("registry_status")
     assert [each["tenant_id"] for each in told["quarantined"]] == ["acme"]
     assert told["quarantined_total"] == 1
+
+
+def test_more_quarantined_tenants_than_one_status_tells_are_told_by_the_next(
+    serve: Start, acme: Fields, redis_url: str
+) -> None:
+    one = serve()
+    everybody = [f"t-{number:02}" for number in range(25)]
+    for tenant in everybody:
+        position = one.call("register_tenant", **{**acme, "tenant_id": tenant, "verify": False})["position"]
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        for tenant in everybody:
+            position = spoil_the_next_event(client, position, tenant)
+    eventually(lambda: one.call("registry_status")["position"] == position, "late")
+    first = one.call("registry_status")
+    rest = one.call("registry_status", after=first["next"])
+    assert [each["tenant_id"] for each in first["quarantined"] + rest["quarantined"]] == everybody
+    assert (first["quarantined_total"], rest["quarantined_total"]) == (25, 25)
+    assert "next" not in rest
 
 
 def test_a_replica_without_redis_tells_how_it_is(serve: Start) -> None:
@@ -123,12 +141,12 @@ def line_of(replica: Process, name: str) -> Any:  # noqa: ANN401 - JSON
     return line
 
 
-def spoil_the_next_event(client: Any, position: str) -> None:  # noqa: ANN401 - the library's client
-    """Add an event whose envelope links and whose body cannot be read."""
+def spoil_the_next_event(client: Any, position: str, tenant: str) -> str:  # noqa: ANN401 - the library's client
+    """Add an event whose envelope links and whose body cannot be read; return its position."""
     seq, _, entry = position.partition("@")
-    body = {"tenant": "acme", "version": 2, "what": "nobody knows"}
+    body = {"tenant": tenant, "version": 2, "what": "nobody knows"}
     fields = {"type": "tenant_registered.v1", "seq": int(seq) + 1, "prev": entry, "data": json.dumps(body)}
-    client.xadd("mcp:postgres:tenant-events", fields)
+    return f"{int(seq) + 1}@{client.xadd('mcp:postgres:tenant-events', fields)}"
 
 
 def _alive(replica: Process) -> bool:

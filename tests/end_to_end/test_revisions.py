@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+import pytest
+
 from server.embedded.sample import SampleLogin
 from tests.processes import COMMAND, Process, Start, clean, fields_of
 
@@ -114,7 +116,7 @@ def test_each_revision_is_spoken_over_stdio(env: dict[str, str]) -> None:
     for revision in (*HANDSHAKE, STATELESS):
         hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
         begun = [request("initialize", hello, 0), {"jsonrpc": "2.0", "method": "notifications/initialized"}]
-        lines = [stateless("tools/list")] if revision == STATELESS else [*begun, request("tools/list")]
+        lines: list[Any] = [stateless("tools/list")] if revision == STATELESS else [*begun, request("tools/list")]
         server = subprocess.Popen(
             [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -129,6 +131,40 @@ def test_each_revision_is_spoken_over_stdio(env: dict[str, str]) -> None:
         assert told.get(0, {}).get("protocolVersion", STATELESS) == revision
 
 
+def test_over_stdio_a_request_before_the_handshake_is_told_to_begin_with_it(env: dict[str, str]) -> None:
+    server = subprocess.Popen(
+        [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None
+    server.stdin.write(json.dumps(request("tools/list")) + "\n")
+    server.stdin.flush()
+    (told,) = answers_of(server, 1)
+    assert told["error"]["code"] == -32602
+    assert "begin with initialize" in told["error"]["message"]
+
+
+@pytest.mark.parametrize("revision", ["2025-03-26", "2025-06-18"])
+def test_over_stdio_too_a_batch_is_answered_where_the_agreed_revision_has_batches(
+    env: dict[str, str], revision: str
+) -> None:
+    hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    server = subprocess.Popen(
+        [COMMAND, "serve", "--stdio"], env=clean(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(request("initialize", hello, 0)) + "\n")
+    server.stdin.flush()
+    server.stdout.readline()
+    server.stdin.write(json.dumps([request("ping", None, 1), request("ping", None, 2)]) + "\n")
+    server.stdin.flush()
+    (told,) = answers_of(server, 1)
+    if revision == "2025-03-26":
+        assert sorted(each["id"] for each in told) == [1, 2]
+    else:
+        assert "Batches were removed" in told["error"]["message"]
+
+
 def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env: dict[str, str]) -> None:
     said: list[tuple[bytes, object, int | None]] = [
         (b"{", None, -32700),
@@ -140,6 +176,11 @@ def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":[1]}', 1, -32602),
         (b'{"jsonrpc":"2.0","id":2,"method":5}', 2, -32600),
         (b'[{"jsonrpc":"2.0","id":3,"method":"ping"}]', 3, None),
+        (b'{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}', None, -32600),
+        (b'{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping","params":[1]}', None, -32602),
+        (b'[{"jsonrpc":"2.0","id":6,"method":"\xff"}]', None, -32700),
+        (b'[{"jsonrpc":"\\ud800","id":6,"method":"ping"}]', None, -32700),
+        (b'[{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}]', None, -32600),
         (b"", None, None),
         (b'{"jsonrpc":"2.0","id":5,"method":"ping","params":{"x":"\xff"}}', 5, None),
         (b'{"jsonrpc":"2.0","id":4,"method":"ping"}', 4, None),
@@ -158,7 +199,8 @@ def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env
         told = [json.loads(server.stdout.readline()) for _ in range(len(said))]
         server.stdin.close()
         assert server.wait(30) == 0
-    got = [(answer["id"], answer.get("error", {}).get("code")) for answer in told if answer["id"] != 0]
+    alone = [answer[0] if isinstance(answer, list) else answer for answer in told]
+    got = [(answer["id"], answer.get("error", {}).get("code")) for answer in alone if answer["id"] != 0]
     assert sorted(got, key=str) == sorted(((each, code) for line, each, code in said if line), key=str)
 
 
@@ -255,6 +297,26 @@ def test_what_is_no_request_is_refused_in_every_revision_and_never_left_without_
             assert code_of(post(server, message, headers)) == (400, -32600), (message, headers)
         for body in (b"", b"{", b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"x":NaN}}'):
             assert code_of(post(server, body, headers)) == (400, -32700), (body, headers)
+
+
+def test_params_that_are_not_the_protocols_are_named_and_what_was_sent_is_not_told_again(serve: Start) -> None:
+    server = serve()
+    secret = {"name": "explore_database", "arguments": {"hunter2-key": 5}, "_meta": {**META}}
+    asked: list[tuple[str, dict[str, Any], str]] = [
+        ("tools/call", {"name": "list_tables", "arguments": ["hunter2-value"]}, "arguments"),
+        ("tools/call", {"name": "list_tables", "_meta": {**META, "progressToken": ["hunter2-value"]}}, "_meta"),
+        ("resources/list", {"cursor": 5}, "cursor"),
+        ("prompts/get", secret, "arguments"),
+        ("completion/complete", {"argument": {"name": "tenant_id", "value": ""}}, "ref"),
+    ]
+    for method, params, field in asked:
+        name = str(params.get("name")) if "name" in params else None
+        for headers, more in (({**BOTH}, {}), (heads(method, name), {"_meta": META})):
+            status, told = post(server, request(method, {**more, **params}), headers)
+            assert (status, told["error"]["code"]) == (400 if more else 200, -32602)
+            assert told["error"]["message"].endswith(f": {field}."), told
+            assert told["error"]["data"]["field"] == field
+            assert "hunter2" not in json.dumps(told)
 
 
 def test_there_are_no_sessions_and_no_stream_to_hold_open(serve: Start) -> None:

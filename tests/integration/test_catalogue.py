@@ -290,6 +290,8 @@ async def test_a_table_is_found_by_its_name_where_that_is_enough(
         ("shop.custmers", None, r"Did you mean shop\.customers"),
         ("zzzzzz", None, r"no table 'zzzzzz' that this login may read\. list_tables shows those there are\.$"),
         ("pg_class", None, "no table 'pg_class'"),
+        ("ü" * 32, None, "no table 'ü"),
+        ("orders", "x" * 64, "no table 'orders'"),
         ("orders", "nosuch", "no table 'orders'"),
     ],
 )

@@ -114,3 +114,12 @@ def test_a_message_of_a_batch_is_judged_like_one_alone_and_is_no_handshake() -> 
         problem = judged_of_batch(message)
         assert problem is not None
         assert problem.code == -32600
+
+
+@pytest.mark.parametrize("field", [b"jsonrpc", b"method"])
+def test_text_that_is_none_in_a_message_of_a_batch_is_told_so_and_breaks_nothing(field: bytes) -> None:
+    told = judged(b'[{"%b":"\xff","id":1}]' % field, None)
+    assert isinstance(told, list)
+    problem = judged_of_batch(bytes(told[0]))
+    assert problem is not None
+    assert problem.code == -32700

@@ -33,6 +33,7 @@ def test_the_addresses_of_a_tenant_lead_to_its_tools(tenant: str) -> None:
         (uris.REPLICAS, Target("registry_status")),
         ("REGISTRY://tenants", Target("list_tenants")),
         ("registry://tenants?after=acme", Target("list_tenants", {"after": "acme"})),
+        ("registry://replicas?after=acme", Target("registry_status", {"after": "acme"})),
         ("registry://tenants/a/history?after=1-0", Target("tenant_history", {"tenant_id": "a", "after": "1-0"})),
         ("postgres://a/schemas?after=x%26y", Target("list_schemas", {"tenant_id": "a", "after": "x&y"})),
         (
@@ -52,7 +53,7 @@ def test_an_address_stands_for_a_call_of_a_tool(uri: str, target: Target) -> Non
     [
         *("", "x", "://", "registry://", "registry://tenant", "registry://tenants/", "registry://tenants/a"),
         *("registry://tenants//history", "registry://tenants/a/history/", "registry://tenants/a/b/history"),
-        *("registry://replicas?after=x", "registry://tenants?limit=1", "registry://tenants?after=a&limit=1"),
+        *("registry://replicas?before=x", "registry://tenants?limit=1", "registry://tenants?after=a&limit=1"),
         *("registry://tenants#x", "postgres:///schemas", "postgres://a", "postgres://a/tables/x"),
         *("postgres://a/tables/x/y.z", "postgres://a/tables/x.y?after=z", "postgres://a/b/schemas"),
         *("postgres://a/tables/%00.x", "postgres://a/schemas?after=x%00", "postgres://a\0/schemas"),
