@@ -1,4 +1,4 @@
-"""A time by which something has to have happened, which is put off for each request: one timer that looks at a number."""
+"""A time by which something has to have happened, put off for each request: one timer that looks at a number."""
 
 import asyncio
 import math
