@@ -163,8 +163,9 @@ class Impatient(HttpToolsProtocol):
             return
         self._begun = 0
         self._parse(data)
+        scope: Any = self.scope
         if waits and self._begun == 1 and not self._in_message and self.cycle.keep_alive:
-            self._heads.keep(data, self.scope)
+            self._heads.keep(data, scope)
         # Only now: most requests come in one piece, and need no time to come.
         if self._in_head or not (self._in_message or self._is_answering()):
             self._expect_more()
@@ -172,6 +173,7 @@ class Impatient(HttpToolsProtocol):
     def _repeat(self, scope: Any, body: bytes) -> None:  # noqa: ANN401 - a scope
         """Take a whole request whose head was parsed before."""
         self._late.lift()
+        self._silent = 0
         self.scope = scope
         scope["state"], scope[ARRIVED] = self.app_state.copy(), True
         self.cycle = self._cycle_of(
@@ -231,14 +233,14 @@ class Impatient(HttpToolsProtocol):
         if not self.url.startswith(b"/") and self.url != b"*":
             self._stop(_TARGET)  # a whole URL names a host beside the Host that was checked
         self._complete_scope()
-        before, version = self.cycle, self.scope["http_version"]
+        waits, version = not self._is_answering(), self.scope["http_version"]
         self.cycle = self._cycle_of(
             scope=self.scope,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
         )
-        if before is None or before.response_complete:
+        if waits:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
@@ -263,7 +265,8 @@ class Impatient(HttpToolsProtocol):
         self._in_message = False
         self._silent = 0
         super().on_message_complete()
-        self.scope[ARRIVED] = True
+        scope: Any = self.scope
+        scope[ARRIVED] = True
         if self._is_answering():
             self.bounds.crowd.wait(self)
         else:  # refused before all of it had come
