@@ -17,6 +17,7 @@ from server.attendance import Attendance
 from server.departure import ClientLeft
 from server.envelopes import Envelopes
 from server.fast_head import Head, head_of, mirrored_of, mirrors
+from server.http_heads import OfHead
 from server.http_intake import BODY
 from server.refusals import HttpTally
 from server.toolbox import BROKEN, Answer, Arguments, Call, Tool, Toolbox
@@ -73,6 +74,7 @@ class FastPath:
         self._otherwise = otherwise
         self._tally = tally
         self._must_ask = must_ask
+        self._head = OfHead(head_of)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mirrored = {name: mirrored_of(tool) for name, tool in toolbox.tools.items()}
 
@@ -94,7 +96,7 @@ class FastPath:
 
     def _asked(self, scope: Scope) -> _Asked | None:
         """Return the call that a request makes; None unless the SDK would find nothing wrong with it."""
-        head, caller = head_of(scope), caller_of(scope)
+        head, caller = self._head(scope), caller_of(scope)
         if head is None:
             return None
         try:

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.http_heads import OfHead
 from server.http_names import Names, Verdict
 from server.log_fields import TELLING, Telling
 from server.refusals import INTERNAL_ERROR, HttpTally, Refusal, body_of, headers_of, refuse
@@ -76,6 +77,24 @@ class Outside(msgspec.Struct, frozen=True):
     secure: bool = False
 
 
+class _Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What a head says to the front.
+
+    Attributes:
+        refusal: What is wrong with it.
+        request_id: The caller's name for the request; empty if there is none that may be taken.
+        rpc: Whether MCP is asked.
+        preflight: Whether a browser asks whether its page may call.
+        shared: Headers of the answer for a page of another origin.
+    """
+
+    refusal: Refusal | None
+    request_id: bytes
+    rpc: bool
+    preflight: bool
+    shared: tuple[Header, ...]
+
+
 class Front:
     """The outermost application.
 
@@ -98,6 +117,7 @@ class Front:
         self._tally = outside.tally
         self._headers = (*SAFE_HEADERS, _HSTS) if outside.secure else SAFE_HEADERS
         self._logger = structlog.get_logger("http")
+        self._judged = OfHead(self._judge)
         self._host = lru_cache(_REMEMBERED)(lambda header: names.host(header.decode("latin-1")))
         self._origin = lru_cache(_REMEMBERED)(lambda header: names.origin(header.decode("latin-1")))
 
@@ -106,10 +126,10 @@ class Front:
         if scope["type"] != "http":
             await self._pages(scope, receive, send)
             return
-        hosts, origins, request_id = _told(scope)
-        begun, status = time.perf_counter(), 0
-        added = [*self._headers, (b"x-request-id", request_id)]
-        rpc = scope["path"] in self._paths
+        judged = self._judged(scope)
+        request_id = judged.request_id or b"%032x" % getrandbits(128)  # a name, and no secret
+        begun, status, rpc = time.perf_counter(), 0, judged.rpc
+        added = [*self._headers, (b"x-request-id", request_id), *judged.shared]
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -121,13 +141,11 @@ class Front:
         with Telling("request_id", request_id.decode()) as telling:
             scope[TELLING] = telling
             try:
-                refusal = self._refusal(scope, hosts, origins)
-                if refusal is not None:
-                    await refuse(refusal, answer, self._tally, rpc=rpc)
-                elif origins and _is_preflight(scope):
-                    await _allow(added, origins[0], answer)
+                if judged.refusal is not None:
+                    await refuse(judged.refusal, answer, self._tally, rpc=rpc)
+                elif judged.preflight:
+                    await _allow(answer)
                 else:
-                    added += _shared(origins)
                     await (self._mcp if rpc else self._pages)(scope, receive, answer)
             except Exception:  # the supervising edge: what broke is for the log alone
                 self._logger.exception("request broke")
@@ -142,6 +160,17 @@ class Front:
                     # What is no place of ours may be anything, a password, too.
                     path = scope["path"] if scope["path"] in self._told else None
                     log("request", method=scope["method"], path=path, status=status, ms=spent)
+
+    def _judge(self, scope: Scope) -> _Judged:
+        hosts, origins, request_id = _told(scope)
+        refusal = self._refusal(scope, hosts, origins)
+        return _Judged(
+            refusal=refusal,
+            request_id=request_id,
+            rpc=scope["path"] in self._paths,
+            preflight=bool(origins) and _is_preflight(scope),
+            shared=() if refusal else _shared(origins),
+        )
 
     def _refusal(self, scope: Scope, hosts: list[bytes], origins: list[bytes]) -> Refusal | None:
         verdict = self._verdict(scope, hosts)
@@ -160,7 +189,7 @@ class Front:
 
 
 def _told(scope: Scope) -> tuple[list[bytes], list[bytes], bytes]:
-    """Return the Host and Origin headers, and the request's id: the caller's `X-Request-Id`, or one of ours."""
+    """Return the Host and Origin headers, and the caller's `X-Request-Id` if it may be the request's id."""
     hosts, origins, request_id = [], [], b""
     for name, value in scope["headers"]:
         if name == b"host":
@@ -169,7 +198,7 @@ def _told(scope: Scope) -> tuple[list[bytes], list[bytes], bytes]:
             origins.append(value)
         elif name == b"x-request-id" and not request_id and _REQUEST_ID.match(value):
             request_id = value
-    return hosts, origins, request_id or b"%032x" % getrandbits(128)  # a name, and no secret
+    return hosts, origins, request_id
 
 
 def _completed(given: Iterable[Header], added: list[Header], *, rpc: bool) -> list[Header]:
@@ -187,20 +216,19 @@ def _is_preflight(scope: Scope) -> bool:
     )
 
 
-def _shared(origins: list[bytes]) -> list[tuple[bytes, bytes]]:
+def _shared(origins: list[bytes]) -> tuple[Header, ...]:
     """Return the headers that let a page of a foreign origin read the answer; the origin was judged before."""
     if not origins:
-        return []
-    return [
+        return ()
+    return (
         (b"access-control-allow-origin", origins[0]),
         (b"access-control-expose-headers", _EXPOSED),
         (b"vary", b"origin"),
-    ]
+    )
 
 
-async def _allow(added: list[tuple[bytes, bytes]], origin: bytes, answer: Send) -> None:
+async def _allow(answer: Send) -> None:
     """Tell a browser that the page may call: with a POST, and with the headers of MCP and of a login."""
-    added += _shared([origin])
     headers = [
         (b"access-control-allow-methods", b"POST"),
         (b"access-control-allow-headers", _ALLOWED),

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.http_heads import OfHead
 from server.json_depth import MOST, is_too_deep
 from server.refusals import PARSE_ERROR, HttpTally, Refusal, refuse
 
@@ -102,7 +103,8 @@ class Intake:
         self._limits = limits
         self._tally = tally
         self._caller_of = caller_of
-        self._running_of: Counter[str | None] = Counter()
+        self._head_fault = OfHead(_fault_of)
+        self._running_of: dict[str | None, int] = {}
         self._arriving = 0
         self._arriving_of: Counter[str | None] = Counter()
         self._too_large = Refusal(
@@ -119,9 +121,7 @@ class Intake:
         """Answer one request."""
         caller = self._caller_of(scope)
         try:
-            self._check_head(scope)
-            arrived = scope.get(ARRIVED, False)
-            body = self._whole(await receive()) if arrived else await self._read(receive, caller)
+            body = await self._body(scope, receive, caller)
             self._check(body, caller)
         except _Refused as refused:
             await refuse(refused.refusal, send, self._tally, rpc=True)
@@ -137,26 +137,24 @@ class Intake:
 
     def _enter(self, caller: str | None) -> "_Place":
         self._tally.running += 1
-        self._running_of[caller] += 1
+        self._running_of[caller] = self._running_of.get(caller, 0) + 1
         return _Place(self._leave, caller)
 
     def _leave(self, caller: str | None) -> None:
         self._tally.running -= 1
-        self._running_of[caller] -= 1
-        if not self._running_of[caller]:
-            del self._running_of[caller]
+        left = self._running_of.pop(caller) - 1
+        if left:
+            self._running_of[caller] = left
 
-    def _check_head(self, scope: Scope) -> None:
-        if scope["method"] != "POST":
-            raise _Refused(_METHOD)
-        types = []
-        for name, value in scope["headers"]:
-            if name == b"content-type":
-                types.append(value)
-            elif name == b"content-length" and int(value) > self._limits.max_body:
-                raise _Refused(self._too_large)
-        if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
-            raise _Refused(_MEDIA_TYPE)
+    async def _body(self, scope: Scope, receive: Receive, caller: str | None) -> bytes:
+        fault = self._head_fault(scope)
+        if fault is not None:
+            raise _Refused(fault)
+        if scope.get(ARRIVED, False):
+            return self._whole(await receive())
+        if any(name == b"content-length" and int(value) > self._limits.max_body for name, value in scope["headers"]):
+            raise _Refused(self._too_large)
+        return await self._read(receive, caller)
 
     def _check(self, body: bytes, caller: str | None) -> None:
         if is_too_deep(body):
@@ -164,7 +162,7 @@ class Intake:
         free = self._limits.max_requests - self._tally.running
         if free <= 0:
             raise _Refused(_BUSY)
-        if caller is not None and self._running_of[caller] >= free:
+        if caller is not None and self._running_of.get(caller, 0) >= free:
             raise _Refused(_GREEDY)
 
     async def _read(self, receive: Receive, caller: str | None) -> bytes:
@@ -216,3 +214,13 @@ class Intake:
         if len(body) > self._limits.max_body:
             raise _Refused(self._too_large)
         return body
+
+
+def _fault_of(scope: Scope) -> Refusal | None:
+    """Return what is wrong with a head, whatever length it tells."""
+    if scope["method"] != "POST":
+        return _METHOD
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
+        return _MEDIA_TYPE
+    return None

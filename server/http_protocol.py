@@ -5,18 +5,23 @@ Invariant: a connection that waits for no answer of ours has a timer running, an
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
+from urllib.parse import unquote
 
 import httptools
 import msgspec
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from server.crowd import Crowd
+from server.deadline import Deadline
 from server.http_front import SAFE_HEADERS
-from server.http_send import Sender
+from server.http_heads import Heads
+from server.http_intake import ARRIVED
+from server.http_send import Cycle
 from server.refusals import HttpTally, Reason, Refusal, body_of, headers_of
 
 MOST_HEAD: Final = 32 << 10
@@ -90,11 +95,12 @@ class Impatient(HttpToolsProtocol):
     wire: asyncio.Transport
     """What the bytes go to in the end: under TLS, what carries it."""
 
-    _late: asyncio.TimerHandle | None = None
     _slow: asyncio.TimerHandle | None = None
     _unread = 0
     _in_head = False
     _in_message = False
+    _begun = 0
+    """Requests that began in what is being parsed."""
     _fields = 0
     _head = 0
     _silent = 0
@@ -116,6 +122,19 @@ class Impatient(HttpToolsProtocol):
         """Begin, and wait for a head."""
         placed = hasattr(self, "wire") or self.approach(transport)
         super().connection_made(transport)
+        self._heads = Heads()
+        self._late = Deadline(self.loop, self.bounds.patience, self._give_up)
+        self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._cycle_of = partial(
+            Cycle,
+            transport=transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            on_response=self.on_response_complete,
+        )
         if placed:
             self._expect_more()
         else:
@@ -124,7 +143,8 @@ class Impatient(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
         self.bounds.crowd.leave(self)
-        self._expect_nothing()
+        for deadline in (self._late, self._idle):
+            deadline.end()
         if self._slow is not None:
             self._slow.cancel()
         super().connection_lost(exc)
@@ -134,8 +154,37 @@ class Impatient(HttpToolsProtocol):
         self.wire.abort()
 
     def data_received(self, data: bytes) -> None:
+        """Take it."""
+        self._idle.lift()
+        waits = not self._in_message and not self._is_answering()
+        again = self._heads.again(data) if waits else None
+        if again is not None:
+            self._repeat(*again)
+            return
+        self._begun = 0
+        self._parse(data)
+        scope: Any = self.scope
+        if waits and self._begun == 1 and not self._in_message and self.cycle.keep_alive:
+            self._heads.keep(data, scope)
+        # Only now: most requests come in one piece, and need no time to come.
+        if self._in_head or not (self._in_message or self._is_answering()):
+            self._expect_more()
+
+    def _repeat(self, scope: Any, body: bytes) -> None:  # noqa: ANN401 - a scope
+        """Take a whole request whose head was parsed before."""
+        self._late.lift()
+        self._silent = 0
+        self.scope = scope
+        scope["state"], scope[ARRIVED] = self.app_state.copy(), True
+        self.cycle = self._cycle_of(
+            scope=scope, message_event=asyncio.Event(), expect_100_continue=False, keep_alive=True
+        )
+        self.cycle.body, self.cycle.more_body = bytearray(body), False
+        self.bounds.crowd.wait(self)
+        self._start_asgi_task(self.cycle, self.app)
+
+    def _parse(self, data: bytes) -> None:
         """Parse it, or say no."""
-        self._unset_keepalive_if_required()
         self._silent += len(data)
         try:
             self.parser.feed_data(data)
@@ -146,9 +195,6 @@ class Impatient(HttpToolsProtocol):
         else:
             if self._silent > MOST_HEAD:
                 self._turn_away(_LARGE_HEAD)
-        # Only now: most requests come in one piece, and need no timer.
-        if self._in_head or not (self._in_message or self._is_answering()):
-            self._expect_more()
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -156,6 +202,7 @@ class Impatient(HttpToolsProtocol):
             self._stop(_PIPELINED)
         self._in_head = self._in_message = True
         self._fields = self._head = self._silent = 0
+        self._begun += 1
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -182,14 +229,31 @@ class Impatient(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hand the request on; its body has a time of its own."""
         self._in_head = False
-        self._expect_nothing()
+        self._late.lift()
         if not self.url.startswith(b"/") and self.url != b"*":
             self._stop(_TARGET)  # a whole URL names a host beside the Host that was checked
-        super().on_headers_complete()
+        self._complete_scope()
+        waits, version = not self._is_answering(), self.scope["http_version"]
+        self.cycle = self._cycle_of(
+            scope=self.scope,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+        )
+        if waits:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's ASGI
-        sender: Any = Sender(app, cycle)
-        super()._start_asgi_task(cycle, sender)
+    def _complete_scope(self) -> None:
+        scope: Any = self.scope
+        target = httptools.parse_url(self.url)
+        scope["method"], scope["http_version"] = self.parser.get_method().decode(), self.parser.get_http_version()
+        scope["path"] = self.root_path + unquote(target.path.decode("ascii"))
+        scope["raw_path"] = self.root_path.encode() + target.path
+        scope["query_string"] = target.query or b""
+        scope[ARRIVED] = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -201,16 +265,23 @@ class Impatient(HttpToolsProtocol):
         self._in_message = False
         self._silent = 0
         super().on_message_complete()
+        scope: Any = self.scope
+        scope[ARRIVED] = True
         if self._is_answering():
             self.bounds.crowd.wait(self)
         else:  # refused before all of it had come
-            self._expect_nothing()
-            self._expect_more()
+            self._late.set()
 
     def on_response_complete(self) -> None:
-        """Wait until the answer is taken, and for the next request."""
-        super().on_response_complete()
+        """Wait until the answer is taken, and for the next request, or turn to one that has come."""
+        self.server_state.total_requests += 1
         self._expect_reading()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle.set()
         if not self._is_answering():
             self.bounds.crowd.rest(self)
             if self._in_message:
@@ -255,16 +326,10 @@ class Impatient(HttpToolsProtocol):
         self._expect_reading()
 
     def _expect_more(self) -> None:
-        if self._late is None:
-            self._late = self.loop.call_later(self.bounds.patience, self._give_up)
-
-    def _expect_nothing(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        if not self._late.is_set:
+            self._late.set()
 
     def _give_up(self) -> None:
-        self._late = None
         if self._is_answering():
             self._expect_more()  # the answer to the request before this one is under way: let it arrive
             return

@@ -8,10 +8,8 @@ a stream or the end of a connection, goes uvicorn's way.
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
-
-from server.http_intake import ARRIVED
 
 _REMEMBERED: Final = 256
 _VARYING: Final = frozenset({b"content-length", b"x-request-id", b"date"})
@@ -20,55 +18,53 @@ _SPECIAL: Final = frozenset({b"connection", b"transfer-encoding"})
 """What uvicorn has to see."""
 
 
-class Sender:
-    """An application, for one request: has it answer through this object.
+class Cycle(RequestResponseCycle):
+    """uvicorn's side of one request."""
 
-    Args:
-        app: Answers.
-        cycle: uvicorn's side of the request.
-    """
+    _head: bytes | None = None
+    _told = False
+    """Whether all of the body was."""
 
-    __slots__ = ("_app", "_cycle", "_head")
+    async def receive(self) -> Any:  # noqa: ANN401 - uvicorn's ASGI
+        """Tell what comes, at once if it is all there."""
+        if self._told or self.more_body or self.disconnected or self.waiting_for_100_continue:
+            message = await super().receive()
+        else:
+            message = {"type": "http.request", "body": bytes(self.body), "more_body": False}
+            self.body = bytearray()
+            self.message_event.clear()
+            self.flow.resume_reading()
+        self._told = not self.more_body
+        return message
 
-    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
-        self._app = app
-        self._cycle = cycle
-        self._head: bytes | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ours takes its place
-        """Answer the request."""
-        scope[ARRIVED] = not self._cycle.more_body
-        await self._app(scope, receive, self.send)
-
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - uvicorn's ASGI
         """Send a part of the answer, or keep the head for a moment."""
-        cycle = self._cycle
         if self._head is not None:
             message = self._with_head(message)
-        elif not (cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive):
+        elif not (self.response_started or self.disconnected or self.flow.write_paused or not self.keep_alive):
             self._head = self._plain_head(message)
             if self._head is not None:
-                cycle.response_started = True
+                self.response_started = True
                 return
-        await cycle.send(cast("Any", message))
+        await super().send(message)
 
     def _with_head(self, message: Message) -> Message:
         """Return the message with the head before its body; of a wrong length, one that uvicorn breaks on.
 
         uvicorn writes it and is done: whoever waited until it is taken would keep a place among the requests in flight.
         """
-        cycle, head, self._head = self._cycle, cast("bytes", self._head), None
+        head, self._head = cast("bytes", self._head), None
         body = message.get("body", b"")
-        if message.get("more_body", False) or len(body) == cycle.expected_content_length:
-            cycle.expected_content_length += len(head)
+        if message.get("more_body", False) or len(body) == self.expected_content_length:
+            self.expected_content_length += len(head)
             return {**message, "body": head + body}
-        cycle.expected_content_length -= len(body)
+        self.expected_content_length -= len(body)
         return {**message, "body": b""}
 
     def _plain_head(self, message: Message) -> bytes | None:
         """Return the head of an answer that is all there; None for any other."""
         length, lines, fixed = None, [STATUS_LINE[message["status"]]], []
-        for name, value in (*self._cycle.default_headers, *message.get("headers", ())):
+        for name, value in (*self.default_headers, *message.get("headers", ())):
             if name not in _VARYING:
                 fixed.append((name, value))
                 continue
@@ -76,9 +72,9 @@ class Sender:
             if name == b"content-length":
                 length = int(value)
         plain = _plain_lines(tuple(fixed))
-        if plain is None or length is None or self._cycle.scope["method"] == "HEAD":
+        if plain is None or length is None or self.scope["method"] == "HEAD":
             return None
-        self._cycle.expected_content_length, self._cycle.chunked_encoding = length, False
+        self.expected_content_length, self.chunked_encoding = length, False
         lines += (plain, b"\r\n")
         return b"".join(lines)
 

@@ -22,6 +22,7 @@ from server.collector import keep_out_of_the_way
 from server.confirmation import Policy
 from server.crowd import Crowd
 from server.first_read import first_read
+from server.http_forwarded import Forwarded
 from server.http_names import LOOPBACK, Names
 from server.http_protocol import PACE, Bounds, impatient
 from server.http_server import HttpServer
@@ -155,8 +156,9 @@ async def serve_stdio(replica: Replica) -> None:
 def _config_of(app: ASGIApp, bounds: Bounds, certificates: "Certificates | None", settings: Settings) -> uvicorn.Config:
     made = impatient(bounds)
     protocol: Any = behind_tls(made, certificates, bounds) if certificates else made
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
+        interface="asgi3",
         loop="uvloop",
         http=protocol,
         ws="none",
@@ -165,8 +167,11 @@ def _config_of(app: ASGIApp, bounds: Bounds, certificates: "Certificates | None"
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=_GRACE,
+        proxy_headers=False,
         timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )
+    config.app = Forwarded(app, config.forwarded_allow_ips)
+    return config
 
 
 def _certificates_of(settings: Settings) -> "Certificates | None":

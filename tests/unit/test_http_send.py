@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from server.http_intake import ARRIVED
-from server.http_send import Sender
+from server.http_send import Cycle
 
 HEAD = b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-type: application/json\r\n"
 
@@ -46,7 +44,7 @@ class Exchange:
         self.wire = Wire()
         self.answered = 0
         scope: Any = {"type": "http", "method": method, "path": "/", "http_version": "1.1", "headers": []}
-        self.cycle = RequestResponseCycle(
+        self.cycle = Cycle(
             scope=scope,
             transport=self.wire,
             flow=FlowControl(self.wire),
@@ -65,8 +63,8 @@ class Exchange:
             for message in messages:
                 await send(message)
 
-        sender: Any = Sender(app, self.cycle)
-        await self.cycle.run_asgi(sender)
+        answering: Any = app
+        await self.cycle.run_asgi(answering)
 
     def _answer(self) -> None:
         self.answered += 1
@@ -165,14 +163,42 @@ async def test_nothing_is_sent_to_a_client_that_has_left() -> None:
     assert exchange.wire.sent == []
 
 
-@pytest.mark.parametrize("arrived", [True, False])
-async def test_an_application_is_told_whether_the_body_has_arrived(arrived: bool) -> None:  # noqa: FBT001 - a case
-    exchange, told = Exchange(), list[bool]()
-    exchange.cycle.more_body = not arrived
+async def test_a_body_that_is_there_is_told_at_once_and_once() -> None:
+    exchange, told = Exchange(), list[Any]()
+    exchange.cycle.body, exchange.cycle.more_body = bytearray(b"{}"), False
 
-    async def app(scope: Any, _receive: Any, _send: Any) -> None:  # noqa: ANN401 - ASGI
-        told.append(scope[ARRIVED])
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:  # noqa: ANN401 - ASGI
+        told.append(await receive())
+        asyncio.get_running_loop().call_soon(leave)
+        told.append(await receive())
 
-    sender: Any = Sender(app, exchange.cycle)
-    await exchange.cycle.run_asgi(sender)
-    assert told == [arrived]
+    def leave() -> None:
+        exchange.cycle.disconnected = True
+        exchange.cycle.message_event.set()
+
+    answering: Any = app
+    await exchange.cycle.run_asgi(answering)
+    assert told == [{"type": "http.request", "body": b"{}", "more_body": False}, {"type": "http.disconnect"}]
+
+
+async def test_a_body_that_comes_in_two_parts_is_told_in_two_and_no_third() -> None:
+    exchange, told = Exchange(), list[Any]()
+    cycle = exchange.cycle
+
+    def come(part: bytes, *, more: bool) -> None:
+        cycle.body += part
+        cycle.more_body = more
+        cycle.message_event.set()
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:  # noqa: ANN401 - ASGI
+        come(b"a", more=True)
+        told.append((await receive())["body"])
+        come(b"b", more=False)
+        told.append((await receive())["body"])
+        cycle.disconnected = True
+        cycle.message_event.set()
+        told.append((await receive())["type"])
+
+    answering: Any = app
+    await cycle.run_asgi(answering)
+    assert told == [b"a", b"b", "http.disconnect"]
