@@ -184,6 +184,26 @@ async def test_a_request_that_comes_in_pieces_waits_for_the_last_and_two_at_once
         assert (await connection.send(post(body=b"[1]")))[1]["body"] == "[1]"
 
 
+@pytest.mark.parametrize("cut", [3, 20, 30, 40])
+async def test_a_known_request_that_comes_behind_part_of_a_head_is_more_of_that_head(cut: int) -> None:
+    """Else a proxy that passes heads on in pieces and this server would see two different requests."""
+    async with connections() as connect:
+        connection = connect()
+        for _ in range(2):
+            assert (await connection.send(post()))[0] == 200
+        assert await connection.exchange(post()[:cut]) == b""
+        assert not (await connection.exchange(post())).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_head_of_which_the_connection_ends_is_not_known_again() -> None:
+    async with connections() as connect:
+        connection = connect()
+        answer = await connection.exchange(post("Connection: close"))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert connection.wire.closed
+        assert await connection.exchange(post("Connection: close")) == b""
+
+
 async def test_a_request_that_comes_before_the_answer_to_another_is_answered_behind_it() -> None:
     async with connections() as connect:
         connection = connect()
