@@ -6,9 +6,12 @@ what is written at once is appended at once, and half a line that another one le
 """
 
 import asyncio
+import fcntl
 import os
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -80,9 +83,11 @@ class AuditFile:
 
     def _append(self, lines: bytes) -> None:
         file = self._opened()
-        if _is_torn(file):  # what is half a line stays one
-            lines = b"\n" + lines
-        if os.write(file, lines) < len(lines):
+        with _alone(file):  # or what another process is just writing would look like half a line
+            if _is_torn(file):  # what is half a line stays one
+                lines = b"\n" + lines
+            written = os.write(file, lines)
+        if written < len(lines):
             raise OSError("only a part could be written")
         os.fsync(file)
 
@@ -97,6 +102,18 @@ class AuditFile:
             self._file = file
             _keep_name(self._path.parent)
         return self._file
+
+
+@contextmanager
+def _alone(file: int) -> Iterator[None]:
+    """Keep the other processes of ours from appending meanwhile; where files cannot be locked, they may."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_torn(file: int) -> bool:
