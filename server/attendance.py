@@ -7,11 +7,12 @@ comments that keep proxies from closing it: what the SDK does for the 2026-07-28
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from starlette.types import Receive, Send
 
 from server.departure import ClientLeft
+from server.interruption import Interruption
 
 T = TypeVar("T")
 
@@ -49,31 +50,27 @@ class Attendance:
         self._receive = receive
         self._send = send
         self._streams = streams
-        self._left = False
+        self._leaving = Interruption()
         self._watching: asyncio.Task[None] | None = None
         self._living: asyncio.Task[None] | None = None
         self._alive: asyncio.TimerHandle | None = None
         self._begun = False
 
     async def while_there(self, work: Awaitable[T]) -> T:
-        """Return what `work` returns; if the client leaves before, cancel it and raise `ClientLeft`. Cancellable.
-
-        Invariant: the watcher cancels this task only while `work` is awaited, so no cancellation outlasts it.
-        """
-        task = cast("asyncio.Task[object]", asyncio.current_task(self._loop))
-        timer = self._loop.call_later(WATCHED_AFTER, self._begin, task)
+        """Return what `work` returns; if the client leaves before, cancel it and raise `ClientLeft`. Cancellable."""
+        timer = self._loop.call_later(WATCHED_AFTER, self._begin)
         try:
-            result = await work
+            with self._leaving:
+                result = await work
         except BaseException as error:
-            self._end(timer)
             if self._living is not None:
                 self._living.cancel()
-            if not (self._left and isinstance(error, asyncio.CancelledError)) or task.uncancel():
-                raise
-            raise ClientLeft from None
-        self._end(timer)
-        if self._left:  # and the work would not be stopped
-            task.uncancel()
+            if self._leaving.struck and isinstance(error, TimeoutError):
+                raise ClientLeft from None
+            raise
+        finally:
+            self._end(timer)
+        if self._leaving.struck:  # and the work would not be stopped
             raise ClientLeft
         return result
 
@@ -89,8 +86,8 @@ class Attendance:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    def _begin(self, task: "asyncio.Task[object]") -> None:
-        self._watching = self._loop.create_task(self._watch(task))
+    def _begin(self) -> None:
+        self._watching = self._loop.create_task(self._watch())
         if self._streams:
             self._alive = self._loop.call_later(ALIVE_EVERY - WATCHED_AFTER, self._come_alive)
 
@@ -101,11 +98,10 @@ class Attendance:
         if self._alive is not None:
             self._alive.cancel()
 
-    async def _watch(self, task: "asyncio.Task[object]") -> None:
+    async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._left = True
-        task.cancel()
+        self._leaving.strike()
 
     def _come_alive(self) -> None:
         self._living = self._loop.create_task(self._live())

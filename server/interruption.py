@@ -1,6 +1,6 @@
 """Stopping work from outside, in a way that is told apart from any other cancellation of its task.
 
-`asyncio.timeout` does the same, for times alone. Of these a call takes two, and each costs a quarter as much.
+`asyncio.timeout` does the same, for times alone. Of these a call takes three, and each costs a quarter as much.
 """
 
 import asyncio

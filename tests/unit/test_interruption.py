@@ -7,6 +7,20 @@ import pytest
 from server.interruption import Interruption
 
 
+async def under_way(scope: Interruption) -> asyncio.Task[None]:
+    """Return work in a task of its own that has begun."""
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        with scope:
+            begun.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await begun.wait()
+    return task
+
+
 async def test_work_that_is_struck_ends_in_a_timeout() -> None:
     scope = Interruption()
     asyncio.get_running_loop().call_soon(scope.strike)
@@ -19,15 +33,8 @@ async def test_work_that_is_struck_ends_in_a_timeout() -> None:
 
 
 async def test_another_cancellation_goes_on_as_what_it_is() -> None:
-    scope, begun = Interruption(), asyncio.Event()
-
-    async def work() -> None:
-        with scope:
-            begun.set()
-            await asyncio.sleep(60)
-
-    task = asyncio.create_task(work())
-    await begun.wait()
+    scope = Interruption()
+    task = await under_way(scope)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -35,15 +42,8 @@ async def test_another_cancellation_goes_on_as_what_it_is() -> None:
 
 
 async def test_a_caller_who_cancels_in_the_same_moment_is_obeyed() -> None:
-    scope, begun = Interruption(), asyncio.Event()
-
-    async def work() -> None:
-        with scope:
-            begun.set()
-            await asyncio.sleep(60)
-
-    task = asyncio.create_task(work())
-    await begun.wait()
+    scope = Interruption()
+    task = await under_way(scope)
     scope.strike()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
