@@ -22,6 +22,7 @@ from server.http_front import SAFE_HEADERS
 from server.http_heads import Heads
 from server.http_intake import ARRIVED
 from server.http_send import Cycle
+from server.reading_clients import Reading
 from server.refusals import HttpTally, Reason, Refusal, body_of, headers_of
 
 MOST_HEAD: Final = 32 << 10
@@ -32,8 +33,6 @@ MOST_FIELDS: Final = 100
 """Lines of a head."""
 MOST_PIPELINED: Final = 8
 """Requests that wait behind one that is being answered: each is some kilobytes here, and forty bytes there."""
-PACE: Final = 64 << 10
-"""Bytes of an answer that a client has to take within its patience, or what is left of it."""
 
 _UNREADABLE: Final = Refusal(reason="unreadable", status=400, message="This is no HTTP/1.1 request.", close=True)
 _TARGET: Final = Refusal(reason="unreadable", status=400, message="A request begins with its path.", close=True)
@@ -95,8 +94,6 @@ class Impatient(HttpToolsProtocol):
     wire: asyncio.Transport
     """What the bytes go to in the end: under TLS, what carries it."""
 
-    _slow: asyncio.TimerHandle | None = None
-    _unread = 0
     _in_head = False
     _in_message = False
     _begun = 0
@@ -124,6 +121,9 @@ class Impatient(HttpToolsProtocol):
         super().connection_made(transport)
         self._heads = Heads()
         self._late = Deadline(self.loop, self.bounds.patience, self._give_up)
+        self._reading = Reading(
+            self.loop, self.wire, self.bounds.patience, lambda: self.bounds.tally.note("answer_not_taken")
+        )
         self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
         self._cycle_of = partial(
             Cycle,
@@ -143,10 +143,8 @@ class Impatient(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
         self.bounds.crowd.leave(self)
-        for deadline in (self._late, self._idle):
-            deadline.end()
-        if self._slow is not None:
-            self._slow.cancel()
+        for timer in (self._late, self._idle, self._reading):
+            timer.end()
         super().connection_lost(exc)
 
     def drop(self) -> None:
@@ -275,7 +273,7 @@ class Impatient(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait until the answer is taken, and for the next request, or turn to one that has come."""
         self.server_state.total_requests += 1
-        self._expect_reading()
+        self._reading.expect()
         if not self.transport.is_closing():
             self.flow.resume_reading()
             if self.pipeline:
@@ -290,14 +288,12 @@ class Impatient(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Wait until the client reads."""
         super().pause_writing()
-        self._expect_reading()
+        self._reading.expect()
 
     def resume_writing(self) -> None:
         """It reads."""
         super().resume_writing()
-        if self._slow is not None:
-            self._slow.cancel()
-            self._slow = None
+        self._reading.end()
 
     def _is_answering(self) -> bool:
         return not getattr(self.cycle, "response_complete", True)
@@ -323,7 +319,7 @@ class Impatient(HttpToolsProtocol):
     def _close(self) -> None:
         """Close when what is written has been taken; that has its time, too."""
         self.transport.close()
-        self._expect_reading()
+        self._reading.expect()
 
     def _expect_more(self) -> None:
         if not self._late.is_set:
@@ -336,17 +332,3 @@ class Impatient(HttpToolsProtocol):
         reason: Reason = "rest_late" if self._in_message and not self._in_head else "head_late"
         self.bounds.tally.note(reason)
         self._close()
-
-    def _expect_reading(self) -> None:
-        if self._slow is None and (unread := self.wire.get_write_buffer_size()):
-            self._unread = unread
-            self._slow = self.loop.call_later(self.bounds.patience, self._check_reading)
-
-    def _check_reading(self) -> None:
-        self._slow = None
-        unread = self.wire.get_write_buffer_size()
-        if unread and unread + PACE > self._unread:
-            self.bounds.tally.note("answer_not_taken")
-            self.wire.abort()
-        else:
-            self._expect_reading()

@@ -24,13 +24,14 @@ from server.crowd import Crowd
 from server.first_read import first_read
 from server.http_forwarded import Forwarded
 from server.http_names import LOOPBACK, Names
-from server.http_protocol import PACE, Bounds, impatient
+from server.http_protocol import Bounds, impatient
 from server.http_server import HttpServer
 from server.listening import BACKLOG, base_of, listen
 from server.loops import running
 from server.mcp_roads import roads_of
 from server.port import Port
 from server.principal import Principal
+from server.reading_clients import PACE
 from server.replica import Replica
 from server.settings import Settings
 from server.tenant_policy import policy_of
