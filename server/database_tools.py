@@ -1,7 +1,7 @@
 """The tools that look into a tenant's database."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 from asyncpg import Connection
@@ -45,6 +45,9 @@ class DescribeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tenant_id: TenantId
     table: Annotated[str, Meta(max_length=NAME, description="Exact name, unquoted, or schema.name")]
     schema: Annotated[str, Meta(max_length=NAME, description="Needed if several schemas have the table")] | None = None
+
+
+_Looking: TypeAlias = ListSchemas | ListTables | DescribeTable
 
 
 class ExecuteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,8 +95,8 @@ class DatabaseTools:
     @tool(Hints(read_only=True), "query:read")
     async def list_schemas(self, args: ListSchemas, call: Call) -> catalogue.Schemas:
         """List the schemas of a tenant's database, with how many tables each has."""
-        return await self._with_connection(
-            args.tenant_id, call, lambda connection: catalogue.list_schemas(connection, args.after, limits=self._limits)
+        return await self._looked_up(
+            args, call, lambda connection: catalogue.list_schemas(connection, args.after, limits=self._limits)
         )
 
     @tool(Hints(read_only=True), "query:read")
@@ -102,8 +105,8 @@ class DatabaseTools:
 
         Rows and sizes (without indexes) are estimates. Give a schema where there are many.
         """
-        return await self._with_connection(
-            args.tenant_id,
+        return await self._looked_up(
+            args,
             call,
             lambda connection: catalogue.list_tables(connection, args.schema, args.after, limits=self._limits),
         )
@@ -111,8 +114,8 @@ class DatabaseTools:
     @tool(Hints(read_only=True), "query:read")
     async def describe_table(self, args: DescribeTable, call: Call) -> catalogue.TableDescription:
         """Show a table's or view's columns, keys, references, indexes, checks and comments."""
-        return await self._with_connection(
-            args.tenant_id,
+        return await self._looked_up(
+            args,
             call,
             lambda connection: catalogue.describe_table(connection, args.table, args.schema, limits=self._limits),
         )
@@ -142,12 +145,14 @@ class DatabaseTools:
             ),
         )
 
-    async def _with_connection(self, tenant_id: str, call: Call, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` on one of the tenant's connections, if the caller may see the tenant."""
-        await self._sight.live_tenant(tenant_id, call.principal)
-        return await self._lent_twice(tenant_id, work)
+    async def _looked_up(self, args: _Looking, call: Call, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Look into a tenant's catalogue, if the caller may see the tenant; once for all who ask the same just now."""
+        await self._sight.live_tenant(args.tenant_id, call.principal)
+        return await self._lent_twice(args.tenant_id, work, question=args)
 
-    async def _lent_twice(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _lent_twice(
+        self, tenant_id: str, work: Callable[[Connection], Awaitable[T]], question: Hashable | None = None
+    ) -> T:
         """Run `work` on one of the tenant's connections; once more on another one when that breaks under it.
 
         Only reads come here, so running one twice does no harm.
@@ -159,6 +164,6 @@ class DatabaseTools:
             return work(connection)
 
         try:
-            return await self._pools.lend(tenant_id, begin)
+            return await self._pools.lend(tenant_id, begin, question)
         except ConnectionLost:
-            return await self._pools.lend(tenant_id, begin)
+            return await self._pools.lend(tenant_id, begin, question)

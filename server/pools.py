@@ -7,7 +7,7 @@ old one drains.
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Literal, TypeAlias, TypeVar, get_args
 
@@ -124,8 +124,12 @@ class Pools:
         seat = self._seats.get(tenant_id)
         return seat.breaker.last_error.message if seat and seat.breaker.last_error else None
 
-    async def lend(self, tenant_id: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def lend(
+        self, tenant_id: str, work: Callable[[Connection], Awaitable[T]], question: Hashable | None = None
+    ) -> T:
         """Do the work of one call with one of the tenant's connections, and return what it returns.
+
+        With a question, which is all that the answer depends on, it may be done once for all who ask it just now.
 
         Raises what the work raises, and `UnknownTenant`, `RemovedTenant`, `TenantBusy`, `TenantUnreachable`,
         `LoginRefused`, `PolicyRefused`, `SecretUnreadable`, `RegistryUnavailable` when the password cannot be fetched,
@@ -150,7 +154,7 @@ class Pools:
             try:
                 # Looked up again after a wait: the tenant may have changed.
                 pool = (seat if at_once else self._seat(tenant_id)).pool
-                return await pool.lend(work)
+                return await (pool.lend(work) if question is None else pool.share(question, work))
             finally:
                 self._places.leave(tenant_id)
         finally:
@@ -238,7 +242,7 @@ class Pools:
         """Let the least recently used pool go that nobody is using, when there are too many."""
         if len(self._seats) < self._max_pools:
             return
-        idle = next((known for known, seat in self._seats.items() if not seat.pool.leased), None)
+        idle = next((known for known, seat in self._seats.items() if not seat.pool.busy), None)
         if idle is None:
             self.refused["pools"] += 1
             raise TenantBusy("All pools of this replica are in use; try again shortly.")
@@ -253,7 +257,7 @@ class Pools:
         while self._connections() > self._max_connections:
             self._too_many = True
             spare = max(self._all_pools(), key=lambda pool: pool.spare)  # of several the first, used least recently
-            idle = next((known for known, seat in self._seats.items() if seat.pool.size and not seat.pool.leased), None)
+            idle = next((known for known, seat in self._seats.items() if seat.pool.size and not seat.pool.busy), None)
             if spare.spare:
                 spare.close_spare()
             elif idle is not None:

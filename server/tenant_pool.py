@@ -5,7 +5,7 @@ their time, then cancels what still runs: the driver then cancels the query in P
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
 import asyncpg
@@ -15,6 +15,7 @@ from asyncpg.exceptions import InternalClientError
 from registry.errors import ConnectionLost, TenantChanged
 from registry.state import Live
 from server.interruption import Interruption
+from server.shared_reads import SharedReads
 from server.shelf import OnConnection, Open, Shelf
 from server.sqlstates import reason_of
 
@@ -45,11 +46,17 @@ class TenantPool:
         self._initialising = asyncio.Lock()
         self._initialised = not self._least
         self._shelf = Shelf(open_connection, prepare, IDLE_SECONDS)
+        self._shared = SharedReads()
 
     @property
     def leased(self) -> int:
         """How many connections are out."""
         return len(self._scopes)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody has a connection, or is about to."""
+        return bool(self._scopes) or bool(self._shared)
 
     @property
     def size(self) -> int:
@@ -103,6 +110,10 @@ class TenantPool:
             self._scopes.discard(scope)
             if self._draining and not self._scopes:
                 self._drained.set()
+
+    async def share(self, question: Hashable, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do as `lend` does, once for all who have the same question at the same time (`server/shared_reads.py`)."""
+        return await self._shared.ask(question, lambda: self.lend(work))
 
     async def drain(self, grace: float) -> None:
         """Refuse new leases, wait `grace` seconds for those out, cancel the rest, close everything. Idempotent."""

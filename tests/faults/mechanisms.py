@@ -403,6 +403,20 @@ MUTANTS: Final = (
         UNIT + "test_signing.py",
     ),
     Mutant(
+        "who asks while others read is told what those have begun to read before",
+        "server/shared_reads.py",
+        "for turn in others:",
+        "for turn in [*others, *self._waiting]:",
+        UNIT + "test_shared_reads.py",
+    ),
+    Mutant(
+        "who is cancelled when it is its turn to read for others keeps the turn",
+        "server/shared_reads.py",
+        "self._waiting[:0] = told.others",
+        "pass",
+        UNIT + "test_shared_reads.py",
+    ),
+    Mutant(
         "a replica that stood still serves",
         "projections/freshness.py",
         "if self._heard < self._since or (",

@@ -18,6 +18,7 @@ from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
 from server.replica import Replica
 from server.settings import Settings
+from server.shared_reads import AT_ONCE
 from tests.processes import fields_of
 from tests.relay import Relay
 from tests.security.replicas import call, key_file, replica
@@ -95,6 +96,17 @@ class Wires:
             fewest = fewest & commands
         return min(trips for trips, _ in seen), dict(fewest)
 
+    async def cost_together(self, tool: str, *arguments: dict[str, Any]) -> int:
+        """Return the round trips to Postgres of calls at the same time, the least of some times; all answers agree."""
+        seen = []
+        for _ in range(_TIMES):
+            before = self._postgres.round_trips
+            first, *others = await asyncio.gather(*(call(self._running, tool, **each) for each in arguments))
+            assert "error" not in first
+            assert others == [first] * len(others)
+            seen.append(self._postgres.round_trips - before)
+        return min(seen)
+
     async def _once(self, tool: str, arguments: dict[str, Any]) -> tuple[int, Counter[str]]:
         await self._commands.since()
         before = self._postgres.round_trips
@@ -134,6 +146,14 @@ async def _followed(url: str) -> AsyncIterator[Redises]:
 async def test_a_call_costs_what_is_written_here_and_no_more(wires: Wires, tool: str) -> None:
     arguments, cost = COSTS[tool]
     assert await wires.cost(tool, *[arguments] * _TIMES) == cost
+
+
+@pytest.mark.parametrize("tool", ["list_schemas", "list_tables", "describe_table"])
+async def test_ten_who_ask_the_same_of_a_catalogue_at_the_same_time_are_answered_by_three_reads(
+    wires: Wires, tool: str
+) -> None:
+    arguments, _ = COSTS[tool]
+    assert await wires.cost_together(tool, *[arguments] * 10) == AT_ONCE + 1
 
 
 async def test_a_change_of_the_registry_costs_what_is_written_here_and_no_more(wires: Wires) -> None:

@@ -38,6 +38,7 @@ from server.pools import Pools
 from server.principal import Principal
 from server.rates import unlimited
 from server.reads import ReadLimits, prepare_connection, read
+from server.shared_reads import AT_ONCE
 from server.shelf import Shelf
 from server.sight import Sight
 from server.sql_guard import Guard
@@ -147,14 +148,16 @@ class Town:
             )
         )
 
-    async def ask(self, query: str = "SELECT 1", tenant: str = "acme") -> object:
-        """Run one read as a tool does; return the first row's first cell."""
-        rows = await self.pools.lend(tenant, lambda connection: read(connection, query, limits=LIMITS))
+    async def ask(self, query: str = "SELECT 1", tenant: str = "acme", *, shared: bool = False) -> object:
+        """Run one read as a tool does, or one for all who ask the same; return the first row's first cell."""
+        question = query if shared else None
+        rows = await self.pools.lend(tenant, lambda connection: read(connection, query, limits=LIMITS), question)
         return rows.rows[0][0]
 
-    async def call(self, query: str = "SELECT 1", tenant: str = "acme") -> dict[str, Any]:
-        """Call the tool `execute_query`; return its answer, or the error it told."""
-        answer = await self.toolbox.call("execute_query", {"tenant_id": tenant, "query": query}, ANYBODY)
+    async def call(self, query: str | None = "SELECT 1", tenant: str = "acme") -> dict[str, Any]:
+        """Call `execute_query`, or `list_schemas` where there is no query; return its answer, or the error it told."""
+        asked = {"tenant_id": tenant} if query is None else {"tenant_id": tenant, "query": query}
+        answer = await self.toolbox.call("list_schemas" if query is None else "execute_query", asked, ANYBODY)
         told = json.loads(answer.payload)
         error_or_rows: dict[str, Any] = told["error"] if answer.is_error else told
         return error_or_rows
@@ -679,6 +682,15 @@ async def test_a_caller_who_waits_for_its_turn_when_the_tenant_is_removed_never_
     assert isinstance(await waiting, RemovedTenant)
 
 
+async def test_callers_who_share_a_read_are_all_told_when_the_tenant_is_removed_under_it(make_town: MakeTown) -> None:
+    town = await make_town(drain_seconds=0.2)
+    calls = [asyncio.create_task(error_of(town.ask(LONG, shared=True))) for _ in range(AT_ONCE + 3)]
+    await until(town.running, AT_ONCE)
+    town.remove()
+    assert {type(error) for error in await asyncio.gather(*calls)} == {TenantChanged}
+    await until(town.connections, 0)
+
+
 async def test_a_caller_who_is_logging_in_when_the_tenant_is_removed_runs_nothing_afterwards(
     make_town: MakeTown, door: Door
 ) -> None:
@@ -919,7 +931,7 @@ async def test_whatever_happens_to_tenants_and_callers_no_place_no_lease_and_no_
         tenant = chance.choice(tenants)
         match chance.choices(["call", "cancel", "change", "remove", "kill"], [70, 15, 10, 4, 1])[0]:
             case "call":
-                query = chance.choice(["SELECT 1", "SELECT pg_sleep(0.02)::text", "SELECT pg_sleep(0.2)::text"])
+                query = chance.choice(["SELECT 1", "SELECT pg_sleep(0.02)::text", "SELECT pg_sleep(0.2)::text", None])
                 calls.append(asyncio.create_task(town.call(query, tenant)))
             case "cancel" if calls:
                 chance.choice(calls[-20:]).cancel()
@@ -939,7 +951,7 @@ async def test_whatever_happens_to_tenants_and_callers_no_place_no_lease_and_no_
     assert town.pools._connections() <= bound
     assert (town.pools.running, town.pools.logging_in, town.pools.waiting) == (0, 0, (0, 0))
     for seat in town.pools._seats.values():
-        assert (seat.gate.running, seat.pool.leased) == (0, 0)
+        assert (seat.gate.running, seat.pool.leased, seat.pool.busy) == (0, 0, False)
     for tenant in tenants:
         town.register(tenant)
         assert (await town.call(tenant=tenant))["rows"] == [[1]]
