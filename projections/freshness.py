@@ -16,7 +16,8 @@ How a follower uses it:
         raise refusal(verdict)
 
 A call that waits, for its turn or for a login, may wake in another time than it fell asleep in: ask again afterwards,
-right before the tenant's database is used. A ticker (`projections.clock.ticking`) calls `tick` each half second.
+right before the tenant's database is used. A ticker (`projections.clock.ticking`) calls `tick` each half second, so
+most calls need but one comparison: `now <= freshness.fresh_until`, where the follower is not cut off.
 """
 
 import enum
@@ -46,6 +47,9 @@ class Freshness:
         lease: Seconds that a process may stand still, and that others wait for a replica they do not see.
         max_staleness: Seconds that a replica cut off from Redis serves what it knows; 0: not at all, inf: for ever.
         must_be_seen: Whether others are told of removals that this replica has to apply first: `seen` is then called.
+
+    Attributes:
+        fresh_until: Up to this moment the verdict is `FRESH`, whatever else happens, unless the follower is cut off.
     """
 
     def __init__(self, lease: float, max_staleness: float, *, must_be_seen: bool = False) -> None:
@@ -55,6 +59,7 @@ class Freshness:
         self._ticked = self._heard = self._seen = _NEVER
         self._since = _NEVER
         """What was heard before this moment does not count."""
+        self.fresh_until = _NEVER
 
     @property
     def heard_at(self) -> float | None:
@@ -66,11 +71,13 @@ class Freshness:
         if now - self._ticked > self._lease:
             self._since = now
         self._ticked = max(self._ticked, now)
+        self._foresee()
 
     def heard(self, at: float) -> None:
         """Note that the log, asked no earlier than `at`, had nothing that is not applied."""
         self.tick(at)
         self._heard = max(self._heard, at)
+        self._foresee()
 
     def seen(self, sent: float, answered: float) -> None:
         """Note that others can see this replica: it said so at `sent`, and that arrived before `answered`.
@@ -81,17 +88,29 @@ class Freshness:
         if self._seen == _NEVER or answered - self._seen > self._max_staleness + self._lease:
             self._since = max(self._since, answered)
         self._seen = max(self._seen, sent)
+        self._foresee()
 
     def verdict(self, now: float, *, cut_off: bool) -> Verdict:
         """Say whether to serve at `now`, to a follower that has a connection or is `cut_off`."""
         self.tick(now)
-        if self._heard < self._since or (self._must_be_seen and self._seen == _NEVER):
+        if self._is_behind:
             return Verdict.CATCH_UP
         if cut_off and (self._max_staleness == 0 or now - self._heard > self._max_staleness):
             return Verdict.STALE
-        if self._must_be_seen and now - self._seen > self._max_staleness + self._lease:
-            return Verdict.STALE
-        return Verdict.FRESH
+        return Verdict.FRESH if now <= self._counted_on_until else Verdict.STALE
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._heard < self._since or (self._must_be_seen and self._seen == _NEVER)
+
+    @property
+    def _counted_on_until(self) -> float:
+        """Until when others count on this replica, or serve nothing that it might contradict."""
+        return self._seen + self._max_staleness + self._lease if self._must_be_seen else math.inf
+
+    def _foresee(self) -> None:
+        running_until = self._ticked + self._lease
+        self.fresh_until = _NEVER if self._is_behind else min(running_until, self._counted_on_until)
 
 
 def refusal(verdict: Verdict) -> StaleReplica:

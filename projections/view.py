@@ -73,7 +73,10 @@ class View:
         `RegistryUnavailable`, or why the log cannot be read, before the whole fold was in once; `StaleReplica` while it
         may be too old. To be asked again after each wait: this process may have been frozen in it.
         """
-        if self._standing.phase is Phase.HALTED or not self._complete.is_set():
+        phase, complete = self._standing.phase, self._complete.is_set()
+        if complete and phase is Phase.FOLLOWING and boottime() <= self._freshness.fresh_until:
+            return
+        if phase is Phase.HALTED or not complete:
             self._standing.require_following()
         verdict = self._verdict()
         if verdict is not Verdict.FRESH:

@@ -168,6 +168,7 @@ class Line:
     Attributes:
         statements: What is prepared in the session behind it.
         openings, closings: What answers to what begins and ends a call look like here.
+        number: How the session's number stands in a row, once somebody has written that down here.
     """
 
     def __init__(self, transport: asyncio.BaseTransport, asides: Asides) -> None:
@@ -178,6 +179,7 @@ class Line:
         self._asks = False
         self.statements = Statements()
         self.openings, self.closings = Pattern(), Pattern()
+        self.number = b""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has
         return getattr(self._transport, name)

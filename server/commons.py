@@ -10,7 +10,7 @@ cancelled or gives up leaves no place taken: a place handed to it in the same in
 
 import asyncio
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -30,7 +30,7 @@ class Commons:
         self._places = places
         self._queue = queue
         self._each = each
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
         self._running = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._queued = 0
@@ -47,7 +47,7 @@ class Commons:
 
     def held(self, tenant: str) -> int:
         """How many places the tenant has."""
-        return self._held[tenant]
+        return self._held.get(tenant, 0)
 
     @asynccontextmanager
     async def place(self, tenant: str, patience: float) -> AsyncIterator[None]:
@@ -78,10 +78,11 @@ class Commons:
         await come(turn, patience, lambda: self._give_up(tenant, turn))
 
     def _may_enter(self, tenant: str) -> bool:
-        return self._held[tenant] < min(self._each, self._places - self._running)
+        held = self._held.get(tenant, 0)
+        return held < self._each and held < self._places - self._running
 
     def _take(self, tenant: str) -> None:
-        self._held[tenant] += 1
+        self._held[tenant] = self._held.get(tenant, 0) + 1
         self._running += 1
 
     def leave(self, tenant: str) -> None:
@@ -90,7 +91,8 @@ class Commons:
         self._running -= 1
         if not self._held[tenant]:
             del self._held[tenant]
-        self._let_in()
+        if self._waiting:
+            self._let_in()
 
     def _give_up(self, tenant: str, turn: asyncio.Future[None]) -> None:
         if turn in self._waiting.get(tenant, ()):
@@ -107,7 +109,7 @@ class Commons:
     def _let_in(self) -> None:
         # Who holds the fewest, of those the one that waits the longest: if that one may not, nobody may.
         while self._waiting:
-            tenant = min(self._waiting, key=self._held.__getitem__)
+            tenant = min(self._waiting, key=self.held)
             if not self._may_enter(tenant):
                 return
             turn = self._waiting[tenant].popleft()

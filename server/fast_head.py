@@ -22,16 +22,19 @@ _SENTINEL: Final = "=?"
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The headers of a request that may be right: which revision it speaks, and whether a long call may be streamed."""
+    """The headers of a request that may be right.
+
+    Attributes:
+        headers: All of them.
+        revision: Which one it speaks.
+        stateless: Whether that is the one whose requests tell everything themselves.
+        streams: Whether a long call may be streamed.
+    """
 
     headers: Mapping[bytes, bytes]
     revision: bytes
+    stateless: bool
     streams: bool
-
-    @property
-    def stateless(self) -> bool:
-        """Whether the revision is the one whose requests tell everything themselves."""
-        return self.revision == STATELESS
 
 
 class _Accepted(msgspec.Struct, frozen=True):
@@ -52,7 +55,8 @@ def head_of(scope: Scope) -> Head | None:
     if not accepted.json or (revision != STATELESS and revision not in HANDSHAKE):
         return None
     streams = accepted.named and accepted.stream
-    return None if accepted.named and not streams and revision == STATELESS else Head(headers, revision, streams)
+    stateless = revision == STATELESS
+    return None if accepted.named and not streams and stateless else Head(headers, revision, stateless, streams)
 
 
 def mirrored_of(tool: Tool) -> dict[str, bytes]:

@@ -84,7 +84,8 @@ class Gate:
     def leave(self) -> None:
         """Give a place back."""
         self._running -= 1
-        self._let_in()
+        if self._waiting:
+            self._let_in()
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn in self._waiting:

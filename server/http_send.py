@@ -13,7 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, ST
 
 _REMEMBERED: Final = 256
 _VARYING: Final = frozenset({b"content-length", b"x-request-id", b"date"})
-"""Their values are not seen again."""
+"""Their values are not seen again, or for a while alone."""
+_UNIQUE: Final = b"x-request-id"
 _SPECIAL: Final = frozenset({b"connection", b"transfer-encoding"})
 """What uvicorn has to see."""
 
@@ -40,6 +41,9 @@ class Cycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:  # noqa: ANN401 - uvicorn's ASGI
         """Send a part of the answer, or keep the head for a moment."""
         if self._head is not None:
+            if self._is_all(message):
+                self._answer(self._head, message["body"])
+                return
             message = self._with_head(message)
         elif not (self.response_started or self.disconnected or self.flow.write_paused or not self.keep_alive):
             self._head = self._plain_head(message)
@@ -47,6 +51,22 @@ class Cycle(RequestResponseCycle):
                 self.response_started = True
                 return
         await super().send(message)
+
+    def _is_all(self, message: Message) -> bool:
+        """Whether the answer is complete with this, and may be written now."""
+        return (
+            len(message.get("body", b"")) == self.expected_content_length
+            and not (message.get("more_body", False) or self.disconnected or self.flow.write_paused)
+            and message["type"] == "http.response.body"
+        )
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        """Do what uvicorn does with the last part of an answer."""
+        self._head, self.expected_content_length = None, 0
+        self.transport.write(head + body)
+        self.response_complete = True
+        self.message_event.set()
+        self.on_response()
 
     def _with_head(self, message: Message) -> Message:
         """Return the message with the head before its body; of a wrong length, one that uvicorn breaks on.
@@ -68,7 +88,7 @@ class Cycle(RequestResponseCycle):
             if name not in _VARYING:
                 fixed.append((name, value))
                 continue
-            lines.append(_checked(name, value))
+            lines.append(_checked(name, value) if name == _UNIQUE else _line(name, value))
             if name == b"content-length":
                 length = int(value)
         plain = _plain_lines(tuple(fixed))
@@ -83,6 +103,9 @@ def _checked(name: bytes, value: bytes) -> bytes:
     if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
         raise ValueError("a header of an answer holds what no header may hold")
     return b"%b: %b\r\n" % (name, value)
+
+
+_line: Final = lru_cache(_REMEMBERED)(_checked)
 
 
 @lru_cache(_REMEMBERED)

@@ -22,8 +22,8 @@ GRACE_SECONDS: Final = 1.0
 CLEAN_SECONDS: Final = 2.0
 """What a server gets to stop a statement and to reset its session; the call's place is taken for so long."""
 _RESET: Final = (
-    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; %sCLOSE ALL; UNLISTEN *; "
-    "SELECT pg_catalog.pg_advisory_unlock_all(), pg_catalog.setseed(%s)%s; DISCARD TEMP; DISCARD SEQUENCES"
+    "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; %sCLOSE ALL; UNLISTEN *; SET seed = %s; "
+    "SELECT pg_catalog.pg_advisory_unlock_all()%s; DISCARD TEMP; DISCARD SEQUENCES"
 )
 """DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's.
 The seed of random() is none of its parts: it gets one that nobody knows."""

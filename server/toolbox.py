@@ -29,7 +29,6 @@ OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. T
 """What is told to those who must not learn of others' tenants."""
 BROKEN: Final = "Something broke in the server, not in your call; its log has the cause. Tell its operator."
 """All that a caller is told of a bug."""
-_logger = structlog.get_logger("tools")
 
 Handler = Callable[[Any, "Call"], Awaitable[Any]]
 Arguments: TypeAlias = Mapping[str, Any] | msgspec.Struct
@@ -116,6 +115,7 @@ class Toolbox:
         }
         self._observe = observe
         self._admit = admit
+        self._logger = structlog.get_logger("tools").bind()  # at once: a lazy one is bound anew for each line
 
     @classmethod
     def of(
@@ -160,7 +160,7 @@ class Toolbox:
         answer, outcome = await self._run(known, arguments, call)
         spent = time.perf_counter() - begun
         self._observe(name, outcome, spent)
-        _logger.info(
+        self._logger.info(
             "tool call",
             tool=name,
             tenant=None if outcome in _OF_NO_TENANT else value_in(arguments, "tenant_id"),
@@ -186,12 +186,12 @@ class Toolbox:
             raise (error if principal.touches_all else _discreet(error)) from None
         except Exception:  # the supervising edge, as below
             outcome = "internal"
-            _logger.exception("request failed", request=name)
+            self._logger.exception("request failed", request=name)
             raise _broken() from None
         finally:
             spent = time.perf_counter() - begun
             self._observe(name, outcome, spent)
-            _logger.info("request", request=name, outcome=outcome, ms=round(spent * 1000, 2))
+            self._logger.info("request", request=name, outcome=outcome, ms=round(spent * 1000, 2))
 
     async def _run(self, known: Tool, arguments: Arguments, call: Call) -> tuple[Answer, str]:
         try:
@@ -204,7 +204,7 @@ class Toolbox:
         except AnswerNeeded:
             raise  # no answer yet, and no error
         except Exception:  # the supervising edge: a bug's text may hold anything, so it goes to the log alone
-            _logger.exception("tool failed", tool=known.name)
+            self._logger.exception("tool failed", tool=known.name)
             return failure(_broken()), "internal"
 
 

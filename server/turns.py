@@ -22,8 +22,8 @@ REST: Final = 1.0
 _TICK: Final = 1e-5
 """Seconds that are too few to wait for."""
 _REMEMBERED: Final = 1024
-_NONE: Final = (0.0, 0.0)
-"""A debt, and when it was that."""
+_AHEAD: Final = CREDIT / REPAID
+"""Seconds until a tenant's whole credit is paid back."""
 
 Step: TypeAlias = Callable[[], bool]
 """Does a little of the work, and returns whether some is left."""
@@ -41,7 +41,8 @@ class Turns:
     def __init__(self, later: Later, clock: Callable[[], float] = time.perf_counter) -> None:
         self._later = later
         self._clock = clock
-        self._debts: dict[str, tuple[float, float]] = {}
+        self._paid_at: dict[str, float] = {}
+        """When what a tenant has read will be paid back."""
         self._waiting: OrderedDict[str, deque[Step]] = OrderedDict()
         self._not_before = 0.0
         self._under_way = False
@@ -49,15 +50,16 @@ class Turns:
     def begin(self, tenant: str) -> float | None:
         """Return the time, for `spent`, if the tenant may read at once; None if it has to wait for its turn."""
         now = self._clock()
-        return now if tenant not in self._waiting and self._debt(tenant, now) < CREDIT else None
+        return now if tenant not in self._waiting and self._paid_at.get(tenant, now) - now < _AHEAD else None
 
     def spent(self, tenant: str, begun: float) -> None:
         """Note that the tenant has read since `begun`, which `begin` returned."""
         now = self._clock()
-        self._debts[tenant] = (self._debt(tenant, now) + now - begun, now)
+        paid_at = self._paid_at.get(tenant, now)
+        self._paid_at[tenant] = max(now, paid_at) + (now - begun) / REPAID
         if self._waiting:
             self._not_before = max(self._not_before, now + (now - begun) * REST)
-        if len(self._debts) > _REMEMBERED:
+        if len(self._paid_at) > _REMEMBERED:
             self._forget_paid()
 
     def ask(self, tenant: str, step: Step) -> None:
@@ -103,11 +105,6 @@ class Turns:
                 self._waiting[tenant] = steps
             self.spent(tenant, begun)
 
-    def _debt(self, tenant: str, now: float) -> float:
-        debt, at = self._debts.get(tenant, _NONE)
-        left = debt - (now - at) * REPAID
-        return left if left > 0 else 0.0
-
     def _forget_paid(self) -> None:
         now = self._clock()
-        self._debts = {tenant: known for tenant, known in self._debts.items() if self._debt(tenant, now) > 0}
+        self._paid_at = {tenant: paid_at for tenant, paid_at in self._paid_at.items() if paid_at > now}

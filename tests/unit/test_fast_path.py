@@ -69,7 +69,10 @@ def test_a_header_that_is_taken_for_its_argument_is_so_by_the_sdk_too(told: tupl
     tool = TOOLBOX.tools["get_tenant"]
     headers = {} if header is None else {b"mcp-param-tenant-id": header}
     names = {b"mcp-method": b"tools/call", b"mcp-name": b"get_tenant"}
-    head, arguments = Head({**headers, **names}, revisions.STATELESS, streams=False), {"tenant_id": value}
+    head, arguments = (
+        Head({**headers, **names}, revisions.STATELESS, stateless=True, streams=False),
+        {"tenant_id": value},
+    )
     if mirrors(head, tool, mirrored_of(tool), arguments):
         read = {name.decode(): each.decode("latin-1") for name, each in headers.items()}
         assert validate_mcp_param_headers(tool.input_schema, arguments, read) is None

@@ -158,7 +158,10 @@ def test_fresh_is_only_who_heard_the_log_since_it_woke_and_within_the_bound(
             heard.append(at)
         if what != "late":
             ran.append(now)
-        if freshness.verdict(now, cut_off=cut_off) is FRESH:
+        foreseen = now <= freshness.fresh_until
+        verdict = freshness.verdict(now, cut_off=cut_off)
+        assert cut_off or foreseen is (verdict is FRESH)
+        if verdict is FRESH:
             woke = max((then for before, then in itertools.pairwise([*ran, now]) if then - before > LEASE), default=0.0)
             assert heard[-1] != -math.inf
             assert max(heard) >= woke
