@@ -4,7 +4,7 @@ Rules: every error a caller can see is one of these classes; each has one `code`
 decided here and nowhere else. A message says what happened and what to do next. It never carries a password.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class TenancyError(Exception):
@@ -25,6 +25,12 @@ class TenancyError(Exception):
         self.message = message
         self.facts = facts
         self.names_anybody = False
+
+    def again(self) -> Self:
+        """Return the same error for somebody else: without the frames that it came through, and what they hold."""
+        error = type(self)(self.message, **self.facts)
+        error.names_anybody = self.names_anybody
+        return error
 
 
 class InvalidInput(TenancyError):

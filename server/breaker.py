@@ -75,8 +75,7 @@ class Breaker:
     def _note(self, error: TenancyError) -> None:
         self._closed_until = self._clock() + COOL_DOWN[min(self._failures, len(COOL_DOWN) - 1)]
         self._failures += 1
-        # Without the frames and causes it came through: they hold the password for as long as it is kept.
-        self._error = type(error)(error.message, **error.facts)
+        self._error = error.again()  # the frames of this one hold the password, and it is kept
         self._proven = False
 
     def _refuse_while_closed(self) -> None:

@@ -10,7 +10,9 @@ is older than it would be without this, and nothing is kept: when nobody waits, 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from registry.errors import TenancyError
 
 T = TypeVar("T")
 
@@ -30,11 +32,18 @@ class _Lead(NamedTuple):
     others: "list[_Turn]"
 
 
+class _Failed(NamedTuple):
+    """What somebody else was told who read for this one, too."""
+
+    error: TenancyError
+
+
 class _Alone(NamedTuple):
-    """Whoever read for this one failed: that may have been its own bad luck, so each asks for itself."""
+    """Something else broke under whoever read for this one, so it asks for itself."""
 
 
-_Turn = asyncio.Future[_Read | _Lead | _Alone]
+_Told: TypeAlias = _Read | _Lead | _Failed | _Alone
+_Turn: TypeAlias = asyncio.Future[_Told]
 
 
 class SharedReads:
@@ -53,20 +62,23 @@ class SharedReads:
             question: Who asks the same is told the same: all that the answer depends on, but for the moment.
             read: Reads it. What it returns is shared, so it is not to be changed.
 
-        Raises what `read` raises. May be cancelled: others who counted on this one then read themselves.
+        Raises what `read` raises, or raised for both. May be cancelled: the next who waits then reads.
         """
         asked = self._asked.setdefault(question, _Asked())
         try:
             if asked.running < AT_ONCE:
                 asked.running += 1
                 return await asked.lead([], read)
-            told = await asked.turn()
-            if isinstance(told, _Lead):
-                return await asked.lead(told.others, read)
-            if isinstance(told, _Alone):
-                return await read()
-            answer: T = told.answer
-            return answer
+            match await asked.turn():
+                case _Lead(others):
+                    return await asked.lead(others, read)
+                case _Failed(error):
+                    raise error.again()
+                case _Alone():
+                    return await read()
+                case _Read(answer):
+                    told: T = answer
+                    return told
         finally:
             if not asked.running and self._asked.get(question) is asked:
                 del self._asked[question]
@@ -79,7 +91,7 @@ class _Asked:
         self.running = 0
         self._waiting: list[_Turn] = []
 
-    async def turn(self) -> _Read | _Lead | _Alone:
+    async def turn(self) -> _Told:
         """Wait until somebody has read, or it is this one's turn to. May be cancelled, and then passes its turn on."""
         turn: _Turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
@@ -94,11 +106,14 @@ class _Asked:
 
     async def lead(self, others: list[_Turn], read: Callable[[], Awaitable[T]]) -> T:
         """Read for oneself and the others, and hand on the turn."""
-        told: _Read | _Alone = _Alone()
+        told: _Told = _Alone()
         try:
             answer = await read()
         except asyncio.CancelledError:
             self._waiting[:0], others = others, []
+            raise
+        except TenancyError as error:
+            told = _Failed(error)
             raise
         else:
             told = _Read(answer)

@@ -1,19 +1,20 @@
 """One read for all who ask the same: nobody is told what was read before it asked, and nobody is left waiting."""
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 import pytest
 from hypothesis import given, strategies as st
 
+from registry.errors import ConnectionLost, QueryTimeout
 from server.shared_reads import AT_ONCE, SharedReads
 from tests.visitors import settle
 
-STEPS: Final = ("ask", "ask", "ask", "answer", "answer", "fail", "cancel", "write")
+STEPS: Final = ("ask", "ask", "ask", "answer", "answer", "fail", "break", "cancel", "write")
 
 
 class Gone(Exception):
-    """A read that failed."""
+    """A read that broke."""
 
 
 class Database:
@@ -40,9 +41,9 @@ class Database:
         self.reading[0].set_result(None)
         await settle()
 
-    async def fail(self) -> None:
+    async def fail(self, error: Exception) -> None:
         """Have the oldest read fail."""
-        self.reading[0].set_exception(Gone())
+        self.reading[0].set_exception(error)
         await settle()
 
 
@@ -123,13 +124,27 @@ async def test_other_questions_are_not_held_up() -> None:
     assert not len(shared)
 
 
-async def test_one_that_fails_for_many_fails_alone_and_the_others_read_for_themselves() -> None:
+async def test_an_error_is_told_to_all_for_whom_it_was_read_to_each_as_one_of_its_own() -> None:
+    shared, database = SharedReads(), Database()
+    asking = await crowd(shared, database, AT_ONCE + 3)
+    for _ in range(AT_ONCE):
+        await database.answer()
+    await database.fail(QueryTimeout("too slow", sqlstate="57014"))
+    errors = [cast("QueryTimeout", task.exception()) for task in asking[AT_ONCE:]]
+    assert [(type(error), error.message, error.facts) for error in errors] == [
+        (QueryTimeout, "too slow", {"sqlstate": "57014"})
+    ] * 3
+    assert len(set(map(id, errors))) == 3
+    assert not len(shared)
+
+
+async def test_what_breaks_under_one_breaks_under_that_one_alone_and_the_others_read_for_themselves() -> None:
     shared, database = SharedReads(), Database()
     asking = await crowd(shared, database, AT_ONCE + 3)
     for _ in range(AT_ONCE):
         await database.answer()
     leader, *others = asking[AT_ONCE:]
-    await database.fail()
+    await database.fail(Gone())
     assert isinstance(leader.exception(), Gone)
     assert len(database.reading) == len(others)
     while database.reading:
@@ -175,8 +190,9 @@ class Story:
             [*self.asking][which % len(self.asking)].cancel()
         elif step == "answer" and under_way:
             under_way[which % len(under_way)].set_result(None)
-        elif step == "fail" and under_way:
-            under_way[which % len(under_way)].set_exception(Gone())
+        elif step in {"fail", "break"} and under_way:
+            error = Gone() if step == "break" else ConnectionLost("it broke")
+            under_way[which % len(under_way)].set_exception(error)
         for _ in range(turns):
             await asyncio.sleep(0)
 
@@ -194,7 +210,9 @@ def test_whatever_happens_all_are_answered_with_nothing_older_than_their_questio
             await story.database.answer()
         answers = await asyncio.gather(*story.asking, return_exceptions=True)
         for answer, written in zip(answers, story.asking.values(), strict=True):
-            assert isinstance(answer, Gone | asyncio.CancelledError) or (isinstance(answer, int) and answer >= written)
+            assert isinstance(answer, Gone | ConnectionLost | asyncio.CancelledError) or (
+                isinstance(answer, int) and answer >= written
+            )
         assert not len(story.shared)
 
     asyncio.run(tell())
