@@ -26,7 +26,7 @@ from server.http_forwarded import Forwarded
 from server.http_names import LOOPBACK, Names
 from server.http_protocol import Bounds, impatient
 from server.http_server import HttpServer
-from server.listening import BACKLOG, base_of, listen
+from server.listening import BACKLOG, GRACE, base_of, listen
 from server.loops import running
 from server.mcp_roads import roads_of
 from server.port import Port
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from server.certificates import Certificates
 
-_GRACE: Final = 5
-"""Seconds that answers under way get when the server stops."""
 _KEPT_ALIVE: Final = 5
 """Seconds that a connection may be idle after an answer."""
 _PATIENCE: Final = 5.0
@@ -167,7 +165,7 @@ def _config_of(app: ASGIApp, bounds: Bounds, certificates: "Certificates | None"
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=GRACE,
         proxy_headers=False,
         timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )
