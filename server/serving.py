@@ -22,9 +22,10 @@ from server.collector import keep_out_of_the_way
 from server.confirmation import Policy
 from server.crowd import Crowd
 from server.first_read import first_read
+from server.http_bounds import Bounds
 from server.http_forwarded import Forwarded
 from server.http_names import LOOPBACK, Names
-from server.http_protocol import Bounds, impatient
+from server.http_protocol import impatient
 from server.http_server import HttpServer
 from server.listening import BACKLOG, GRACE, base_of, listen
 from server.loops import running
