@@ -58,7 +58,6 @@ class Directory:
 
     def __init__(self) -> None:
         self._tenants: dict[str, Tenant | _Told] = {}
-        self._live = 0
         self.roster: Final = Roster()
         self._aside: dict[str, Quarantined] = {}
         self._capitals: dict[str, list[str]] = {}
@@ -74,7 +73,6 @@ class Directory:
         held = {tenant.tenant: tenant for tenant in tenants}
         directory._tenants.update(held)
         live = [name for name, tenant in held.items() if isinstance(tenant, Live)]
-        directory._live = len(live)
         directory.roster.become(Roster(live))
         directory._aside = {name: tenant for name, tenant in held.items() if isinstance(tenant, Quarantined)}
         for name in held:
@@ -86,7 +84,7 @@ class Directory:
         after = other.all()
         changed = [tenant for tenant in after if self.tenant(tenant.tenant) != tenant] if self._tenants else [*after]
         self._tenants = {tenant.tenant: tenant for tenant in after}
-        self._live, self._aside = len(other), {tenant.tenant: tenant for tenant in other.quarantined()}
+        self._aside = {tenant.tenant: tenant for tenant in other.quarantined()}
         self._capitals = other.spellings()
         self.roster.become(other.roster)
         self.position, self.epoch = other.position, other.epoch
@@ -174,7 +172,7 @@ class Directory:
         return {lower: [*names] for lower, names in self._capitals.items()}
 
     def __len__(self) -> int:
-        return self._live
+        return len(self.roster)
 
     def _fold(self, entry: Entry) -> str | None:
         try:
@@ -227,7 +225,7 @@ class Directory:
         if before is None:
             self._note_spelling(name)
         self._tenants[name] = _Told(event.version, born, position.seq, position.entry, entry.type, entry.data)
-        self._count(name, was=_is_live(before), now=born is not None)
+        self._note_life(name, was=_is_live(before), now=born is not None)
         if self._aside:
             self._aside.pop(name, None)
 
@@ -235,16 +233,15 @@ class Directory:
         name = after.tenant
         if name not in self._tenants:
             self._note_spelling(name)
-        self._count(name, was=_is_live(self._tenants.get(name)), now=_is_live(after))
+        self._note_life(name, was=_is_live(self._tenants.get(name)), now=_is_live(after))
         self._tenants[name] = after
         if isinstance(after, Quarantined):
             self._aside[name] = after
         elif self._aside:
             self._aside.pop(name, None)
 
-    def _count(self, name: str, *, was: bool, now: bool) -> None:
+    def _note_life(self, name: str, *, was: bool, now: bool) -> None:
         if was is not now:
-            self._live += 1 if now else -1
             self.roster.note(name, lives=now)
 
     def _note_spelling(self, name: str) -> None:

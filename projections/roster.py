@@ -20,12 +20,17 @@ class Roster:
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._ids: list[str] = sorted(ids)
+        self._count = len(self._ids)
         self._text: tuple[Sequence[str], str, str] = ([], "", "")
         self._noted: dict[str, bool] = {}
         self._moved: set[str] = set()
 
+    def __len__(self) -> int:
+        return self._count
+
     def note(self, tenant_id: str, *, lives: bool) -> None:
-        """Take in that a tenant has come or gone."""
+        """Take in that a tenant has come, which was not there, or gone, which was."""
+        self._count += 1 if lives else -1
         self._noted[tenant_id] = lives
         self._moved.add(tenant_id)
 
@@ -33,7 +38,7 @@ class Roster:
         """Take over what `other` holds; who is in one of the two alone has moved."""
         before, after = self.ids(), other.ids()
         self._moved |= set(before).symmetric_difference(after)
-        self._ids, self._noted = list(after), {}
+        self._ids, self._count, self._noted = list(after), len(after), {}
 
     def moved(self) -> frozenset[str]:
         """Return who came or went since this was asked last."""

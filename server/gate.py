@@ -6,8 +6,7 @@ up leaves no place taken: a place handed to it in the same instant is passed on.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 
 class Full(Exception):
@@ -56,15 +55,6 @@ class Gate:
         self._limit, self._admitted = limit, max(limit, admitted)
         self._let_in()
 
-    @asynccontextmanager
-    async def place(self, patience: float) -> AsyncIterator[None]:
-        """Hold a place; `Full` at once when the queue is full, or after `patience` seconds in it. May be cancelled."""
-        await self.enter(patience)
-        try:
-            yield
-        finally:
-            self.leave()
-
     def enter_at_once(self) -> bool:
         """Take a place, to be given back by `leave`, if there is one and nobody waits for it; return whether."""
         free = self._running < self._limit and not self._waiting
@@ -72,7 +62,10 @@ class Gate:
         return free
 
     async def enter(self, patience: float) -> None:
-        """Take a place, to be given back by `leave`; as `place` does."""
+        """Take a place, to be given back by `leave`.
+
+        `Full` at once when the queue is full, or after `patience` seconds in it. May be cancelled.
+        """
         if self.enter_at_once():
             return
         if self._running + len(self._waiting) >= self._admitted:

@@ -6,65 +6,25 @@ Invariant: a connection that waits for no answer of ours has a timer running, an
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
-import msgspec
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from server.crowd import Crowd
+from server import http_bounds
 from server.deadline import Deadline
-from server.http_front import SAFE_HEADERS
+from server.http_bounds import MOST_FIELDS, MOST_HEAD, MOST_PIPELINED, MOST_TARGET, Bounds, answer_of
 from server.http_heads import Heads
 from server.http_intake import ARRIVED
 from server.http_send import Cycle
 from server.reading_clients import Reading
-from server.refusals import HttpTally, Reason, Refusal, body_of, headers_of
-
-MOST_HEAD: Final = 32 << 10
-"""Bytes of a request's head, or of what else is sent without a byte of a body: chunk extensions, trailers."""
-MOST_TARGET: Final = 8 << 10
-"""Bytes of a request's path and query."""
-MOST_FIELDS: Final = 100
-"""Lines of a head."""
-MOST_PIPELINED: Final = 8
-"""Requests that wait behind one that is being answered: each is some kilobytes here, and forty bytes there."""
-
-_UNREADABLE: Final = Refusal(reason="unreadable", status=400, message="This is no HTTP/1.1 request.", close=True)
-_TARGET: Final = Refusal(reason="unreadable", status=400, message="A request begins with its path.", close=True)
-_LONG_TARGET: Final = Refusal(
-    reason="head_too_large", status=414, message=f"A path may have {MOST_TARGET} bytes at most.", close=True
-)
-_LARGE_HEAD: Final = Refusal(
-    reason="head_too_large",
-    status=431,
-    message=f"A head may have {MOST_FIELDS} lines and {MOST_HEAD} bytes at most.",
-    close=True,
-)
-_PIPELINED: Final = Refusal(
-    reason="pipelined", status=429, message="Wait for answers before you send more requests.", close=True
-)
-_CROWDED: Final = Refusal(
-    reason="too_many_clients",
-    status=503,
-    message="Too many clients are connected; try again in a second.",
-    retry_after=1,
-    close=True,
-)
+from server.refusals import Reason, Refusal
 
 Make = Callable[[Config, ServerState, dict[str, Any], asyncio.AbstractEventLoop | None], "Impatient"]
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """What all connections share: seconds of patience with a client, who else is there, and where it is counted."""
-
-    patience: float
-    crowd: Crowd
-    tally: HttpTally
 
 
 def impatient(bounds: Bounds) -> Make:
@@ -138,7 +98,7 @@ class Impatient(HttpToolsProtocol):
         if placed:
             self._expect_more()
         else:
-            self._turn_away(_CROWDED)
+            self._turn_away(http_bounds.CROWDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
@@ -189,15 +149,15 @@ class Impatient(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             structlog.get_logger("http").debug("no other protocol is spoken here")
         except httptools.HttpParserError:
-            self._turn_away(self._refusal or _UNREADABLE)
+            self._turn_away(self._refusal or http_bounds.UNREADABLE)
         else:
             if self._silent > MOST_HEAD:
-                self._turn_away(_LARGE_HEAD)
+                self._turn_away(http_bounds.LARGE_HEAD)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         if len(self.pipeline) >= MOST_PIPELINED:
-            self._stop(_PIPELINED)
+            self._stop(http_bounds.PIPELINED)
         self._in_head = self._in_message = True
         self._fields = self._head = self._silent = 0
         self._begun += 1
@@ -207,7 +167,7 @@ class Impatient(HttpToolsProtocol):
         """Take a piece of the target."""
         super().on_url(url)
         if len(self.url) > MOST_TARGET:
-            self._stop(_LONG_TARGET)
+            self._stop(http_bounds.LONG_TARGET)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a line of the head."""
@@ -216,7 +176,7 @@ class Impatient(HttpToolsProtocol):
         self._fields += 1
         self._head += len(name) + len(value)
         if self._fields > MOST_FIELDS or self._head > MOST_HEAD:
-            self._stop(_LARGE_HEAD)
+            self._stop(http_bounds.LARGE_HEAD)
         # White space behind a value is no part of it (RFC 9110, 5.5), and the parser leaves it there.
         name, value = name.lower(), value.rstrip(b" \t")
         if name == b"expect":
@@ -229,7 +189,7 @@ class Impatient(HttpToolsProtocol):
         self._in_head = False
         self._late.lift()
         if not self.url.startswith(b"/") and self.url != b"*":
-            self._stop(_TARGET)  # a whole URL names a host beside the Host that was checked
+            self._stop(http_bounds.TARGET)  # a whole URL names a host beside the Host that was checked
         self._complete_scope()
         waits, version = not self._is_answering(), self.scope["http_version"]
         self.cycle = self._cycle_of(
@@ -308,12 +268,7 @@ class Impatient(HttpToolsProtocol):
             return
         self.bounds.tally.note(refusal.reason)
         if not (self._is_answering() and self.cycle.response_started):
-            body = body_of(refusal, rpc=False)
-            lines = [
-                b"%s: %s\r\n" % each
-                for each in (*self.server_state.default_headers, *headers_of(refusal, body), *SAFE_HEADERS)
-            ]
-            self.transport.write(b"".join((STATUS_LINE[refusal.status], *lines, b"\r\n", body)))
+            self.transport.write(answer_of(refusal, self.server_state.default_headers))
         self._close()
 
     def _close(self) -> None:

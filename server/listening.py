@@ -11,6 +11,8 @@ from server.settings import Settings
 
 BACKLOG: Final = 2048
 """Clients that may wait to be taken."""
+GRACE: Final = 5
+"""Seconds that answers under way get when a process stops."""
 _OTHER_HOST: Final = "name an address of this machine with --host"
 _ADVICE: Final = {
     errno.EADDRINUSE: "choose another port with --port, or end what is using it",

@@ -4,20 +4,20 @@ The driver trusts its server. A message of type zero sends it round in circles o
 it read what is not there, and it reads a whole step of rows before anybody sees one: sixty-four rows of a hundred
 megabytes each would take the process. All of that would hit every other tenant's calls, so the server is not trusted.
 And what is in order takes its time, too: it is handed on in slices, each when it is its tenant's turn
-(`server/turns.py`).
+(`server/turns.py`, `backlog.py`).
 
-Rules: no I/O but `abort`, and to pause. What is wrong with a server ends its connection; `fault` then says what it was.
+Rules: no I/O but `abort`. What is wrong with a server ends its connection; `fault` then says what it was.
 """
 
 import asyncio
 import math
 import struct
-from collections import deque
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from asyncpg import Connection
 
 from server.asides import Asides, Line
+from server.backlog import SLICE, Backlog
 from server.login_cost import is_bearable
 from server.turns import Turns
 
@@ -25,8 +25,6 @@ LOGIN_BYTES: Final = 1 << 20
 """What a server may send until somebody allows more: a login takes less than a thousandth of it."""
 MESSAGE_BYTES: Final = 1 << 20
 """The largest message that is not a row of a fetch."""
-SLICE: Final = 1 << 14
-"""Bytes that are read in one go."""
 LOGIN_MESSAGES: Final = 10_000
 QUIET_MESSAGES: Final = 100_000
 """What may come that is no row, until somebody allows more: the smallest messages cost the most a byte."""
@@ -76,9 +74,7 @@ class Meter(asyncio.Protocol):
         self._rows_left: float = math.inf
         self._due = QUIET_ROWS
         self._others = LOGIN_MESSAGES
-        self._turns: Turns | None = None
-        self._tenant = ""
-        self._backlog: deque[bytes] = deque()
+        self._backlog: Backlog | None = None
         # Where in a message the last piece ended: a header that was cut in two, or a body with so many bytes to come.
         self._held = b""
         self._rest = 0
@@ -101,16 +97,17 @@ class Meter(asyncio.Protocol):
         self.dropped = False
 
     def take_turns(self, turns: Turns, tenant: str) -> None:
-        """Read from now on only when it is the tenant's turn."""
-        self._turns, self._tenant = turns, tenant
+        """Read from now on only when it is the tenant's turn; the connection must have been made."""
+        self._backlog = Backlog(turns, tenant, cast("asyncio.Transport", self._transport))
 
     async def breathe(self, begun: float) -> None:
         """Let others run, after work over what came that took since `begun` (`time.perf_counter`). May be cancelled."""
-        if self._turns is None:
+        if self._backlog is None:
             await asyncio.sleep(0)
             return
-        self._turns.spent(self._tenant, begun)
-        await self._turns.turn(self._tenant)
+        turns, tenant = self._backlog.turns, self._backlog.tenant
+        turns.spent(tenant, begun)
+        await turns.turn(tenant)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand it on."""
@@ -120,45 +117,29 @@ class Meter(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on what is in order, now or when it is its turn, or cut."""
-        turns = self._turns
-        if turns is None:
+        backlog = self._backlog
+        if backlog is None:
             self._take(data)
             return
-        begun = None if self._backlog or len(data) > SLICE else turns.begin(self._tenant)
+        begun = None if backlog.slices or len(data) > SLICE else backlog.turns.begin(backlog.tenant)
         if begun is None:
-            self._put_off(turns, data)
+            backlog.put(data, self._take)
         else:
             self._take(data)
-            turns.spent(self._tenant, begun)
+            backlog.turns.spent(backlog.tenant, begun)
 
-    def _put_off(self, turns: Turns, data: bytes) -> None:
-        waiting = bool(self._backlog)
-        self._backlog.extend(data[at : at + SLICE] for at in range(0, len(data), SLICE))
-        if not waiting:
-            if self._transport is not None:
-                self._transport.pause_reading()
-            turns.ask(self._tenant, self._catch_up)
-
-    def _catch_up(self) -> bool:
-        """Read one slice of what was put off; return whether more is left."""
-        if self._backlog:
-            self._take(self._backlog.popleft())
-        if self._backlog and self.fault is None:
-            return True
-        self._backlog.clear()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-        return False
-
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> bool:
+        """Hand on what is in order, or cut; return whether it is in order so far."""
         if self.fault is not None:
-            return
+            return False
         try:
             self._read(data)
         except _Refused as refusal:
             self.fault = refusal.fault
             if self._transport is not None:
                 self._transport.abort()
+            return False
+        return True
 
     def eof_received(self) -> bool | None:
         """Hand it on."""
@@ -166,7 +147,8 @@ class Meter(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand it on."""
-        self._backlog.clear()
+        if self._backlog is not None:
+            self._backlog.slices.clear()
         self._asides.lose()
         self.driver.connection_lost(exc)
 

@@ -74,11 +74,6 @@ class CallRates:
             _require(self._tenant, tenant_id, f"Tenant {tenant_id!r} is called", "MCP_POSTGRES_TENANT_RATE")
 
 
-def unlimited() -> CallRates:
-    """Return rates that refuse nobody."""
-    return CallRates(caller=Rate(0, 0, lambda: 0.0), tenant=Rate(0, 0, lambda: 0.0))
-
-
 def _require(rate: Rate, name: str, who: str, setting: str) -> None:
     wait = rate.take(name)
     if wait > 0:

@@ -49,11 +49,6 @@ def schemas_uri(tenant: str) -> str:
     return f"postgres://{_encoded(tenant)}/schemas"
 
 
-def table_uri(tenant: str, schema: str, table: str) -> str:
-    """Return the address of one table."""
-    return f"postgres://{_encoded(tenant)}/tables/{table_name(schema, table)}"
-
-
 def history_uri(tenant: str) -> str:
     """Return the address of a tenant's history."""
     return f"registry://tenants/{_encoded(tenant)}/history"

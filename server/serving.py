@@ -22,11 +22,12 @@ from server.collector import keep_out_of_the_way
 from server.confirmation import Policy
 from server.crowd import Crowd
 from server.first_read import first_read
+from server.http_bounds import Bounds
 from server.http_forwarded import Forwarded
 from server.http_names import LOOPBACK, Names
-from server.http_protocol import Bounds, impatient
+from server.http_protocol import impatient
 from server.http_server import HttpServer
-from server.listening import BACKLOG, base_of, listen
+from server.listening import BACKLOG, GRACE, base_of, listen
 from server.loops import running
 from server.mcp_roads import roads_of
 from server.port import Port
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
     from server.certificates import Certificates
 
-_GRACE: Final = 5
-"""Seconds that answers under way get when the server stops."""
 _KEPT_ALIVE: Final = 5
 """Seconds that a connection may be idle after an answer."""
 _PATIENCE: Final = 5.0
@@ -167,7 +166,7 @@ def _config_of(app: ASGIApp, bounds: Bounds, certificates: "Certificates | None"
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=GRACE,
         proxy_headers=False,
         timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )

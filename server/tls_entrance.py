@@ -12,7 +12,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # its stubs know the loop alone
 
-from server.http_protocol import Bounds, Impatient, Make
+from server.http_bounds import Bounds
+from server.http_protocol import Impatient, Make
 
 if TYPE_CHECKING:
     from server.certificates import Certificates

@@ -23,7 +23,7 @@ import structlog
 from server import seat
 from server.board import Board, new_board
 from server.errors import StartError
-from server.listening import base_of, listen
+from server.listening import GRACE, base_of, listen
 from server.seat import Seat
 from server.settings import Settings
 
@@ -33,8 +33,6 @@ _PROVEN: Final = 30.0
 """Seconds after which a worker that dies had been well: it is started again at once."""
 _MOST_FAILURES: Final = 5
 """Starts in a row that each worker may fail before all is given up."""
-_ANSWERS: Final = 5.0
-"""Seconds that a worker gives answers under way (`server/serving.py`), and some more for all else."""
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
 
 Announce = Callable[[str], Awaitable[None]]
@@ -63,7 +61,7 @@ class _Crew:
 
     def __init__(self, settings: Settings, listener: socket.socket, file: int, held: ExitStack) -> None:
         self._settings = settings
-        self._patience = 2 * _ANSWERS + settings.drain_seconds
+        self._patience = 2 * GRACE + settings.drain_seconds  # for answers under way, for pools, and for all else
         self._board = Board(file, settings.workers)
         numbers = range(1, settings.workers + 1)
         boxes = {number: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for number in numbers}

@@ -18,7 +18,7 @@ from server.embedded.binaries import find_valkey
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin, ensure_sample
 from server.embedded.sockets import free_port as next_free_port
-from server.embedded.valkey import EmbeddedValkey
+from tests.open_valkey import OpenValkey
 from tests.servers import ClusterOfThree, SentinelSet, Server
 
 _Result = TypeVar("_Result")
@@ -33,14 +33,14 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[EmbeddedValkey]:
+def valkey() -> Iterator[OpenValkey]:
     """A running Valkey, for tests that need the server itself; the others take `redis_url`."""
-    with tempfile.TemporaryDirectory() as data, _running(EmbeddedValkey(Path(data), port=next_free_port())) as server:
+    with tempfile.TemporaryDirectory() as data, _running(OpenValkey(Path(data), port=next_free_port())) as server:
         yield server
 
 
 @pytest.fixture
-def redis_url(valkey: EmbeddedValkey) -> str:
+def redis_url(valkey: OpenValkey) -> str:
     """The address of a Redis that is empty when the test begins."""
     with redis.Redis.from_url(valkey.url) as client:
         client.flushall()

@@ -3,7 +3,6 @@
 from typing import Any, Final, cast
 
 from server.database_tools import DatabaseTools
-from server.rates import unlimited
 from server.reads import ReadLimits
 from server.secret_files import SecretFiles
 from server.sql_guard import Guard
@@ -11,6 +10,7 @@ from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.toolbox import Toolbox
 from server.write_tools import WriteTools
+from tests.rates import unlimited
 
 NOBODY: Final = cast("Any", None)
 TOOLBOX: Final = Toolbox.of(

@@ -28,14 +28,12 @@ class EmbeddedValkey(EmbeddedServer):
 
     Args:
         data: Where embedded servers keep their directories.
-        port: A TCP port of the loopback address to listen on as well, without a password: for tests.
     """
 
     name: ClassVar[str] = "valkey"
 
-    def __init__(self, data: Path, *, port: int | None = None) -> None:
+    def __init__(self, data: Path) -> None:
         super().__init__(data)
-        self._port = port
         self._socket: Path | None = None
 
     @property
@@ -44,13 +42,6 @@ class EmbeddedValkey(EmbeddedServer):
         if self._socket is None:
             raise RuntimeError("an embedded Valkey has no address before it is started")
         return _url_of(self._socket)
-
-    @property
-    def tcp_url(self) -> str:
-        """The same server over TCP; raises when no port was asked for."""
-        if self._port is None:
-            raise RuntimeError("this embedded Valkey does not listen on TCP: give it a port")
-        return f"redis://{LOOPBACK}:{self._port}/0"
 
     @property
     def pid(self) -> int:
@@ -68,7 +59,7 @@ class EmbeddedValkey(EmbeddedServer):
 
     def _options(self, socket_file: Path) -> tuple[str | Path, ...]:
         return (
-            *("--port", str(self._port or 0), "--bind", LOOPBACK),
+            *("--port", "0", "--bind", LOOPBACK),
             *("--unixsocket", socket_file, "--unixsocketperm", "700"),
             *("--dir", self.home, "--pidfile", self.home / "pid"),
         )

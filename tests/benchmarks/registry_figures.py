@@ -41,9 +41,9 @@ from registry.redis_log import RedisLog
 from registry.state import Live, Tenant, evolve
 from registry.stored import proposed_head
 from server.embedded.sockets import free_port
-from server.embedded.valkey import EmbeddedValkey
 from server.master_keys import load_master_keys, make_key_file
 from tests.benchmarks.load.filling import fill
+from tests.open_valkey import OpenValkey
 from tests.processes import COMMAND, Process, clean, eventually
 
 NAMES: Final = Names()
@@ -387,7 +387,7 @@ FIGURES: Final[dict[str, Figure]] = {
 async def main(chosen: Sequence[str]) -> None:
     """Measure what was chosen on a Valkey of our own."""
     with tempfile.TemporaryDirectory() as folder:
-        async with EmbeddedValkey(Path(folder), port=free_port()) as valkey:
+        async with OpenValkey(Path(folder), port=free_port()) as valkey:
             for name in chosen:
                 await FIGURES[name](valkey.url)
 

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from server.embedded.sample import SampleLogin
-from server.embedded.valkey import EmbeddedValkey
+from tests.open_valkey import OpenValkey
 from tests.processes import COMMAND, Process, clean, fields_of, run_command
 
 CONFINE: Final = """
@@ -42,7 +42,7 @@ def confinement() -> str | None:
 
 
 @pytest.fixture
-def confined(valkey: EmbeddedValkey, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Process]:
+def confined(valkey: OpenValkey, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Process]:
     """A replica that may write nowhere."""
     if why := confinement():
         pytest.skip(why)

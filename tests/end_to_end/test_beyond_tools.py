@@ -22,6 +22,7 @@ from server.embedded.valkey import EmbeddedValkey
 from tests.databases import made_database
 from tests.processes import COMMAND, Fields, Process, fields_of
 from tests.security.doors import serving
+from tests.uris import table_uri
 
 ODD: Final = {"a.b": 'c.d / "e" ü%?#', "x y": "z"}
 """Tables by schema, with all in their names that means something in an address."""
@@ -96,7 +97,7 @@ async def test_each_resource_is_what_its_tool_tells(world: World, road: str) -> 
         ("POSTGRES://acme/tables/public.books", "describe_table", {"tenant_id": "acme", "table": "books"}),
         *(
             (
-                uris.table_uri("odd", schema, table),
+                table_uri("odd", schema, table),
                 "describe_table",
                 {"tenant_id": "odd", "schema": schema, "table": table},
             )
@@ -278,7 +279,7 @@ async def test_whoever_hangs_up_while_a_resource_is_read_leaves_no_query_behind(
 ) -> None:
     connection = await asyncpg.connect(postgres.dsn("odd"))
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'odd' AND wait_event_type = 'Lock'"
-    params = {"uri": uris.table_uri("odd", "x y", "z")}
+    params = {"uri": table_uri("odd", "x y", "z")}
     message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": params}).encode()
 
     async def until(waiting: int) -> None:

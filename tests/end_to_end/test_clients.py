@@ -11,7 +11,7 @@ from mcp import Client, StdioServerParameters
 from mcp.shared.subscriptions import ResourcesListChanged
 
 from server.embedded.sample import SampleLogin
-from server.embedded.valkey import EmbeddedValkey
+from tests.open_valkey import OpenValkey
 from tests.processes import COMMAND, START_WITHIN, Start, clean, fields_of, run_command
 
 TOOLS = {
@@ -76,7 +76,7 @@ async def test_over_stdio_the_first_call_waits_for_the_registry_and_the_handshak
     async with Client(command) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
         calling = asyncio.create_task(client.call_tool("list_tenants", {}))
-        async with EmbeddedValkey(tmp_path, port=port):
+        async with OpenValkey(tmp_path, port=port):
             told = await calling
     assert not told.is_error, told
     assert told.structured_content is not None

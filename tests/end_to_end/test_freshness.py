@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from server.embedded.sample import SampleLogin
-from server.embedded.valkey import EmbeddedValkey
+from tests.open_valkey import OpenValkey
 from tests.processes import Fields, Process, Start, eventually, fields_of
 
 SURELY_FROZEN: Final = 8.0
@@ -22,7 +22,7 @@ class Redis:
     """A Valkey of one test's own, which goes and comes back with its data."""
 
     def __init__(self, data: Path, port: int) -> None:
-        self._server = EmbeddedValkey(data, port=port)
+        self._server = OpenValkey(data, port=port)
         self.url = f"redis://127.0.0.1:{port}/0"
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from server.embedded.sample import SampleLogin
-from server.embedded.valkey import EmbeddedValkey
+from tests.open_valkey import OpenValkey
 from tests.processes import Fields, Process, Start, eventually, fields_of, run_command
 
 
@@ -123,7 +123,7 @@ def _answers(replica: Process, path: str) -> int:
 @contextmanager
 def _valkey(data: Path, port: int) -> Iterator[None]:
     """Run a Valkey of this test's own; its data outlives it."""
-    server = EmbeddedValkey(data, port=port)
+    server = OpenValkey(data, port=port)
     asyncio.run(server.start())
     try:
         yield

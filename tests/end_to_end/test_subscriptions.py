@@ -22,6 +22,7 @@ from server.embedded.sample import SampleLogin
 from server.embedded.valkey import EmbeddedValkey
 from tests.processes import Fields, Process, fields_of
 from tests.security.doors import EVERYTHING, Caller, TokenFile, serving
+from tests.uris import table_uri
 
 WITHIN: Final = 15
 MODERN: Final = "2026-07-28"
@@ -72,7 +73,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, valkey: EmbeddedValkey, samp
 
 
 async def test_a_tenant_that_comes_changes_and_goes_on_one_replica_is_announced_by_the_other(scene: Scene) -> None:
-    wanted = [uris.TENANTS, uris.history_uri("acme"), uris.schemas_uri("acme"), uris.table_uri("acme", "public", "x")]
+    wanted = [uris.TENANTS, uris.history_uri("acme"), uris.schemas_uri("acme"), table_uri("acme", "public", "x")]
     async with (
         scene.client("ann") as client,
         client.listen(resources_list_changed=True, resource_subscriptions=[*wanted, uris.REPLICAS, "x"]) as listening,

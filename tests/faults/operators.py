@@ -16,7 +16,7 @@ from tests.faults.stepped import MASTER, NAMES, FaultyRedis, Replica, Surroundin
 class Operator:
     """Somebody whose process may end at any call of Redis, as a replica's may.
 
-    `replicas` are those that the operator sees; what each tells of itself is what `server/replica.py` lets it tell.
+    `replicas` are those that the operator sees; what each tells of itself is what `server/parts.py` lets it tell.
     """
 
     def __init__(self, world: Surroundings, replicas: Callable[[], list[Replica]]) -> None:

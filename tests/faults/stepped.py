@@ -1,6 +1,6 @@
 """Replicas that go one step when they are told to, over a Redis of which any call may go wrong.
 
-Their objects are wired as `server/replica.py` wires them, and their follower's own loop runs; only its waiting is taken
+Their objects are wired as `server/parts.py` wires them, and their follower's own loop runs; only its waiting is taken
 over: where it would block for the next entry, it stands still until its next turn. So nothing depends on a clock.
 """
 

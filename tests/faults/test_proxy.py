@@ -9,12 +9,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from server.embedded.valkey import EmbeddedValkey
 from tests.faults.proxy import Mode, Proxies, Proxy
+from tests.open_valkey import OpenValkey
 
 
 @pytest.fixture
-def proxy(valkey: EmbeddedValkey, redis_url: str) -> Iterator[Proxy]:
+def proxy(valkey: OpenValkey, redis_url: str) -> Iterator[Proxy]:
     """A proxy to a Redis that is empty."""
     assert redis_url
     with Proxies() as proxies:

@@ -421,10 +421,10 @@ async def test_a_running_valkey_is_found_by_whoever_knows_the_data_directory(
     assert running_valkey_url(data) is None
 
 
-def test_the_session_valkey_also_answers_on_tcp(valkey: EmbeddedValkey, redis_url: str) -> None:
-    with connected(redis_url) as local, connected(valkey.tcp_url) as remote:
-        local.set("here", "and there")
-        assert remote.get("here") == "and there"
+async def test_nobody_reaches_valkey_over_the_network_which_has_no_password(data: Path) -> None:
+    async with EmbeddedValkey(data) as server:
+        with connected(server.url) as client:
+            assert client.config_get("port") == {"port": "0"}
 
 
 def test_a_server_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,13 +36,13 @@ from server.database_tools import DatabaseTools
 from server.embedded.postgres import EmbeddedPostgres
 from server.pools import Pools
 from server.principal import Principal
-from server.rates import unlimited
 from server.reads import ReadLimits, prepare_connection, read
 from server.shared_reads import AT_ONCE
 from server.shelf import Shelf
 from server.sight import Sight
 from server.sql_guard import Guard
 from server.toolbox import Call, Toolbox
+from tests.rates import unlimited
 
 PASSWORD: Final = "canary-s3cr3t"
 ANYBODY: Final = Call(principal=Principal("anonymous"))

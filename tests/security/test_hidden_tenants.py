@@ -16,7 +16,7 @@ import redis
 
 from server.embedded.sample import SampleLogin
 from server.embedded.sockets import free_port
-from server.embedded.valkey import EmbeddedValkey
+from tests.open_valkey import OpenValkey
 from tests.processes import Fields, Process, eventually, fields_of
 from tests.security.doors import EVERYTHING, Caller, TokenFile, Told, send, serving
 
@@ -70,7 +70,7 @@ class Scene:
     """A server, whose Redis a test may take away, and somebody to whom nothing in it belongs."""
 
     server: Process
-    valkey: EmbeddedValkey
+    valkey: OpenValkey
     stranger: Caller
     admin: Caller
     login: Fields
@@ -124,8 +124,8 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path, sample: SampleLogin) -
 
 
 @contextmanager
-def own_valkey(home: Path) -> Iterator[EmbeddedValkey]:
-    server = EmbeddedValkey(home / "valkey", port=free_port())
+def own_valkey(home: Path) -> Iterator[OpenValkey]:
+    server = OpenValkey(home / "valkey", port=free_port())
     asyncio.run(server.start())
     try:
         yield server

@@ -20,12 +20,13 @@ from server.challenge import Challenge
 from server.crowd import Crowd
 from server.deadline import Deadline
 from server.fast_head import head_of
+from server.http_bounds import Bounds
 from server.http_forwarded import Forwarded
 from server.http_front import Front, Outside
 from server.http_heads import Heads, OfHead
 from server.http_intake import BODY, Intake, Limits
 from server.http_names import Names
-from server.http_protocol import Bounds, Impatient, impatient
+from server.http_protocol import Impatient, impatient
 from server.refusals import HttpTally
 from server.token_file import watched_grants
 from server.tokens import RANDOM_BYTES, line_of, token_of

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from server.backlog import SLICE
 from server.login_cost import ITERATIONS_AT_MOST
 from server.meter import (
     LOGIN_BYTES,
     MESSAGE_BYTES,
     QUIET_MESSAGES,
     QUIET_ROWS,
-    SLICE,
     Meter,
 )
 from server.turns import Turns

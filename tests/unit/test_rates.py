@@ -5,7 +5,8 @@ from hypothesis import given, strategies as st
 
 from registry.errors import RateLimited
 from server import rates
-from server.rates import CallRates, Rate, unlimited
+from server.rates import CallRates, Rate
+from tests.rates import unlimited
 
 
 class Clock:

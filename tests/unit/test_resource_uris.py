@@ -5,6 +5,7 @@ from hypothesis import given, strategies as st
 
 from server import resource_uris as uris
 from server.resource_uris import Target, target_of
+from tests.uris import table_uri
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 
@@ -13,7 +14,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 def test_the_address_of_a_table_leads_to_it_whatever_the_names_are_made_of(
     tenant: str, schema: str, table: str
 ) -> None:
-    uri = uris.table_uri(tenant, schema, table)
+    uri = table_uri(tenant, schema, table)
 
     assert uri.isascii()
     assert target_of(uri) == Target("describe_table", {"tenant_id": tenant, "schema": schema, "table": table})
