@@ -171,11 +171,11 @@ def test_the_document_tells_every_bound() -> None:
     assert told == [(variables[field], str(low), str(high)) for field, (low, high) in BOUNDS.items()]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
 @pytest.mark.parametrize("words", [("serve",), ("run",), *(("tenants", action) for action in ("list", "register"))])
-def test_a_command_offers_the_settings_that_it_honours_and_no_others(words: tuple[str, ...], setting: Setting) -> None:
-    offered = f"[{setting.variable}" in help_of(*words)
-    assert offered == (words[0] in setting.commands)
+def test_a_command_offers_the_settings_that_it_honours_and_no_others(words: tuple[str, ...]) -> None:
+    told = help_of(*words)
+    offered = [setting.variable for setting in SETTINGS if f"[{setting.variable}" in told]
+    assert offered == [setting.variable for setting in SETTINGS if words[0] in setting.commands]
 
 
 def test_the_tenants_commands_take_the_log_and_the_key_and_nothing_that_only_servers_need(key_file: Path) -> None:
