@@ -35,7 +35,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Set aside what stays, or the garbage collector looks through it again and again: a tenth of the unit tests' time."""
+    """Set aside what stays: looking through it again and again would be a tenth of the unit tests' time."""
     gc.freeze()
     gc.set_threshold(10_000)  # as the server's own (server/collector.py)
     gc.enable()

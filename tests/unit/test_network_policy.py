@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 
 from server.network_policy import NEVER, Address, NetworkPolicy, faces_of, networks_of, ports_of
+from tests.tables import table
 
 Embed: TypeAlias = Callable[[int], int]
 
@@ -52,7 +53,7 @@ def refusal(policy: NetworkPolicy, address: str, port: int = 5432) -> str | None
     return policy.refusal(ip_address(address), port)
 
 
-@pytest.mark.parametrize("address", NEVER_ALLOWED)
+@table("address", NEVER_ALLOWED)
 @pytest.mark.parametrize(
     "policy", [SET_BY_NOBODY, of(allowed=("0.0.0.0/0", "::/0")), of(allowed=("private", "public", "loopback"))]
 )
@@ -161,9 +162,7 @@ def test_a_network_of_ipv4_in_disguise_is_refused_for_it_would_match_nothing(wor
         networks_of((word,))
 
 
-@pytest.mark.parametrize(
-    "word", ["", "0", "65536", "-1", "1-", "9-1", "0-9", "1-65536", "\uff15\uff14", "postgres", "1-2-3", "1e3"]
-)
+@table("word", ["", "0", "65536", "-1", "1-", "9-1", "0-9", "1-65536", "\uff15\uff14", "postgres", "1-2-3", "1e3"])
 def test_a_word_that_is_no_port_is_told_with_what_to_write(word: str) -> None:
     with pytest.raises(ValueError, match="is no port: write one from 1 to 65535"):
         ports_of((word,))

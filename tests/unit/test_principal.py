@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 from registry.errors import Forbidden
 from server.principal import PERMISSIONS, Principal
+from tests.tables import table
 
 ALNUM: Final = ascii_letters + digits
 
@@ -25,7 +26,7 @@ def test_a_permission_that_is_missing_is_named_so_that_the_operator_can_give_it(
     assert refused.value.facts == {"permission": "tenants:write"}
 
 
-@pytest.mark.parametrize(
+@table(
     ("globs", "tenant", "theirs"),
     [
         (["*"], "acme", True),

@@ -12,6 +12,7 @@ from registry.entries import START, Position
 from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved
 from registry.restore import event_of, newest, restated, with_mac
 from registry.state import Live, Quarantined, Removed, Tenant, evolve
+from tests.tables import table
 
 NOON: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -116,7 +117,7 @@ STATES: Final[Sequence[Tenant | None]] = (
 )
 
 
-@pytest.mark.parametrize("held", STATES[1:])
+@table("held", STATES[1:])
 def test_whatever_the_log_has_what_is_said_may_come_next_and_is_not_said_again(held: Tenant) -> None:
     for current in STATES:
         _may_come_next_and_is_not_said_again(held, current)
@@ -135,7 +136,7 @@ def _may_come_next_and_is_not_said_again(held: Tenant, current: Tenant | None) -
     assert restated(held, after, "newer") is None
 
 
-@pytest.mark.parametrize("one", STATES[1:])
+@table("one", STATES[1:])
 def test_the_newest_of_two_states_says_what_one_does_and_is_not_the_one_that_cannot_be_read(one: Tenant) -> None:
     for other in STATES:
         if other is None:
@@ -160,7 +161,7 @@ def _says_what_one_of_them_does(one: Tenant, other: Tenant) -> None:
             assert _age(chosen) >= _age(each)
 
 
-@pytest.mark.parametrize("one", STATES[2:])
+@table("one", STATES[2:])
 def test_no_version_that_two_events_had_stays_with_either(one: Live | Removed) -> None:
     for other in STATES[2:]:
         assert isinstance(other, Live | Removed)

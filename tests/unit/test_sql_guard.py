@@ -9,9 +9,10 @@ from server.sql_guard import Guard, classify
 from server.sql_parse import TEXT_AT_MOST, Unparsed
 from server.sql_rules import verdict_on
 from server.sql_scan import CALLS_AT_MOST, scan
+from tests.tables import table
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "SELECT a.id, count(*) FILTER (WHERE x > 1) OVER w FROM a JOIN b USING (id) GROUP BY 1 WINDOW w AS ()",
@@ -29,7 +30,7 @@ def test_what_reads_may_run(text: str) -> None:
     assert Guard().vet(text).guard == "parsed"
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "why"),
     [
         ("SELECT 1; SELECT 2", "One statement a call"),
@@ -139,7 +140,7 @@ def test_what_cannot_be_parsed_runs_and_says_so_and_in_strict_mode_does_not(text
         Guard(strict=True).vet(text)
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "SELECT pg_read_file ('x') ) (",
