@@ -9,6 +9,9 @@ ifneq ($(AUTHORITIES),)
 export UV_SYSTEM_CERTS ?= 1
 export NODE_EXTRA_CA_CERTS ?= $(AUTHORITIES)
 endif
+# Hundreds of processes start in a run of the tests; compiling what each imports would be most of their start.
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--python-version 3.11 pyproject.toml
 

@@ -547,6 +547,6 @@ MUTANTS: Final = (
         "server/audit_file.py",
         "if _is_torn(file):",
         "if False:",
-        UNIT + "test_audit_file.py",
+        "tests/integration/test_audit_file.py",
     ),
 )

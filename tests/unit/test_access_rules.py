@@ -9,6 +9,7 @@ from server.access_rules import access_problems
 from server.addresses import is_trustworthy
 from server.settings import Settings
 from server.signature_kinds import ALGORITHMS, DEFAULT_ALGORITHMS
+from tests.tables import table
 
 ISSUER: Final = "https://id.example/realms/x"
 RESOURCE: Final = "https://mcp.example/postgres/mcp"
@@ -33,7 +34,7 @@ def test_an_algorithm_whose_key_is_a_secret_or_none_is_refused(algorithm: str) -
     assert set(DEFAULT_ALGORITHMS) < set(ALGORITHMS)
 
 
-@pytest.mark.parametrize(
+@table(
     "wrong",
     [
         *("http://id.example", "id.example", "ftp://id.example", "https://", "https://ann:x@id.example", "https://[x"),

@@ -238,8 +238,9 @@ async def test_when_replies_are_lost_all_of_a_batch_are_sent_again_and_none_is_a
 
 
 async def test_after_the_last_try_nobody_is_told_that_it_happened(
-    appender: Appender, log: SlowLog, propose: Propose
+    appender: Appender, log: SlowLog, propose: Propose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("registry.appender._PAUSE", 0.0)
     log.refusing = TRIES
     async with asyncio.timeout(10):
         with pytest.raises(RegistryUnavailable):

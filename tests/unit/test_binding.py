@@ -7,6 +7,7 @@ import pytest
 
 from registry.errors import InvalidInput
 from server.binding import bind, misfit
+from tests.tables import table
 
 
 def column(name: str, kind: str = "scalar", schema: str = "pg_catalog") -> asyncpg.Type:
@@ -17,7 +18,7 @@ def one(given: object, name: str, kind: str = "scalar", schema: str = "pg_catalo
     return bind([column(name, kind, schema)], [given])[0]
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "given", "bound"),
     [
         ("int4", 5, 5),
@@ -57,7 +58,7 @@ def test_a_users_type_that_is_called_like_a_builtin_one_is_given_as_text() -> No
     assert one({"lower": "a", "upper": None}, "daterange", "range", "public") == asyncpg.Range("a", None)
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "kind", "given", "advice"),
     [
         ("int4", "scalar", "x", "integer from -2147483648 to 2147483647"),

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from server import codecs, numerals
 from server.codecs import CODECS, ELEMENTS
+from tests.tables import table
 
 BY_NAME = {codec.name: codec for codec in CODECS.values()}
 
@@ -69,7 +70,7 @@ def test_however_many_digits_a_numeric_has_they_are_told() -> None:
     assert numerals.numeric_text(numerals.numeric_bytes(digits)) == digits
 
 
-@pytest.mark.parametrize(
+@table(
     ("data", "text"),
     [
         (numeric(weight=0), "0"),
@@ -123,7 +124,7 @@ def test_json_that_readers_refuse_comes_as_text_instead_of_breaking_the_answer(t
     assert codecs.json_value(text.encode()) == text
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "text"),
     [
         ("char", "a"),
@@ -156,7 +157,7 @@ def test_any_json_value_can_be_a_json_parameter(name: str) -> None:
     assert bytes(codec.decode(codec.encode({"a": [1, None, "x"]}))) == b'{"a":[1,null,"x"]}'
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "value"),
     [
         ("char", "ab"),

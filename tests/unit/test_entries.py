@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 
 from registry.entries import START, Entry, Position
 from registry.errors import InvalidInput
+from tests.tables import table
 
 counts = st.integers(0, 10**18 - 1)
 
@@ -18,7 +19,7 @@ def test_a_position_survives_the_way_through_an_answer_and_back(seq: int, millis
     assert Position.parse(str(position)) == position
 
 
-@pytest.mark.parametrize(
+@table(
     "token",
     ["", "12", "12@", "@1-0", "12@1", "12@1-0\n", " 12@1-0", "-1@1-0", "12@1-0-0", "1" * 19 + "@1-0", "12@+"],
 )

@@ -8,6 +8,7 @@ import pytest
 from registry.entries import UNKNOWN, AsOf, Epoch, Position
 from registry.fences import is_false
 from registry.state import Removed
+from tests.tables import table
 
 OURS: Final = Epoch("ours", "50-0", "1-0")
 READ: Final = AsOf(OURS, Position(10, "100-0"))
@@ -27,7 +28,7 @@ def acme(seq: int) -> Removed:
     )
 
 
-@pytest.mark.parametrize(
+@table(
     ("fence", "expected"),
     [
         pytest.param(None, False, id="none keeps nobody out"),

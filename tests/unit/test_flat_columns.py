@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 
 from server.flat_columns import FLAT, retyped
 from server.numerals import numeric_bytes, numeric_text, shortened
+from tests.tables import table
 
 PARSED = b"1\0\0\0\4"
 PARAMETERS = b"t\0\0\0\x0a\0\1\0\0\x06\xa4"
@@ -32,7 +33,7 @@ def test_columns_of_such_types_are_changed_and_nothing_else_is() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@table(
     "answer",
     [
         description((b"a", NUMERIC)),

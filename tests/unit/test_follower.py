@@ -26,6 +26,11 @@ from registry.state import Tenant
 from tests.logs import append_one
 
 
+@pytest.fixture
+def tries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.follower._BACKOFF", (0.0,))
+
+
 class Keeper:
     """Somebody who keeps something of every tenant, and fails as often as he is bidden."""
 
@@ -98,6 +103,7 @@ async def append(log: MemoryLog, event: TenantRegistered) -> Position:
     return outcome.position
 
 
+@pytest.mark.usefixtures("tries_at_once")
 async def test_a_change_that_could_not_be_told_is_told_again_before_anything_else_is_said_to_be_served(
     registered: Callable[[int], TenantRegistered],
 ) -> None:
@@ -111,6 +117,7 @@ async def test_a_change_that_could_not_be_told_is_told_again_before_anything_els
         assert keeper.told == ["acme"]
 
 
+@pytest.mark.usefixtures("tries_at_once")
 async def test_a_replica_is_not_ready_before_everybody_was_told_of_what_it_replayed(
     registered: Callable[[int], TenantRegistered],
 ) -> None:

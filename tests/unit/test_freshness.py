@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from projections.freshness import Freshness, Verdict, refusal
 from registry.errors import StaleReplica
+from tests.tables import table
 
 LEASE: Final = 5.0
 FRESH, CATCH_UP, STALE = Verdict
@@ -31,7 +32,7 @@ def run(freshness: Freshness, begin: float, end: float, *, heard: bool = False) 
             freshness.heard(half / 2)
 
 
-@pytest.mark.parametrize(
+@table(
     ("frozen", "cut_off", "bound", "away"),
     list(itertools.product((0.0, 5.0, 5.1, 3600.0), (False, True), BOUNDS, (0.0, 50.0, 60.0, 61.0, 400.0))),
 )

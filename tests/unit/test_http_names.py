@@ -3,6 +3,7 @@
 import pytest
 
 from server.http_names import LOOPBACK, Names, problem_of_host, problem_of_origin
+from tests.tables import table
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_an_origin_is_ours_on_our_hosts_and_where_it_was_named_and_null_never() 
     assert not Names(["*"], []).origin("https://any.example")
 
 
-@pytest.mark.parametrize("wrong", ["http://a", "a/b", "a:b", "*.a.example", "::1", "a b", "a:*:*", ":*", "", "a:99999"])
+@table("wrong", ["http://a", "a/b", "a:b", "*.a.example", "::1", "a b", "a:*:*", ":*", "", "a:99999"])
 def test_a_host_that_cannot_be_one_is_told_to_the_operator(wrong: str) -> None:
     assert "is no host" in str(problem_of_host(wrong))
 

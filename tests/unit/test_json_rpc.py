@@ -5,6 +5,7 @@ import json
 import pytest
 
 from server.json_rpc import MOST_IN_BATCH, Problem, judged, judged_of_batch
+from tests.tables import table
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 GOOD = [
@@ -46,17 +47,17 @@ def problem_of(body: bytes, revision: bytes | None = None) -> Problem:
     return told
 
 
-@pytest.mark.parametrize("body", GOOD)
+@table("body", GOOD)
 def test_a_message_goes_on_to_the_sdk(body: bytes) -> None:
     assert judged(body, None) is None
 
 
-@pytest.mark.parametrize(("body", "code"), BAD)
+@table(("body", "code"), BAD)
 def test_what_is_no_message_is_told_so(body: bytes, code: int) -> None:
     assert problem_of(body).code == code
 
 
-@pytest.mark.parametrize("told", NO_IDS)
+@table("told", NO_IDS)
 def test_whoever_sends_what_is_no_id_is_told_so_instead_of_waiting_for_ever(told: bytes) -> None:
     problem = problem_of(b'{"jsonrpc":"2.0","id":%b,"method":"ping"}' % told)
     assert (problem.code, json.loads(problem.body())["id"]) == (-32600, None)

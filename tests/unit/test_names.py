@@ -16,6 +16,7 @@ from registry.names import (
     check_command_id,
     check_tenant_id,
 )
+from tests.tables import table
 
 tenant_ids = st.from_regex(TENANT_ID_PATTERN.removesuffix("$") + r"\Z").filter(
     lambda text: text.lower() not in RESERVED_TENANT_IDS
@@ -34,7 +35,7 @@ def test_an_id_with_any_other_character_is_refused(tenant_id: str) -> None:
     assert refusal.value.facts == {"field": "tenant_id"}
 
 
-@pytest.mark.parametrize(
+@table(
     "tenant_id",
     [
         pytest.param("", id="nothing"),
@@ -59,7 +60,7 @@ def test_an_id_that_would_mean_something_elsewhere_is_refused(tenant_id: str) ->
         check_tenant_id(tenant_id)
 
 
-@pytest.mark.parametrize("word", [*sorted(RESERVED_TENANT_IDS), "Global", "DEFAULT"])
+@table("word", [*sorted(RESERVED_TENANT_IDS), "Global", "DEFAULT"])
 def test_a_reserved_word_is_refused_in_any_case(word: str) -> None:
     with pytest.raises(InvalidInput, match="reserved"):
         check_tenant_id(word)

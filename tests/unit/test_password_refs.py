@@ -9,6 +9,7 @@ from registry.errors import InvalidInput
 from registry.inputs import from_dsn, from_fields
 from registry.password_refs import PasswordRef, check_password_ref, parse_password_ref
 from registry.secrets import Secret
+from tests.tables import table
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_a_file_below_the_folder_and_a_variable_can_be_named(text: str, ref: Pas
     assert check_password_ref(text) == text
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         *("", "acme", "file:", "env:", "vault:acme", "FILE:acme", "file:/etc/passwd", "file:../x", "file:a/../x"),

@@ -10,12 +10,13 @@ from hypothesis import given, strategies as st
 
 from server import redaction
 from server.redaction import redacted, shown, without_secrets
+from tests.tables import table
 
 CANARY: Final = "hunter2-canary"
 KEY: Final = base64.b64encode(os.urandom(32)).decode()
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         f"postgresql://reader:my {CANARY} with spaces@db/app",

@@ -1,6 +1,5 @@
 """What a failed Redis command means for the caller."""
 
-import pytest
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -14,9 +13,10 @@ from redis.exceptions import (
 )
 
 from registry.redis_errors import unavailable
+from tests.tables import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("error", "says"),
     [
         (AuthenticationError("invalid username-password pair"), "into REDIS_URL"),

@@ -19,6 +19,7 @@ from projections.replicas import (
     read_line,
 )
 from registry.entries import START, Position
+from tests.tables import table
 
 AT: Final = Position(12, "1763856000000-0")
 BEFORE: Final = Position(11, "1763855000000-5")
@@ -60,7 +61,7 @@ def test_what_a_replica_applied_shows_by_number_and_by_entry(at: Position, appli
     assert not replica(at=at, linked=False).has_applied(AT, "epoch")
 
 
-@pytest.mark.parametrize(
+@table(
     ("bound", "last_seen"),
     list(itertools.product((0.0, 60.0, 1e6, math.inf), (0.0, LEASE, LEASE + 0.1, 65.0, 65.1, FORGOTTEN, 1.1e6))),
 )

@@ -1,10 +1,10 @@
 """Addresses: whatever a name is made of, its address leads back to it, and no other text leads anywhere."""
 
-import pytest
 from hypothesis import given, strategies as st
 
 from server import resource_uris as uris
 from server.resource_uris import Target, target_of
+from tests.tables import table
 from tests.uris import table_uri
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
@@ -27,7 +27,7 @@ def test_the_addresses_of_a_tenant_lead_to_its_tools(tenant: str) -> None:
     assert target_of(uris.history_uri(tenant)) == Target("tenant_history", {"tenant_id": tenant})
 
 
-@pytest.mark.parametrize(
+@table(
     ("uri", "target"),
     [
         (uris.TENANTS, Target("list_tenants")),
@@ -49,7 +49,7 @@ def test_an_address_stands_for_a_call_of_a_tool(uri: str, target: Target) -> Non
     assert target_of(uri) == target
 
 
-@pytest.mark.parametrize(
+@table(
     "uri",
     [
         *("", "x", "://", "registry://", "registry://tenant", "registry://tenants/", "registry://tenants/a"),

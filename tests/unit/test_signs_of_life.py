@@ -73,7 +73,7 @@ class Client:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attendance, "ALIVE_EVERY", 0.01)
+    monkeypatch.setattr(attendance, "ALIVE_EVERY", 0.002)
 
 
 async def answered(client: Client, waiting: Waiting, *, until_alive: bool) -> None:
@@ -85,7 +85,7 @@ async def answered(client: Client, waiting: Waiting, *, until_alive: bool) -> No
         if until_alive:
             await client.alive.wait()
         else:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
             assert client.sent == []
         waiting.go.set()
         await answering

@@ -4,13 +4,14 @@ import pytest
 
 from server.sql_parse import TEXT_AT_MOST
 from server.sql_writes import judged, too_long
+from tests.tables import table
 
 
 def refusal(text: str, *, dry_run: bool = False) -> str | None:
     return judged(text, dry_run=dry_run).verdict.refusal
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "kind"),
     [
         ("INSERT INTO t (a, b) VALUES ($1, DEFAULT) RETURNING *", "INSERT"),
@@ -43,7 +44,7 @@ def test_rows_may_be_written(text: str, kind: str) -> None:
     assert (write.kind, len(write.fingerprint or "")) == (kind, 16)
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         *(

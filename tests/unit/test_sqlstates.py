@@ -6,13 +6,14 @@ from asyncpg.exceptions import InternalClientError
 
 from registry.errors import ConnectionLost, QueryFailed, QueryInterrupted, QueryRefused, QueryTimeout, TenancyError
 from server.sqlstates import DRIVER_ERRORS, TEXT_AT_MOST, foreign_text, read_error, too_large
+from tests.tables import table
 
 
 def postgres(sqlstate: str, **fields: str) -> asyncpg.PostgresError:
     return asyncpg.PostgresError.new({"S": "FEHLER", "C": sqlstate, "M": "Nachricht", **fields})
 
 
-@pytest.mark.parametrize(
+@table(
     ("error", "told"),
     [
         (postgres("57014"), QueryTimeout),

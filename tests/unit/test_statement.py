@@ -3,9 +3,10 @@
 import pytest
 
 from server.statement import READS, statement_kind
+from tests.tables import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("query", "kind"),
     [
         ("SELECT 1", "SELECT"),
@@ -28,7 +29,7 @@ def test_a_read_is_known_by_its_first_word_past_blanks_comments_and_parentheses(
     assert kind in READS
 
 
-@pytest.mark.parametrize(
+@table(
     "query",
     [
         "COMMIT",

@@ -1,6 +1,7 @@
 """A tenant from its head and its document: the very tenant, or nothing."""
 
 import re
+import string
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
@@ -15,12 +16,12 @@ from registry.events import SealedSecret, TenantConfig
 from registry.state import Live, Removed
 from registry.stored import document_of, head_of, proposed_head, tenant_of
 
-ids: Final = st.from_regex(r"[A-Za-z0-9._:-]{1,20}", fullmatch=True)
+ids: Final = st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=20)
 texts: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 times: Final = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis puts the zone in
-positions: Final = st.builds(
-    Position, st.integers(1, 10**15), st.from_regex(r"[1-9][0-9]{0,14}-[0-9]{1,3}", fullmatch=True)
-)
+entries: Final = st.builds("{}-{}".format, st.integers(1, 10**15 - 1), st.integers(0, 999))
+positions: Final = st.builds(Position, st.integers(1, 10**15), entries)
+macs: Final = st.builds("{}:{}".format, ids, st.binary(min_size=16, max_size=16).map(bytes.hex))
 told: Final = {
     "tenant": ids,
     "version": st.integers(1, 10**9),
@@ -30,7 +31,7 @@ told: Final = {
     "digest": ids,
     "changed_at": times,
     "changed_by": texts,
-    "mac": st.none() | st.from_regex(r"[a-z0-9]{1,8}:[0-9a-f]{32}", fullmatch=True),
+    "mac": st.none() | macs,
 }
 configs: Final = st.builds(
     TenantConfig,

@@ -9,9 +9,10 @@ from server.network_policy import NetworkPolicy, networks_of, ports_of
 from server.powers import ANY, POWERS, SUPERUSER, powers_held, refused_among
 from server.settings import Settings
 from server.tenant_policy import MODES, TenantPolicy, policy_of
+from tests.tables import table
 
 
-@pytest.mark.parametrize("minimum", MODES)
+@table("minimum", MODES)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_mode_is_refused_exactly_if_it_is_weaker_than_the_weakest(minimum: SslMode, mode: SslMode) -> None:
     policy = TenantPolicy(min_ssl=minimum)

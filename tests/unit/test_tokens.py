@@ -28,6 +28,7 @@ from server.tokens import (
     parse,
     token_of,
 )
+from tests.tables import table
 
 NOW: Final = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 TOKEN: Final = token_of(bytes(range(RANDOM_BYTES)))
@@ -128,7 +129,7 @@ WRONG: Final = {
 }
 
 
-@pytest.mark.parametrize("problem", WRONG)
+@table("problem", WRONG)
 def test_a_file_that_says_something_else_than_it_may_is_refused_with_the_reason(problem: str) -> None:
     with pytest.raises(InvalidInput) as raised:
         parse(WRONG[problem])

@@ -10,6 +10,7 @@ import pytest
 
 from registry import errors
 from registry.errors import TenancyError
+from tests.tables import table
 
 ROOT: Final = Path(__file__).parents[2]
 ON_THE_WAY: Final = (
@@ -53,7 +54,7 @@ def messages() -> Iterator[tuple[str, str]]:
                     yield f"{source.stem}:{node.lineno}", text
 
 
-@pytest.mark.parametrize("text", [pytest.param(text, id=where) for where, text in messages()])
+@table("text", [pytest.param(text, id=where) for where, text in messages()])
 def test_a_message_says_what_to_do_next(text: str) -> None:
     # What ends in something put in ends in advice that is looked up: how to write a value, what there is instead.
     assert ACTION.search(text) or text.endswith(("{}", "{}."))

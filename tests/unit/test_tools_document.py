@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
-import pytest
 
 from server.catalogue import Table
+from tests.tables import table
 from tests.tools import TOOLBOX
 
 DOCUMENT: Final = (Path(__file__).parents[2] / "docs" / "tools.md").read_text()
@@ -27,7 +27,7 @@ def fields(kind: Any) -> Iterator[str]:  # noqa: ANN401 - any type's annotation
             yield from fields(part)
 
 
-@pytest.mark.parametrize("name", TOOLBOX.tools)
+@table("name", TOOLBOX.tools)
 def test_the_document_names_every_field_of_an_answer(name: str) -> None:
     answer = get_type_hints(TOOLBOX.tools[name].run)["return"]
     told = set(re.findall(r"`(\w+)`", ROWS[name]))

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
-import pytest
 from asyncpg.pgproto.pgproto import UUID
 from hypothesis import given, strategies as st
 
 from server import values
 from server.values import value_of
+from tests.tables import table
 
 
 class Fields:
@@ -24,7 +24,7 @@ class Fields:
         return iter(self._fields.items())
 
 
-@pytest.mark.parametrize(
+@table(
     ("value", "told"),
     [
         (None, None),

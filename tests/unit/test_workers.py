@@ -1,6 +1,5 @@
 """What workers of one port tell each other, and what they are told, without any process."""
 
-import asyncio
 import math
 import os
 import socket
@@ -14,7 +13,7 @@ from registry.secrets import Secret
 from server.board import Board, Doing, new_board
 from server.seat import Seat, encode, take
 from server.settings import Settings
-from server.siblings import Siblings, merged
+from server.siblings import merged
 
 
 @pytest.fixture
@@ -129,19 +128,3 @@ def test_metrics_of_several_workers_are_one_text_in_which_each_sample_has_its_wo
         ("mcp_postgres_worker_up", ("worker", "3")): 0.0,
     }
     assert told.count(b"# TYPE calls_total") == 1
-
-
-async def test_siblings_answer_each_other_and_a_large_text_arrives_whole() -> None:
-    boxes = {number: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for number in (1, 2)}
-    large = b"".join(b"# HELP m%d M.\n# TYPE m%d gauge\nm%d 1.0\n" % ((number,) * 3) for number in range(20_000))
-    one = Siblings(1, boxes[1][0], {2: boxes[2][1]}, lambda: _ONE)
-    two = Siblings(2, boxes[2][0], {1: boxes[1][1]}, lambda: large)
-    try:
-        async with one.answering(), two.answering():
-            told, others = await asyncio.gather(one.metrics(), two.metrics())
-    finally:
-        for both in boxes.values():
-            for box in both:
-                box.close()
-    assert told.count(b'{worker="2"}') == 20_000 + 1
-    assert b'clients{worker="1"} 3.0' in others
