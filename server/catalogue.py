@@ -11,7 +11,15 @@ import msgspec
 from asyncpg import Connection
 
 from registry.errors import InvalidInput, QueryFailed
-from server.catalogue_sql import DESCRIBE, SCHEMAS, SEARCH_PATH, TABLES, TABLES_OF_SCHEMA
+from server.catalogue_sql import (
+    DESCRIBE,
+    DESCRIBE_OF_SCHEMA,
+    NAMES,
+    SCHEMAS,
+    SEARCH_PATH,
+    TABLES,
+    TABLES_OF_SCHEMA,
+)
 from server.reads import ReadLimits, Rows, read
 from server.resource_uris import names_of, table_name
 from server.results import EncodedRows
@@ -19,6 +27,8 @@ from server.sql_guard import trusted
 
 _DESCRIPTION_BYTES: Final = 8 << 20
 _NEAR: Final = 3
+_NAMES: Final = 2000
+"""How many names are looked through for one that is meant, and how many tables of one name are told apart."""
 _NAME_TOO_LONG: Final = "42622"
 _DOTS: Final = 128
 """A schema and a table of the largest size, of nothing but dots, have fewer."""
@@ -146,8 +156,7 @@ class TableDescription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 
 class _Found(msgspec.Struct, frozen=True, array_like=True):
-    schemas: list[str] | None
-    names: list[str] | None
+    schema: str
     description: TableDescription | None
 
 
@@ -204,24 +213,31 @@ async def describe_table(
     Raises `InvalidInput` if there is none, or several, and says which there are; and what `read` raises. May be
     cancelled.
     """
-    enough = msgspec.structs.replace(limits, max_rows=1, max_bytes=max(limits.max_bytes, _DESCRIPTION_BYTES))
-    words = table.split(".", _DOTS)
-    ends = [".".join(words[at:]) for at in range(len(words))]
+    enough = msgspec.structs.replace(limits, max_rows=_NAMES, max_bytes=max(limits.max_bytes, _DESCRIPTION_BYTES))
+    query, params = (DESCRIBE, (table, _ends(table))) if schema is None else (DESCRIBE_OF_SCHEMA, (table, schema))
     try:
-        rows = await _ask(connection, DESCRIBE, (table, schema, ends), enough)
+        rows = await _ask(connection, query, params, enough)
     except QueryFailed as error:
         if error.facts.get("sqlstate") != _NAME_TOO_LONG:
             raise
         raise InvalidInput(_no_table(table, ()), field="table") from None  # no table has such a name
-    if not rows.row_count:
-        raise InvalidInput(
-            f"The description of {table!r} is too large to show; read pg_catalog instead.", field="table"
-        )
-    (found,) = _FOUND.decode(rows.encoded)
-    if found.description is not None:
-        return found.description
-    message = _which(table, found.schemas) if found.schemas else _no_table(table, found.names or ())
+    found = _FOUND.decode(rows.encoded)
+    if len(found) == 1 and found[0].description is not None:
+        return found[0].description
+    if found:
+        message = _which(table, sorted(each.schema for each in found))
+    elif rows.truncated:
+        message = f"The description of {table!r} is too large to show; read pg_catalog instead."
+    else:
+        names = await _ask(connection, NAMES, (schema,), enough)
+        message = _no_table(table, [name for (name,) in names.rows])
     raise InvalidInput(message, field="table")
+
+
+def _ends(table: str) -> list[str]:
+    """Return what a table may be called that is asked for by a name with dots: some may be those of its own name."""
+    words = table.split(".", _DOTS)
+    return [".".join(words[at:]) for at in range(len(words))]
 
 
 async def _ask(connection: Connection, query: str, params: Sequence[object], limits: ReadLimits) -> Rows:

@@ -13,10 +13,11 @@ SEARCH_PATH: Final = "pg_catalog, pg_temp"
 """pg_temp is always searched, and first unless it is named."""
 
 _OF_USERS: Final = "n.nspname <> 'information_schema' AND NOT starts_with(n.nspname::text, 'pg_')"
-_NEAR: Final = "c.relnamespace <> 'pg_catalog'::regnamespace AND c.relnamespace <> 'pg_toast'::regnamespace"
+_NEAR: Final = """
+    c.relnamespace <> 'pg_catalog'::regnamespace AND c.relnamespace <> 'pg_toast'::regnamespace
+    AND c.relnamespace <> (SELECT COALESCE(to_regnamespace('information_schema')::oid, 0))"""
 _RELATION: Final = "c.relkind IN ('r', 'p', 'v', 'm', 'f')"
 _SELECTABLE: Final = "(has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))"
-_READABLE: Final = f"has_schema_privilege(n.oid, 'USAGE') AND {_SELECTABLE}"
 _KIND: Final = """
     CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                    WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' END"""
@@ -24,24 +25,11 @@ _KIND: Final = """
 _ROWS_OF: Final = """
     CASE WHEN {0}.reltuples > 0 THEN {0}.reltuples::bigint
          ELSE COALESCE(NULLIF(pg_stat_get_live_tuples({0}.oid), 0), CASE WHEN {0}.reltuples = 0 THEN 0 END) END"""
-_PAGES_OF: Final = """
-    {0}.relpages + COALESCE((SELECT t.relpages FROM pg_class AS t WHERE t.oid = {0}.reltoastrelid), 0)
+_TOAST_PAGES: Final = "(SELECT t.relpages FROM pg_class AS t WHERE t.oid = {0}.reltoastrelid)"
+_PAGES_OF: Final = f"""
+    {{0}}.relpages + COALESCE({_TOAST_PAGES}, 0)
     + COALESCE((SELECT sum(x.relpages) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
-                 WHERE i.indrelid = {0}.oid), 0)"""
-# What a partitioned table holds is in its partitions, and theirs.
-_SIZE: Final = f"""
-    LATERAL (
-        SELECT sum({_ROWS_OF.format("p")})::bigint AS rows,
-               NULLIF(current_setting('block_size')::bigint * sum({_PAGES_OF.format("p")}), 0)::bigint AS bytes
-          FROM pg_class AS p
-         WHERE p.relkind NOT IN ('p', 'v') AND p.oid = ANY (CASE WHEN c.relkind <> 'p' THEN ARRAY[c.oid] ELSE ARRAY(
-                   WITH RECURSIVE parts AS (
-                       SELECT c.oid AS part UNION ALL
-                       SELECT h.inhrelid FROM parts JOIN pg_inherits AS h ON h.inhparent = parts.part
-                   ) SELECT part FROM parts) END)
-    ) AS size"""  # noqa: S608 - constants of this file
-# An array has each part looked up: a join reads all of pg_class, where most tables are their only part.
-
+                 WHERE i.indrelid = {{0}}.oid), 0)"""  # noqa: S608 - constants of this file
 _DEFAULT: Final = """
     (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum)"""
 _FIRST_OID: Final = 10000
@@ -51,13 +39,12 @@ _COMMENT: Final = """
     (SELECT d.description FROM pg_description AS d
       WHERE d.objoid = {0}.oid AND d.classoid = '{1}'::regclass AND d.objsubid = 0)"""
 """What obj_description says, which Postgres runs as a statement of its own for each row: three times as slow."""
-
-_COLUMNS_OF: Final = """(
-    SELECT json_agg(a.attname ORDER BY u.place) FROM unnest(k.{0}) WITH ORDINALITY AS u(number, place)
-      JOIN pg_attribute AS a ON a.attrelid = k.{1} AND a.attnum = u.number)"""
-
-NAMES: Final = 2000
-"""How many names are looked through for one that is meant."""
+_FIRST_OF_USERS: Final = 16384
+"""Objects with a smaller number came with the database, or were made in single-user mode."""
+_COMMENTED: Final = f"""
+    (SELECT EXISTS (SELECT FROM pg_description AS d
+                     WHERE d.objoid >= {_FIRST_OF_USERS} AND d.classoid = 'pg_class'::regclass))"""  # noqa: S608 - as above
+"""Whether there is a comment on any table or column of a user's: where not, none has to be looked up."""
 
 SCHEMAS: Final = f"""
 WITH shown AS MATERIALIZED (
@@ -78,55 +65,63 @@ SELECT n.nspname, pg_get_userbyid(n.nspowner), COALESCE(counted.tables, 0), {_CO
 """  # noqa: S608 - constants of this file
 """All schemas' tables are counted in one pass: one schema after the other, a hundred took 40 ms, and take 1."""
 
+_PARTS: Final = f"""
+    (WITH RECURSIVE tree AS (
+         SELECT c.oid AS root, c.oid AS part FROM pg_class AS c
+          WHERE c.relkind = 'p' AND NOT c.relispartition AND {{roots}}
+          UNION ALL
+         SELECT tree.root, h.inhrelid FROM tree JOIN pg_inherits AS h ON h.inhparent = tree.part
+     ) SELECT jsonb_object_agg(p.root, p.sums) FROM (
+         SELECT tree.root,
+                ARRAY[sum({_ROWS_OF.format("c")}), sum(c.relpages + COALESCE(t.relpages, 0))]::bigint[] AS sums
+           FROM tree JOIN pg_class AS c ON c.oid = tree.part AND c.relkind <> 'p'
+           LEFT JOIN pg_class AS t ON t.oid = c.reltoastrelid GROUP BY tree.root) AS p)"""  # noqa: S608 - as above
+"""Rows and pages of each partitioned table, by its number. It depends on no row, so Postgres sums them up once, and not
+at all before one is asked for; as a join it was carried out where there are none, too. Looking each one's partitions up
+by itself took 110 ms for a thousand."""
+
 _TABLES_OF: Final = f"""
-WITH RECURSIVE listed AS MATERIALIZED (
-    SELECT * FROM (
-        SELECT c.*, n.nspname FROM (
-            SELECT c.oid, c.relname, c.relnamespace, c.relkind, c.relispartition,
+SELECT c.nspname, c.relname, {_KIND},
+       CASE c.relkind WHEN 'p' THEN (c.parts ->> 0)::bigint WHEN 'v' THEN NULL ELSE {_ROWS_OF.format("c")} END,
+       NULLIF((SELECT current_setting('block_size')::bigint)
+              * CASE WHEN c.relkind = 'p' THEN (c.parts ->> 1)::bigint
+                     WHEN c.reltoastrelid = 0 THEN c.relpages
+                     ELSE c.relpages + COALESCE({_TOAST_PAGES.format("c")}, 0) END,
+              0)::bigint,
+       CASE WHEN {_COMMENTED} OR c.oid < {_FIRST_OF_USERS} THEN {_COMMENT.format("c", "pg_class")} END
+  FROM (
+    SELECT n.nspname, c.oid, c.relname, c.relkind, c.reltuples, c.relpages, c.reltoastrelid,
+           CASE WHEN c.relkind = 'p' THEN {_PARTS} -> c.oid::text END AS parts
+      FROM (SELECT c.oid, c.relname, c.relnamespace, c.relkind, c.relispartition,
                    c.reltuples, c.relpages, c.reltoastrelid
               FROM pg_class AS c WHERE {{near}} OFFSET 0
-          ) AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE NOT c.relispartition AND {_RELATION} AND {{of}} AND has_schema_privilege(n.oid, 'USAGE')
-           AND ({{after}}::text IS NULL
-                OR (n.nspname::text COLLATE "C", c.relname::text COLLATE "C") > ({{after}}, {{then}}::text))
-        OFFSET 0) AS c
-     WHERE {_SELECTABLE}
-), tree AS (
-    SELECT h.inhparent AS root, h.inhrelid AS part
-      FROM listed AS c JOIN pg_inherits AS h ON h.inhparent = c.oid WHERE c.relkind = 'p'
-     UNION ALL
-    SELECT tree.root, h.inhrelid FROM tree JOIN pg_inherits AS h ON h.inhparent = tree.part
-), parted AS (
-    SELECT tree.root, sum({_ROWS_OF.format("c")})::bigint AS rows, sum(c.relpages + COALESCE(t.relpages, 0)) AS pages
-      FROM tree JOIN pg_class AS c ON c.oid = tree.part AND c.relkind <> 'p'
-      LEFT JOIN pg_class AS t ON t.oid = c.reltoastrelid GROUP BY tree.root
-)
-SELECT c.nspname, c.relname, {_KIND},
-       CASE c.relkind WHEN 'p' THEN c.rows WHEN 'v' THEN NULL ELSE {_ROWS_OF.format("c")} END,
-       NULLIF((SELECT current_setting('block_size')::bigint)
-              * CASE WHEN c.relkind = 'p' THEN c.pages
-                     WHEN c.reltoastrelid = 0 THEN c.relpages
-                     ELSE c.relpages
-                          + COALESCE((SELECT t.relpages FROM pg_class AS t WHERE t.oid = c.reltoastrelid), 0) END,
-              0)::bigint,
-       {_COMMENT.format("c", "pg_class")}
-  FROM (SELECT c.*, parted.rows, parted.pages FROM listed AS c LEFT JOIN parted ON parted.root = c.oid
-         ORDER BY c.nspname, c.relname OFFSET 0) AS c
+           ) AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE NOT c.relispartition AND {_RELATION} AND {{of}} AND has_schema_privilege(n.oid, 'USAGE')
+       AND ({{after}}::text IS NULL
+            OR (n.nspname::text COLLATE "C", c.relname::text COLLATE "C") > ({{after}}, {{then}}::text))
+       AND ({_SELECTABLE} OR c.relnamespace <> n.oid)
+     ORDER BY n.nspname, c.relname OFFSET 0
+  ) AS c
  ORDER BY c.nspname, c.relname
 """  # noqa: S608 - constants of this file
-"""One pass over all tables, and one over all partitions. The innermost scan looks at where a table is and no further:
-of the system's tables, most of a small database, no more columns are taken apart. What is looked up table by table
-(comments, what is stored out of line) is looked up behind the sort, so for no more tables than are fetched; joined, it
-read two catalogues whole, and where nothing was analysed that was taken for a short one."""
+"""One pass over all tables. The innermost scan looks at where a table is and no further: of the system's tables, most
+of a small database, no more columns are taken apart. Rights are looked at where the schema is known, so only those of
+tables that may be listed: that is what the last condition is for, whose second half is never true. What is looked up
+table by table (comments, what is stored out of line) is looked up behind the sort, so for no more tables than are
+fetched; joined, it read two catalogues whole, and where nothing was analysed that was taken for a short one."""
+
+_IN_SCHEMA: Final = "c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = $3::text)"
 
 TABLES: Final = _TABLES_OF.format(
     near=_NEAR,
+    roots="true",
     of=_OF_USERS,
     after="$1",
     then="$2",
 )
 TABLES_OF_SCHEMA: Final = _TABLES_OF.format(
-    near="c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = $3::text)",
+    near=_IN_SCHEMA,
+    roots=_IN_SCHEMA,
     of="true",
     after="$1",
     then="$2",
@@ -134,67 +129,104 @@ TABLES_OF_SCHEMA: Final = _TABLES_OF.format(
 """Not one statement with a condition on the schema: Postgres planned that anew each time, which took longer than
 to run it."""
 
-DESCRIBE: Final = f"""
-WITH readable AS NOT MATERIALIZED (
-    SELECT c.*, n.nspname, {_OF_USERS} AS of_users
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE {_RELATION} AND {_READABLE} AND ($2::text IS NULL OR n.nspname = $2)
-), found AS (
-    SELECT * FROM readable AS c
-     WHERE c.relname = ANY ($3::text[])
-       AND CASE WHEN $2 IS NOT NULL THEN c.relname = $1
-                ELSE (c.relname = $1 AND c.of_users) OR c.nspname || '.' || c.relname = $1 END
-), columns AS (
+_ATTRIBUTES: Final = """(
+    SELECT json_agg((SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = k.{1} AND a.attnum = u.number))
+      FROM unnest(k.{0}) AS u(number))"""
+_COLUMNS: Final = f"""(
     SELECT json_agg(json_strip_nulls(json_build_object(
                'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', NULLIF(a.attnotnull, false),
-               'default', CASE WHEN a.atthasdef AND a.attgenerated = '' THEN {_DEFAULT} END,
-               'generated', CASE WHEN a.atthasdef AND a.attgenerated <> '' THEN {_DEFAULT} END,
+               CASE WHEN a.attgenerated = '' THEN 'default' ELSE 'generated' END,
+               CASE WHEN a.atthasdef THEN {_DEFAULT} END,
                'values', CASE WHEN a.atttypid >= {_FIRST_OID} THEN
                    (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e
                      WHERE e.enumtypid = a.atttypid) END,
                'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
                'comment', o.description)) ORDER BY a.attnum) AS told
-      FROM found AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      FROM pg_attribute AS a
       LEFT JOIN pg_description AS o
         ON o.objoid = a.attrelid AND o.classoid = 'pg_class'::regclass AND o.objsubid = a.attnum
-), keys AS (
-    SELECT k.oid, k.contype, k.confdeltype, k.conname, k.conrelid, k.confrelid, k.conkey, k.confkey,
-           k.conrelid = c.oid AS own
-      FROM found AS c JOIN pg_constraint AS k
-        ON (k.conrelid = c.oid AND k.contype IN ('p', 'f', 'c')) OR (k.confrelid = c.oid AND k.contype = 'f')
-     WHERE k.conparentid = 0 OR k.conrelid = c.oid
-), foreign_keys AS (
-    SELECT k.own, json_agg(json_strip_nulls(json_build_object(
-               'columns', {_COLUMNS_OF.format("conkey", "conrelid")}, 'schema', n.nspname, 'table', o.relname,
-               'foreign_columns', {_COLUMNS_OF.format("confkey", "confrelid")},
-               'on_delete', CASE k.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set null'
-                            WHEN 'd' THEN 'set default' WHEN 'r' THEN 'restrict' END)) ORDER BY k.conname) AS told
-      FROM keys AS k JOIN pg_class AS o ON o.oid = CASE WHEN k.own THEN k.confrelid ELSE k.conrelid END
-      JOIN pg_namespace AS n ON n.oid = o.relnamespace
-     WHERE k.contype = 'f' GROUP BY k.own
-), indexes AS (
+     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns"""  # noqa: S608 - as above
+_OF_PARTS: Final = f"""(
+    SELECT ARRAY[sum({_ROWS_OF.format("p")}), sum({_PAGES_OF.format("p")})]::bigint[]
+      FROM pg_class AS p
+     WHERE p.relkind <> 'p' AND p.oid = ANY (ARRAY(
+               WITH RECURSIVE parts AS (
+                   SELECT c.oid AS part UNION ALL
+                   SELECT h.inhrelid FROM parts JOIN pg_inherits AS h ON h.inhparent = parts.part
+               ) SELECT part FROM parts)))"""  # noqa: S608 - as above
+"""What a partitioned table holds is in its partitions, and theirs. An array has each looked up: a join reads all of
+pg_class."""
+
+_INDEXES: Final = f"""(
     SELECT json_agg(json_strip_nulls(json_build_object(
                'name', x.relname, 'definition', pg_get_indexdef(i.indexrelid),
-               'unique', NULLIF(i.indisunique, false))) ORDER BY x.relname) AS told
-      FROM found AS c JOIN pg_index AS i ON i.indrelid = c.oid JOIN pg_class AS x ON x.oid = i.indexrelid
+               'unique', NULLIF(i.indisunique, false))) ORDER BY x.relname) AS told, sum(x.relpages) AS pages,
+           CASE WHEN c.relkind = 'p' THEN {_OF_PARTS} END AS parts
+      FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid) AS indexes"""  # noqa: S608 - as above
+_KEY: Final = """json_strip_nulls(json_build_object(
+               'columns', k.columns, 'schema', k.nspname, 'table', k.relname, 'foreign_columns', k.foreign_columns,
+               'on_delete', CASE k.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set null'
+                            WHEN 'd' THEN 'set default' WHEN 'r' THEN 'restrict' END))"""
+_KEYS: Final = f"""(
+    SELECT json_agg(k.columns) FILTER (WHERE k.contype = 'p') -> 0 AS primary_key,
+           json_agg({_KEY} ORDER BY k.conname) FILTER (WHERE k.contype = 'f' AND k.own) AS foreign_keys,
+           json_agg({_KEY} ORDER BY k.conname) FILTER (WHERE NOT k.own) AS referenced_by,
+           json_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FILTER (WHERE k.contype = 'c') AS checks
+      FROM (SELECT k.oid, k.contype, k.conname, k.confdeltype, k.conrelid = c.oid AS own, n.nspname, o.relname,
+                   CASE WHEN k.contype <> 'c' THEN {_ATTRIBUTES.format("conkey", "conrelid")} END AS columns,
+                   CASE WHEN k.contype = 'f' THEN {_ATTRIBUTES.format("confkey", "confrelid")} END AS foreign_columns
+              FROM pg_constraint AS k
+              LEFT JOIN pg_class AS o
+                ON o.oid = CASE WHEN k.contype <> 'f' THEN NULL
+                                WHEN k.conrelid = c.oid THEN k.confrelid ELSE k.conrelid END
+              LEFT JOIN pg_namespace AS n ON n.oid = o.relnamespace
+             WHERE k.oid = ANY (ARRAY(
+                       SELECT k.oid FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype IN ('p', 'f', 'c')
+                        UNION ALL
+                       SELECT d.objid FROM pg_depend AS d
+                        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                          AND d.classid = 'pg_constraint'::regclass AND d.deptype = 'n'))
+               AND (k.conrelid = c.oid OR (k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0))
+             ORDER BY k.conname OFFSET 0) AS k
+    ) AS keys"""  # noqa: S608 - as above
+"""pg_constraint has no index by the table that a key refers to, but such keys depend on it, and pg_depend has one: so
+the constraints of all tables need not be read. The table's own are not taken from there: the system's are not in it."""
+
+_DESCRIBE: Final = f"""
+WITH found AS MATERIALIZED (
+    SELECT c.oid, c.relname, c.relkind, c.reltuples, c.relpages, c.reltoastrelid, n.nspname
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE {_RELATION} AND {{asked}} AND has_schema_privilege(n.oid, 'USAGE')
+       AND ({_SELECTABLE} OR c.relnamespace <> n.oid)
 )
-SELECT (SELECT json_agg(nspname ORDER BY nspname) FROM found) AS schemas,
-       CASE WHEN NOT EXISTS (SELECT FROM found) THEN
-           (SELECT json_agg(name) FROM (
-               SELECT CASE WHEN $2 IS NULL THEN c.nspname || '.' || c.relname ELSE c.relname END AS name
-                 FROM readable AS c WHERE c.of_users OR $2 IS NOT NULL ORDER BY name LIMIT {NAMES}) AS names)
-       END AS names,
-       (SELECT json_strip_nulls(json_build_object(
+SELECT c.nspname, CASE WHEN (SELECT count(*) FROM found) = 1 THEN (
+    SELECT json_strip_nulls(json_build_object(
            'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', {_COMMENT.format("c", "pg_class")},
-           'estimated_rows', size.rows, 'size_bytes', size.bytes,
-           'columns', COALESCE((SELECT told FROM columns), '[]'),
-           'primary_key', (SELECT {_COLUMNS_OF.format("conkey", "conrelid")} FROM keys AS k
-                            WHERE k.contype = 'p' AND k.own),
-           'foreign_keys', (SELECT told FROM foreign_keys WHERE own),
-           'referenced_by', (SELECT told FROM foreign_keys WHERE NOT own),
-           'indexes', (SELECT told FROM indexes),
-           'checks', (SELECT json_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FROM keys AS k
-                       WHERE k.contype = 'c' AND k.own),
+           'estimated_rows', CASE c.relkind WHEN 'v' THEN NULL WHEN 'p' THEN indexes.parts[1]
+                                            ELSE {_ROWS_OF.format("c")} END,
+           'size_bytes', NULLIF(current_setting('block_size')::bigint * CASE c.relkind WHEN 'p' THEN indexes.parts[2]
+               ELSE c.relpages + COALESCE({_TOAST_PAGES.format("c")}, 0) + COALESCE(indexes.pages, 0) END, 0),
+           'columns', COALESCE(columns.told, '[]'),
+           'primary_key', keys.primary_key, 'foreign_keys', keys.foreign_keys, 'referenced_by', keys.referenced_by,
+           'indexes', indexes.told, 'checks', keys.checks,
            'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END))
-          FROM found AS c, {_SIZE} WHERE (SELECT count(*) FROM found) = 1) AS description
-"""  # noqa: S608 - constants of this file
+      FROM {_INDEXES}, {_COLUMNS}, {_KEYS}) END AS description
+  FROM found AS c
+"""  # noqa: S608 - as above
+"""A row for each table that may be meant, and what there is to tell of it if it is the only one. Each part is looked up
+by the table's number: Postgres then knows that it is one table, and that an index has the order that is asked for."""
+
+DESCRIBE: Final = _DESCRIBE.format(
+    asked=f"""c.relname = ANY ($2::text[])
+       AND ((c.relname = $1::text AND {_OF_USERS}) OR n.nspname || '.' || c.relname = $1)"""
+)
+DESCRIBE_OF_SCHEMA: Final = _DESCRIBE.format(asked="c.relname = $1::text AND n.nspname = $2::text")
+
+NAMES: Final = f"""
+SELECT CASE WHEN $1::text IS NULL THEN n.nspname || '.' || c.relname ELSE c.relname::text END COLLATE "C" AS name
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE {_RELATION} AND has_schema_privilege(n.oid, 'USAGE') AND ({_SELECTABLE} OR c.relnamespace <> n.oid)
+   AND CASE WHEN $1 IS NULL THEN {_OF_USERS} ELSE n.nspname = $1 END
+ ORDER BY name
+"""  # noqa: S608 - as above
+"""The names there are, to look through for one that is meant."""
