@@ -31,7 +31,9 @@ _PAGES_OF: Final = f"""
     + COALESCE((SELECT sum(x.relpages) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
                  WHERE i.indrelid = {{0}}.oid), 0)"""  # noqa: S608 - constants of this file
 _DEFAULT: Final = """
-    (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum)"""
+    (SELECT jsonb_object_agg(d.adnum, pg_get_expr(d.adbin, d.adrelid)) FROM pg_attrdef AS d WHERE d.adrelid = c.oid)
+    ->> a.attnum::text"""
+"""All of a table at once, and only if it has one: where a database has few, Postgres reads all of them for each."""
 _FIRST_OID: Final = 10000
 """Types of Postgres's own with a smaller number are written into its source, and none of those is an enum."""
 
