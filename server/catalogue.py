@@ -15,6 +15,7 @@ from server.catalogue_sql import (
     DESCRIBE,
     DESCRIBE_OF_SCHEMA,
     NAMES,
+    PARTS,
     SCHEMAS,
     SEARCH_PATH,
     TABLES,
@@ -223,7 +224,7 @@ async def describe_table(
         raise InvalidInput(_no_table(table, ()), field="table") from None  # no table has such a name
     found = _FOUND.decode(rows.encoded)
     if len(found) == 1 and found[0].description is not None:
-        return found[0].description
+        return await _with_its_parts(connection, found[0].description, enough)
     if found:
         message = _which(table, sorted(each.schema for each in found))
     elif rows.truncated:
@@ -232,6 +233,15 @@ async def describe_table(
         names = await _ask(connection, NAMES, (schema,), enough)
         message = _no_table(table, [name for (name,) in names.rows])
     raise InvalidInput(message, field="table")
+
+
+async def _with_its_parts(
+    connection: Connection, description: TableDescription, limits: ReadLimits
+) -> TableDescription:
+    if description.kind != "partitioned table":
+        return description
+    ((rows, size),) = (await _ask(connection, PARTS, (description.table, description.schema), limits)).rows
+    return msgspec.structs.replace(description, estimated_rows=rows, size_bytes=size)
 
 
 def _ends(table: str) -> list[str]:

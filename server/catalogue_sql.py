@@ -148,23 +148,11 @@ _COLUMNS: Final = f"""(
       LEFT JOIN pg_description AS o
         ON o.objoid = a.attrelid AND o.classoid = 'pg_class'::regclass AND o.objsubid = a.attnum
      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns"""  # noqa: S608 - as above
-_OF_PARTS: Final = f"""(
-    SELECT ARRAY[sum({_ROWS_OF.format("p")}), sum({_PAGES_OF.format("p")})]::bigint[]
-      FROM pg_class AS p
-     WHERE p.relkind <> 'p' AND p.oid = ANY (ARRAY(
-               WITH RECURSIVE parts AS (
-                   SELECT c.oid AS part UNION ALL
-                   SELECT h.inhrelid FROM parts JOIN pg_inherits AS h ON h.inhparent = parts.part
-               ) SELECT part FROM parts)))"""  # noqa: S608 - as above
-"""What a partitioned table holds is in its partitions, and theirs. An array has each looked up: a join reads all of
-pg_class."""
-
-_INDEXES: Final = f"""(
+_INDEXES: Final = """(
     SELECT json_agg(json_build_object(
                'name', x.relname, 'definition', pg_get_indexdef(i.indexrelid), 'unique', i.indisunique)
-               ORDER BY x.relname) AS told, sum(x.relpages) AS pages,
-           CASE WHEN c.relkind = 'p' THEN {_OF_PARTS} END AS parts
-      FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid) AS indexes"""  # noqa: S608 - as above
+               ORDER BY x.relname) AS told, sum(x.relpages) AS pages
+      FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid) AS indexes"""
 _KEYS: Final = f"""(
     SELECT json_agg(k.told) FILTER (WHERE k.contype = 'p') -> 0 -> 'columns' AS primary_key,
            json_agg(k.told) FILTER (WHERE k.contype = 'f' AND k.own) AS foreign_keys,
@@ -203,10 +191,9 @@ WITH found AS MATERIALIZED (
 SELECT c.nspname, CASE WHEN (SELECT count(*) FROM found) = 1 THEN (
     SELECT json_build_object(
            'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', {_COMMENT.format("c", "pg_class")},
-           'estimated_rows', CASE c.relkind WHEN 'v' THEN NULL WHEN 'p' THEN indexes.parts[1]
-                                            ELSE {_ROWS_OF.format("c")} END,
-           'size_bytes', NULLIF(current_setting('block_size')::bigint * CASE c.relkind WHEN 'p' THEN indexes.parts[2]
-               ELSE c.relpages + COALESCE({_TOAST_PAGES.format("c")}, 0) + COALESCE(indexes.pages, 0) END, 0),
+           'estimated_rows', CASE WHEN c.relkind NOT IN ('p', 'v') THEN {_ROWS_OF.format("c")} END,
+           'size_bytes', NULLIF(current_setting('block_size')::bigint * (
+               c.relpages + COALESCE({_TOAST_PAGES.format("c")}, 0) + COALESCE(indexes.pages, 0)), 0),
            'columns', COALESCE(columns.told, '[]'),
            'primary_key', COALESCE(keys.primary_key, '[]'), 'foreign_keys', COALESCE(keys.foreign_keys, '[]'),
            'referenced_by', COALESCE(keys.referenced_by, '[]'), 'checks', COALESCE(keys.checks, '[]'),
@@ -223,6 +210,21 @@ DESCRIBE: Final = _DESCRIBE.format(
        AND ((c.relname = $1::text AND {_OF_USERS}) OR n.nspname || '.' || c.relname = $1)"""
 )
 DESCRIBE_OF_SCHEMA: Final = _DESCRIBE.format(asked="c.relname = $1::text AND n.nspname = $2::text")
+
+PARTS: Final = f"""
+SELECT sum({_ROWS_OF.format("p")})::bigint,
+       NULLIF(current_setting('block_size')::bigint * sum({_PAGES_OF.format("p")}), 0)::bigint
+  FROM pg_class AS p
+ WHERE p.relkind <> 'p' AND p.oid = ANY (ARRAY(
+           WITH RECURSIVE parts AS (
+               SELECT c.oid AS part FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE c.relname = $1::text AND n.nspname = $2::text UNION ALL
+               SELECT h.inhrelid FROM parts JOIN pg_inherits AS h ON h.inhparent = parts.part
+           ) SELECT part FROM parts))
+"""  # noqa: S608 - as above
+"""Rows and bytes of a partitioned table, which are in its partitions, and theirs. A statement of its own: Postgres sets
+up all of one, whatever it needs of it, and this were a seventh of what describes every table. An array has each
+partition looked up: a join reads all of pg_class."""
 
 NAMES: Final = f"""
 SELECT CASE WHEN $1::text IS NULL THEN n.nspname || '.' || c.relname ELSE c.relname::text END COLLATE "C" AS name
