@@ -60,7 +60,8 @@ neighbours: $(VENV)/.dev ## measure what bad databases cost a good tenant (CALLS
 	NEIGHBOURS_CALLS=$(or $(CALLS),2000) $(BIN)/pytest -q tests/security/test_bad_neighbours.py
 
 soak: $(VENV)/.dev ## make a great many calls of one server and see what becomes of its memory (CALLS=1000000 WORKERS=1)
-	@PYTHONPATH=. $(BIN)/python tests/benchmarks/soak.py $(or $(CALLS),1000000) --workers $(or $(WORKERS),1) $(ARGS)
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.bench --parts soak --calls $(or $(CALLS),1000000) \
+		--workers $(or $(WORKERS),1) --out .bench/soak/results.json $(ARGS)
 
 figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)
