@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Final, TypeAlias
 
 import pytest
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, given, strategies as st
 
 from server.network_policy import NEVER, Address, NetworkPolicy, faces_of, networks_of, ports_of
 from tests.tables import table
@@ -110,14 +110,12 @@ def test_ports_are_those_that_are_allowed() -> None:
     assert [port for port in around if refusal(policy, "10.0.0.1", port) is None] == allowed
 
 
-@settings(max_examples=20)  # each in a dozen ways
 @given(four=st.ip_addresses(v=4))
 def test_every_way_to_write_an_ipv4_address_into_an_ipv6_one_is_seen_through(four: IPv4Address) -> None:
     assume(int(four) >> 24)  # below, it is this host, and never an address to connect to
     assert [way for way, written in _written(four) if four not in set(faces_of(written))] == []
 
 
-@settings(max_examples=20)  # each in a dozen ways
 @given(data=st.data())
 def test_no_way_of_writing_gets_around_a_denied_network(data: st.DataObject) -> None:
     denied = data.draw(_NETWORKS)
@@ -127,7 +125,6 @@ def test_no_way_of_writing_gets_around_a_denied_network(data: st.DataObject) -> 
     assert [way for way, written in _written(four) if policy.refusal(written, 5432) is None] == []
 
 
-@settings(max_examples=20)  # each in a dozen ways
 @given(allowed=_NETWORKS, four=st.ip_addresses(v=4))
 def test_no_way_of_writing_gets_into_an_allowed_network(allowed: IPv4Network, four: IPv4Address) -> None:
     assume(int(four) >> 24 and four not in allowed)
