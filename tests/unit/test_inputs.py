@@ -290,7 +290,7 @@ def test_a_host_that_is_not_one_name_or_address_is_refused(host: str) -> None:
     assert refusal.value.facts == {"field": "host"}
 
 
-@pytest.mark.parametrize(
+@table(
     ("said", "meant"),
     [
         (True, "require"),
@@ -345,7 +345,7 @@ def test_what_is_no_list_of_certificates_is_refused_without_being_shown(text: st
     assert not any(line in refusal.value.message for line in (*key.splitlines()[1:-1], CANARY))
 
 
-@pytest.mark.parametrize("ssl", [None, False, True, "disable", "allow", "prefer", "require"])
+@table("ssl", [None, False, True, "disable", "allow", "prefer", "require"])
 def test_authorities_are_refused_where_nobody_would_look_at_them(ssl: str | bool | None) -> None:  # noqa: FBT001 - the earlier system's field is a boolean
     with pytest.raises(InvalidInput, match="give ssl=verify-full or verify-ca"):
         register(ssl=ssl, ssl_root_ca=certificate()[0].decode())

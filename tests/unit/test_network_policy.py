@@ -61,9 +61,7 @@ def test_metadata_link_local_this_host_and_many_are_never_allowed(policy: Networ
     assert refusal(policy, address) == "never allowed"
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.5", "100.64.0.9", "fd12::5", "8.8.8.8", "2600::1"]
-)
+@table("address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.5", "100.64.0.9", "fd12::5", "8.8.8.8", "2600::1"])
 def test_an_operator_who_says_nothing_lets_tenants_point_at_loopback_private_and_public_networks(address: str) -> None:
     assert refusal(SET_BY_NOBODY, address) is None
     assert not SET_BY_NOBODY.says_something
@@ -145,9 +143,7 @@ def test_nothing_that_is_never_allowed_is_public(address: Address) -> None:
         assert SET_BY_NOBODY.refusal(address, 5432) is None
 
 
-@pytest.mark.parametrize(
-    "word", ["", "db.example", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0-10.0.0.9", "Private", "fe80::1%eth0", "1"]
-)
+@table("word", ["", "db.example", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0-10.0.0.9", "Private", "fe80::1%eth0", "1"])
 def test_a_word_that_is_no_network_is_told_with_what_to_write(word: str) -> None:
     with pytest.raises(ValueError, match=r"is no network: write loopback, private, public, an address"):
         networks_of((word,))
