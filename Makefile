@@ -32,7 +32,7 @@ run: $(VENV)/.run ## start the server over an embedded Valkey and Postgres, with
 setup: $(VENV)/.dev ## make .venv with everything for work on the project
 
 test: $(VENV)/.dev clients ## run every test against real servers
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	UNIT_EXAMPLES=$${UNIT_EXAMPLES:-100} $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 unit: $(VENV)/.dev ## run the unit tests alone, with branch coverage of the pure files
 	$(BIN)/pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
