@@ -31,7 +31,9 @@ _PAGES_OF: Final = f"""
     + COALESCE((SELECT sum(x.relpages) FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid
                  WHERE i.indrelid = {{0}}.oid), 0)"""  # noqa: S608 - constants of this file
 _DEFAULT: Final = """
-    (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef AS d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum)"""
+    (SELECT jsonb_object_agg(d.adnum, pg_get_expr(d.adbin, d.adrelid)) FROM pg_attrdef AS d WHERE d.adrelid = c.oid)
+    ->> a.attnum::text"""
+"""All of a table at once, and only if it has one: where a database has few, Postgres reads all of them for each."""
 _FIRST_OID: Final = 10000
 """Types of Postgres's own with a smaller number are written into its source, and none of those is an enum."""
 
@@ -133,15 +135,15 @@ _ATTRIBUTES: Final = """(
     SELECT json_agg((SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = k.{1} AND a.attnum = u.number))
       FROM unnest(k.{0}) AS u(number))"""
 _COLUMNS: Final = f"""(
-    SELECT json_agg(json_strip_nulls(json_build_object(
-               'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', NULLIF(a.attnotnull, false),
+    SELECT json_agg(json_build_object(
+               'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', a.attnotnull,
                CASE WHEN a.attgenerated = '' THEN 'default' ELSE 'generated' END,
                CASE WHEN a.atthasdef THEN {_DEFAULT} END,
-               'values', CASE WHEN a.atttypid >= {_FIRST_OID} THEN
+               'values', COALESCE(CASE WHEN a.atttypid >= {_FIRST_OID} THEN
                    (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum AS e
-                     WHERE e.enumtypid = a.atttypid) END,
+                     WHERE e.enumtypid = a.atttypid) END, '[]'),
                'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
-               'comment', o.description)) ORDER BY a.attnum) AS told
+               'comment', o.description) ORDER BY a.attnum) AS told
       FROM pg_attribute AS a
       LEFT JOIN pg_description AS o
         ON o.objoid = a.attrelid AND o.classoid = 'pg_class'::regclass AND o.objsubid = a.attnum
@@ -158,23 +160,22 @@ _OF_PARTS: Final = f"""(
 pg_class."""
 
 _INDEXES: Final = f"""(
-    SELECT json_agg(json_strip_nulls(json_build_object(
-               'name', x.relname, 'definition', pg_get_indexdef(i.indexrelid),
-               'unique', NULLIF(i.indisunique, false))) ORDER BY x.relname) AS told, sum(x.relpages) AS pages,
+    SELECT json_agg(json_build_object(
+               'name', x.relname, 'definition', pg_get_indexdef(i.indexrelid), 'unique', i.indisunique)
+               ORDER BY x.relname) AS told, sum(x.relpages) AS pages,
            CASE WHEN c.relkind = 'p' THEN {_OF_PARTS} END AS parts
       FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid) AS indexes"""  # noqa: S608 - as above
-_KEY: Final = """json_strip_nulls(json_build_object(
-               'columns', k.columns, 'schema', k.nspname, 'table', k.relname, 'foreign_columns', k.foreign_columns,
-               'on_delete', CASE k.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set null'
-                            WHEN 'd' THEN 'set default' WHEN 'r' THEN 'restrict' END))"""
 _KEYS: Final = f"""(
-    SELECT json_agg(k.columns) FILTER (WHERE k.contype = 'p') -> 0 AS primary_key,
-           json_agg({_KEY} ORDER BY k.conname) FILTER (WHERE k.contype = 'f' AND k.own) AS foreign_keys,
-           json_agg({_KEY} ORDER BY k.conname) FILTER (WHERE NOT k.own) AS referenced_by,
-           json_agg(pg_get_constraintdef(k.oid) ORDER BY k.conname) FILTER (WHERE k.contype = 'c') AS checks
-      FROM (SELECT k.oid, k.contype, k.conname, k.confdeltype, k.conrelid = c.oid AS own, n.nspname, o.relname,
-                   CASE WHEN k.contype <> 'c' THEN {_ATTRIBUTES.format("conkey", "conrelid")} END AS columns,
-                   CASE WHEN k.contype = 'f' THEN {_ATTRIBUTES.format("confkey", "confrelid")} END AS foreign_columns
+    SELECT json_agg(k.told) FILTER (WHERE k.contype = 'p') -> 0 -> 'columns' AS primary_key,
+           json_agg(k.told) FILTER (WHERE k.contype = 'f' AND k.own) AS foreign_keys,
+           json_agg(k.told) FILTER (WHERE NOT k.own) AS referenced_by,
+           json_agg(k.told) FILTER (WHERE k.contype = 'c') AS checks
+      FROM (SELECT k.contype, k.conrelid = c.oid AS own,
+                   CASE k.contype WHEN 'c' THEN to_json(pg_get_constraintdef(k.oid)) ELSE json_build_object(
+                       'columns', {_ATTRIBUTES.format("conkey", "conrelid")}, 'schema', n.nspname, 'table', o.relname,
+                       'foreign_columns', {_ATTRIBUTES.format("confkey", "confrelid")},
+                       'on_delete', CASE k.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set null'
+                                    WHEN 'd' THEN 'set default' WHEN 'r' THEN 'restrict' END) END AS told
               FROM pg_constraint AS k
               LEFT JOIN pg_class AS o
                 ON o.oid = CASE WHEN k.contype <> 'f' THEN NULL
@@ -200,16 +201,17 @@ WITH found AS MATERIALIZED (
        AND ({_SELECTABLE} OR c.relnamespace <> n.oid)
 )
 SELECT c.nspname, CASE WHEN (SELECT count(*) FROM found) = 1 THEN (
-    SELECT json_strip_nulls(json_build_object(
+    SELECT json_build_object(
            'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', {_COMMENT.format("c", "pg_class")},
            'estimated_rows', CASE c.relkind WHEN 'v' THEN NULL WHEN 'p' THEN indexes.parts[1]
                                             ELSE {_ROWS_OF.format("c")} END,
            'size_bytes', NULLIF(current_setting('block_size')::bigint * CASE c.relkind WHEN 'p' THEN indexes.parts[2]
                ELSE c.relpages + COALESCE({_TOAST_PAGES.format("c")}, 0) + COALESCE(indexes.pages, 0) END, 0),
            'columns', COALESCE(columns.told, '[]'),
-           'primary_key', keys.primary_key, 'foreign_keys', keys.foreign_keys, 'referenced_by', keys.referenced_by,
-           'indexes', indexes.told, 'checks', keys.checks,
-           'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END))
+           'primary_key', COALESCE(keys.primary_key, '[]'), 'foreign_keys', COALESCE(keys.foreign_keys, '[]'),
+           'referenced_by', COALESCE(keys.referenced_by, '[]'), 'checks', COALESCE(keys.checks, '[]'),
+           'indexes', COALESCE(indexes.told, '[]'),
+           'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END)
       FROM {_INDEXES}, {_COLUMNS}, {_KEYS}) END AS description
   FROM found AS c
 """  # noqa: S608 - as above

@@ -342,6 +342,19 @@ async def test_a_description_beyond_every_limit_is_an_error_and_not_half_a_table
         await describe_table(connection, "orders", "shop", limits=msgspec.structs.replace(LIMITS, max_bytes=100))
 
 
+async def test_a_name_that_is_meant_is_told_whole_however_long_it_is_with_its_schema(dsn: str) -> None:
+    """Postgres cut such names to what one name may have, and to ask by them brought nothing."""
+    connection = await asyncpg.connect(dsn, statement_cache_size=0)
+    await connection.execute(f"CREATE SCHEMA {'s' * 50}; CREATE TABLE {'s' * 50}.{'t' * 50} (id int)")
+    try:
+        await prepare_connection(connection)
+        with pytest.raises(InvalidInput, match=f"Did you mean {'s' * 50}.{'t' * 50}[?]"):
+            await describe_table(connection, "t" * 49, limits=LIMITS)
+    finally:
+        await connection.execute(f"DROP SCHEMA {'s' * 50} CASCADE")
+        await connection.close()
+
+
 async def test_a_hostile_search_path_changes_nothing(dsn: str) -> None:
     admin = await asyncpg.connect(dsn)
     await admin.execute(HOSTILE)

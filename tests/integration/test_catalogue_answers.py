@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from server.catalogue import describe_table, list_schemas, list_tables
+from server.catalogue import ForeignKey, describe_table, list_schemas, list_tables
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, prepare_connection
 from tests.databases import made_database
@@ -29,6 +29,16 @@ SCHEMA = """
          GROUP BY i;
     CREATE TABLE pgx.child (id int PRIMARY KEY, up int REFERENCES pgx.child ON DELETE SET NULL,
                             p int REFERENCES pgx.plain ON DELETE RESTRICT);
+    CREATE TABLE pgx.two (gone int, b int, a int, c int, PRIMARY KEY (a, b), UNIQUE (c, a));
+    ALTER TABLE pgx.two DROP COLUMN gone;
+    CREATE TABLE pgx.refers (x int, y int, z int, FOREIGN KEY (y, x) REFERENCES pgx.two (b, a) ON DELETE CASCADE,
+                             FOREIGN KEY (z, x) REFERENCES pgx.two (c, a), CHECK (x > 0 AND y > 1));
+    CREATE TABLE pgx.keyed (k int PRIMARY KEY) PARTITION BY RANGE (k);
+    CREATE TABLE pgx.keyed_one PARTITION OF pgx.keyed FOR VALUES FROM (0) TO (10);
+    CREATE TABLE pgx.lone (id int PRIMARY KEY);
+    CREATE TABLE pgx.split (k int, p int REFERENCES pgx.lone ON DELETE SET DEFAULT, q int REFERENCES pgx.keyed)
+        PARTITION BY RANGE (k);
+    CREATE TABLE pgx.split_one PARTITION OF pgx.split FOR VALUES FROM (0) TO (10);
     CREATE TABLE "Odd.Sch""ema"."t.a""b%/ü" (id int);
     CREATE VIEW "Odd.Sch""ema".v AS SELECT 1 AS x;
     COMMENT ON VIEW "Odd.Sch""ema".v IS 'a view';
@@ -69,6 +79,12 @@ PAGES = """
       LEFT JOIN pg_class AS t ON t.oid = c.reltoastrelid WHERE c.oid = $1"""
 LEAVES = "SELECT relid::oid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf"
 COMMENT = "SELECT obj_description($1, 'pg_class')"
+KEYS = """
+    SELECT k.contype::text AS kind, k.conrelid = $1::regclass AS own, pg_get_constraintdef(k.oid) AS words,
+           c.relname AS referring
+      FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid
+     WHERE k.conrelid = $1::regclass OR (k.confrelid = $1::regclass AND k.conparentid = 0)
+     ORDER BY k.conname"""
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +165,57 @@ async def test_each_table_that_is_listed_is_described_with_what_the_list_says(co
         found = await describe_table(connection, table.name, table.schema, limits=LIMITS)
         assert (found.kind, found.comment, found.estimated_rows) == (table.kind, table.comment, table.estimated_rows)
         assert (found.size_bytes or 0) >= (table.size_bytes or 0)
+
+
+async def test_each_key_is_told_as_postgres_words_it_and_where_it_refers_to(connection: asyncpg.Connection) -> None:
+    """Keys that refer to a table are found by what depends on it: each has to be among that, and nothing else."""
+    told = 0
+    for table in (await list_tables(connection, "pgx", limits=LIMITS)).tables:
+        found = await describe_table(connection, table.name, "pgx", limits=LIMITS)
+        keys = await connection.fetch(KEYS, f"pgx.{table.name}")
+        assert [worded(key, key.schema, key.table) for key in found.foreign_keys] == words(keys, "f", own=True)
+        assert [(key.table, worded(key, "pgx", table.name)) for key in found.referenced_by] == [
+            (key["referring"], key["words"]) for key in keys if not key["own"]
+        ]
+        assert found.checks == words(keys, "c", own=True)
+        assert ([f"PRIMARY KEY ({', '.join(found.primary_key)})"] if found.primary_key else []) == words(
+            keys, "p", own=True
+        )
+        told += len(keys)
+    assert told
+
+
+def words(keys: list[asyncpg.Record], kind: str, *, own: bool) -> list[str]:
+    return [key["words"] for key in keys if key["kind"] == kind and key["own"] is own]
+
+
+def worded(key: ForeignKey, schema: str, table: str) -> str:
+    """Return a key in the words of Postgres."""
+    there = f"{schema}.{table}({', '.join(key.foreign_columns)})"
+    deletes = f" ON DELETE {key.on_delete.upper()}" if key.on_delete else ""
+    return f"FOREIGN KEY ({', '.join(key.columns)}) REFERENCES {there}{deletes}"
+
+
+async def test_a_table_of_the_systems_tells_its_key_though_nothing_is_said_to_depend_on_it(
+    connection: asyncpg.Connection,
+) -> None:
+    """Only from Postgres 14 on has it one."""
+    described = await describe_table(connection, "pg_class", "pg_catalog", limits=LIMITS)
+    assert described.primary_key == (["oid"] if connection.get_server_version() >= (14,) else [])
+
+
+async def test_the_first_comment_in_a_database_is_told(postgres: EmbeddedPostgres) -> None:
+    """Where there is none on any table, none is looked for."""
+    connection = await asyncpg.connect(
+        made_database(postgres, "uncommented", "CREATE TABLE t (a int)"), statement_cache_size=0
+    )
+    try:
+        await prepare_connection(connection)
+        assert [table.comment for table in (await list_tables(connection, limits=LIMITS)).tables] == [None]
+        await connection.execute("COMMENT ON TABLE t IS 'the first'")
+        assert [table.comment for table in (await list_tables(connection, limits=LIMITS)).tables] == ["the first"]
+    finally:
+        await connection.close()
 
 
 async def test_columns_tell_their_defaults_enums_and_comments_and_only_those(connection: asyncpg.Connection) -> None:
