@@ -32,7 +32,7 @@ run: $(VENV)/.run ## start the server over an embedded Valkey and Postgres, with
 setup: $(VENV)/.dev ## make .venv with everything for work on the project
 
 test: $(VENV)/.dev clients ## run every test against real servers
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	UNIT_EXAMPLES=$${UNIT_EXAMPLES:-100} $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 unit: $(VENV)/.dev ## run the unit tests alone, with branch coverage of the pure files
 	$(BIN)/pytest tests/unit --cov --cov-report=term-missing:skip-covered $(ARGS)
@@ -60,7 +60,8 @@ neighbours: $(VENV)/.dev ## measure what bad databases cost a good tenant (CALLS
 	NEIGHBOURS_CALLS=$(or $(CALLS),2000) $(BIN)/pytest -q tests/security/test_bad_neighbours.py
 
 soak: $(VENV)/.dev ## make a great many calls of one server and see what becomes of its memory (CALLS=1000000 WORKERS=1)
-	@PYTHONPATH=. $(BIN)/python tests/benchmarks/soak.py $(or $(CALLS),1000000) --workers $(or $(WORKERS),1) $(ARGS)
+	@PYTHONPATH=. $(BIN)/python -m tests.benchmarks.load.bench --parts soak --calls $(or $(CALLS),1000000) \
+		--workers $(or $(WORKERS),1) --out .bench/soak/results.json $(ARGS)
 
 figures: $(VENV)/.dev ## measure what docs/guarantees.md prints: make figures ARGS='append restore'
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/registry_figures.py $(ARGS)

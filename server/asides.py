@@ -10,10 +10,10 @@ import struct
 from collections import deque
 from typing import Any, Final, cast
 
+from server.beginnings import Pattern
 from server.prepared import Description, Statements
 
 _LENGTH: Final = struct.Struct(">i")
-_IN_TRANSACTION: Final = ord("T")
 _IDLE: Final = ord("I")
 _READY_BYTES: Final = 6
 _SYNC: Final = b"S\0\0\0\4"
@@ -27,25 +27,15 @@ def query(text: str) -> bytes:
     return b"Q%b%b\0" % (_LENGTH.pack(len(body) + 5), body)
 
 
-class Pattern:
-    """The bytes of an answer that was in order, so that the next one like it is known at a glance.
-
-    Attributes:
-        known: The whole answer; empty as long as none was seen in one piece.
-    """
-
-    def __init__(self) -> None:
-        self.known = b""
-
-
 class Aside:
-    """One simple query, and what became of it.
+    """Some statements of ours, and what became of them.
 
     Args:
-        message: What `query` made of it. In a transaction afterwards, or out of one if it is the last.
-        pattern: What answers to queries of this kind look like.
-        last: Whether it follows the driver's message. The end of its answer is then the end of the driver's: that is
-            told when all is over, and with it that there is no transaction any more.
+        message: What `query` made of them; out of a transaction afterwards. Or of a `Beginning`.
+        pattern: What answers to statements of this kind look like.
+        steps: How many statements there are, if they run in one go with the driver's message that follows. Otherwise
+            it follows the driver's, and the end of its answer is the end of the driver's: that is told when all is
+            over, and with it that there is no transaction any more.
         holding: What the answer holds unless it comes from another session than the connection was made to.
 
     Attributes:
@@ -57,14 +47,13 @@ class Aside:
     """
 
     __slots__ = (
-        *("_failed", "_holding", "_waiter", "begun", "done", "elsewhere"),
-        *("last", "message", "pattern", "refused", "sent", "status"),
+        *("_failed", "_holding", "_left", "_waiter", "begun", "done", "elsewhere"),
+        *("message", "pattern", "refused", "sent", "steps"),
     )
 
-    def __init__(self, message: bytes, pattern: Pattern, *, last: bool = False, holding: bytes = b"") -> None:
+    def __init__(self, message: bytes, pattern: Pattern, *, steps: int = 0, holding: bytes = b"") -> None:
         self.message = message
-        self.status = _IDLE if last else _IN_TRANSACTION
-        self.last = last
+        self.steps = self._left = steps
         self.pattern = pattern
         self.sent = self.done = False
         self.refused = True
@@ -89,9 +78,16 @@ class Aside:
         """Note that an error is in the answer, or something that means the driver."""
         self._failed, self.begun = self._failed or error, True
 
-    def end(self, status: int) -> None:
+    def step(self) -> bool:
+        """Note that one of its statements has run; return whether that was the last."""
+        self._left -= 1
+        if not self._left:
+            self.end()
+        return self.done
+
+    def end(self, status: int = _IDLE) -> None:
         """Note that the answer is whole, and what it says of the transaction."""
-        self.refused = self._failed or status != self.status
+        self.refused = self._failed or status != _IDLE
         self._settle()
 
     def lose(self) -> None:
@@ -137,16 +133,33 @@ class Asides:
         aside = self.current
         if aside is None or not aside.is_known(data, at):
             return at, at
-        aside.end(aside.status)
+        aside.end()
         self._next()
         end = at + len(aside.pattern.known)
-        return end, end - _READY_BYTES if aside.last else end
+        return end, end if aside.steps else end - _READY_BYTES
 
     def ready(self, answer: bytes) -> None:
         """Note that the answer that comes now has ended; `answer` are its bytes, or the last of them, if an aside's."""
         if self.current is not None:
             self.current.end(answer[-1])
             self.current.learn(answer)
+        self._next()
+
+    def step(self, answer: bytes) -> None:
+        """Note that a statement of an aside has run; `answer` is all of the aside's, or empty if it came in pieces."""
+        aside = self.current
+        if aside is not None and aside.step():
+            if answer:
+                aside.learn(answer)
+            self._next()
+
+    def break_off(self) -> None:
+        """Note that an error comes in place of what is left of an aside that runs in one go with the driver's message.
+
+        That is not run either, so the error is what answers it.
+        """
+        if self.current is not None:
+            self.current.lose()
         self._next()
 
     def lose(self) -> None:
@@ -167,7 +180,7 @@ class Line:
 
     Attributes:
         statements: What is prepared in the session behind it.
-        openings, closings: What answers to what begins and ends a call look like here.
+        closings: What answers to what ends a call look like here.
         number: How the session's number stands in a row, once somebody has written that down here.
     """
 
@@ -178,7 +191,7 @@ class Line:
         self._after: Aside | None = None
         self._asks = False
         self.statements = Statements()
-        self.openings, self.closings = Pattern(), Pattern()
+        self.closings = Pattern()
         self.number = b""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has

@@ -43,7 +43,9 @@ _LARGEST_OF_ALL: Final = 1 << 30
 """Postgres makes no larger message."""
 _ENDS_IN_NULL: Final = frozenset(b"ACENS")
 """The driver looks for the end of their last string without regard to the end of the message."""
-_ROW, _AUTHENTICATION, _ERROR, _READY = b"DREZ"
+_ROW, _AUTHENTICATION, _ERROR, _READY, _COMPLETE = b"DREZC"
+_BREAK: Final = frozenset(b"EZ")
+"""What ends statements that run in one go before all of them have run; Postgres sends the first before the other."""
 _DESCRIBES: Final = frozenset(b"tTn")
 _UNASKED: Final = frozenset(b"ANS")
 """What comes at any time, and means the driver even in an answer that it does not see."""
@@ -201,11 +203,16 @@ class Meter(asyncio.Protocol):
                 begin = start
                 continue
             others += 1
+            if aside is not None and aside.steps and kind in _BREAK:
+                if kind != _ERROR:
+                    raise _Refused("protocol")
+                asides.break_off()
+                heard, aside = start, asides.current
             ready = kind == _READY and bool(asides)
             if ready and at > end:
                 at = start
                 break  # what it says of the transaction is looked at
-            if skipping is (kind in _UNASKED or aside is None if not ready else aside is not None and aside.last):
+            if skipping is (aside is not None if ready else kind in _UNASKED or aside is None):
                 skipping = not skipping
                 if skipping:
                     kept.append(data[begin:start])
@@ -225,8 +232,14 @@ class Meter(asyncio.Protocol):
                 skipping = False
                 at, begin = asides.recognise(data, at)
                 heard, aside = at, asides.current
-            elif aside is not None and (kind == _ERROR or kind in _UNASKED):
+            elif aside is None:
+                pass
+            elif kind == _ERROR or kind in _UNASKED:
                 aside.note(error=kind == _ERROR)
+            elif kind == _COMPLETE and aside.steps:
+                asides.step(data[heard:at] if at <= end else b"")
+                if asides.current is not aside:
+                    heard, aside = at, asides.current
         if at < end and data[at] not in largest:
             raise _Refused("protocol")
         self._count(rows, others)

@@ -75,7 +75,9 @@ class QuickRead:
         self._connection = connection
         self._line = line
         self._budget = budget
-        self._begin = Aside(_begin(budget.limits, search_path), line.openings)
+        texts = _begin(budget.limits, search_path)
+        self._beginning = beginning = line.statements.beginnings.of(texts)
+        self._begin = Aside(beginning.message, beginning.pattern, steps=len(texts))
         self._end: Aside | None = None
         self._surplus: tuple[str, ...] | None = None
         self._lasting = False
@@ -133,7 +135,7 @@ class QuickRead:
         if named and not line.number:
             line.number = _number_of(self._connection)
         holding = line.number if named else b""
-        self._end = Aside(_end(self._surplus, named), line.closings, last=True, holding=holding)
+        self._end = Aside(_end(self._surplus, named), line.closings, holding=holding)
         line.enclose(None if self._begin.sent else self._begin, self._end)
         if not prepared.state.name:
             self._described = line.ask_again(prepared.told)
@@ -143,7 +145,7 @@ class QuickRead:
             records, *_ = await protocol.bind_execute(prepared.state, args, "", result.whole(), True, None)  # noqa: FBT003
         except (asyncpg.DataError, asyncpg.InterfaceError) as error:
             raise (None if self._differs else misfit(prepared.parameters, error)) or error from None
-        if self._begin.refused:  # it ran, and nobody knows in what kind of transaction
+        if self._begin.refused:  # a server that says that it ran although no transaction began is not Postgres
             raise lost()
         if self._differs:
             raise _Changed
@@ -161,6 +163,8 @@ class QuickRead:
         """Wait until the session is clean; close the connection if it is not."""
         end, self._line.statements.coming = self._end, None
         self._line.enclose(None, None)
+        if self._begin.done and not self._begin.refused:
+            self._line.statements.beginnings.ran(self._beginning)
         try:
             if end is not None and end.sent:
                 await self._see(end)
@@ -194,8 +198,8 @@ class QuickRead:
 
 
 @lru_cache(_TEXTS_KEPT)
-def _begin(limits: ReadLimits, search_path: str | None) -> bytes:
-    return query(opening(limits, search_path))
+def _begin(limits: ReadLimits, search_path: str | None) -> tuple[str, ...]:
+    return opening(limits, search_path)
 
 
 def _end(surplus: tuple[str, ...] | None, named: bool) -> bytes:  # noqa: FBT001 - as `_around_seed` has it

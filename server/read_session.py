@@ -51,19 +51,21 @@ def opening(
     *,
     mode: Literal["READ ONLY", "READ WRITE"] = "READ ONLY",
     role: str | None = None,
-) -> str:
+) -> tuple[str, ...]:
     """Return what begins a call, one round trip: a transaction that cannot write, unless it is to, and its limits.
 
     A role is taken on last, and within the transaction alone. Backslashes are no escapes in it, whatever the database
     is set to: the guard reads texts that way.
     """
-    statement, lock = _milliseconds(limits.statement_timeout), _milliseconds(limits.lock_timeout)
-    idle = _milliseconds(limits.statement_timeout + GRACE_SECONDS + CLEAN_SECONDS)
-    path = "" if search_path is None else f"; SET LOCAL search_path = {search_path}"
+    idle = limits.statement_timeout + GRACE_SECONDS + CLEAN_SECONDS
     return (
-        f"BEGIN TRANSACTION {mode}; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; "
-        f"SET LOCAL idle_in_transaction_session_timeout = {idle}; SET LOCAL standard_conforming_strings = on{path}"
-        f"{'' if role is None else f'; {taking_on(role)}'}"
+        f"BEGIN TRANSACTION {mode}",
+        f"SET LOCAL statement_timeout = {_milliseconds(limits.statement_timeout)}",
+        f"SET LOCAL lock_timeout = {_milliseconds(limits.lock_timeout)}",
+        f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(idle)}",
+        "SET LOCAL standard_conforming_strings = on",
+        *(() if search_path is None else (f"SET LOCAL search_path = {search_path}",)),
+        *(() if role is None else (taking_on(role),)),
     )
 
 

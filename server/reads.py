@@ -176,7 +176,7 @@ class _Reading(NamedTuple):
 
     async def _in_steps(self, role: str | None, *, lasting: bool) -> tuple[list[Column], Result]:
         try:
-            await self.connection.execute(opening(self.budget.limits, self.search_path, role=role))
+            await self.connection.execute("; ".join(opening(self.budget.limits, self.search_path, role=role)))
             lasting |= await require_harmless(
                 self.connection, self.statement.verdict, self.known, strict=self.statement.strict
             )

@@ -136,7 +136,7 @@ class _Run:
         begun = time.monotonic()
         self.meter.allow(QUIET_BYTES)
         try:
-            await self._connection.execute(opening(self._limits.each, mode="READ WRITE", role=self._role))
+            await self._connection.execute("; ".join(opening(self._limits.each, mode="READ WRITE", role=self._role)))
         except (*MALFORMED, *DRIVER_ERRORS) as error:
             if isinstance(error, TimeoutError):
                 raise

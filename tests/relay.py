@@ -1,13 +1,16 @@
 """A relay between a client and its server that counts round trips: how often the client spoke anew after an answer."""
 
 import asyncio
+import re
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 _CANCEL: Final = struct.pack(">ii", 16, 80877102)
-_REFUSED: Final = b"E\0\0\0\x17SERROR\0C57014\0Mno\0\0" + b"Z\0\0\0\5I"
+_SYNC: Final = b"S\0\0\0\4"
+_REFUSED: Final = b"E\0\0\0\x17SERROR\0C57014\0Mno\0\0"
+_BEGINS: Final = re.compile(rb"[PB].{5,40}(BEGIN|mcp_begin_)", re.DOTALL)
 
 
 class Relay:
@@ -48,20 +51,23 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers, questions = await asyncio.open_connection("127.0.0.1", self._to)
         self._writers += [writer, questions]
-        told = True
+        told, skipping = True, False
 
         async def ask() -> None:
-            nonlocal told
+            nonlocal told, skipping
             while data := await reader.read(1 << 16):
                 if data.startswith(_CANCEL):
                     self.cancels += 1
                     await self.cancelling.wait()
                 self.round_trips += told
                 told = False
-                if self.refusing and data.startswith(b"Q") and b"BEGIN" in data:
+                if self.refusing and _BEGINS.match(data):
                     self.refusing -= 1
                     writer.write(_REFUSED)
-                    data = data[1 + int.from_bytes(data[1:5]) :]
+                    skipping = True
+                if skipping:  # what was to run in one go with it, up to the Sync that the server answers
+                    _, found, rest = data.partition(_SYNC)
+                    data, skipping = found + rest, not found
                 questions.write(data)
             questions.close()
 

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from server.embedded.postgres import EmbeddedPostgres
+from server.embedded.sample import SampleLogin
+from server.embedded.valkey import EmbeddedValkey
+from tests.end_to_end.resource_world import World, made_odd_database, world_of
 from tests.processes import COMMAND, Process, Start, clean, run_command
 
 
@@ -44,3 +48,18 @@ def serve(env: dict[str, str], tmp_path: Path, free_port: Callable[[], int]) -> 
     yield start
     for process in started:
         process.stop()
+
+
+@pytest.fixture(scope="session")
+def odd_database(postgres: EmbeddedPostgres) -> str:
+    """The DSN of a database whose names mean something in addresses."""
+    return made_odd_database(postgres)
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory, valkey: EmbeddedValkey, sample: SampleLogin, odd_database: str
+) -> Iterator[World]:
+    """One replica for all tests of a file, which change nothing of it."""
+    with world_of(tmp_path_factory.mktemp("world"), valkey, sample, odd_database) as world:
+        yield world

@@ -1,116 +1,16 @@
-"""Resources, prompts, completion and progress with the official client, over HTTP in both eras and over stdio."""
+"""Prompts, completion and progress with the official client, over HTTP in both eras, and all of it over stdio."""
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final
 
-import asyncpg
 import mcp_types as wire
 import pytest
-import redis
-from mcp import Client, StdioServerParameters
+from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourcesListChanged
 
 from server import resource_uris as uris
-from server.embedded.postgres import EmbeddedPostgres
-from server.embedded.sample import SampleLogin
-from server.embedded.valkey import EmbeddedValkey
-from tests.databases import made_database
-from tests.processes import COMMAND, Fields, Process, fields_of
-from tests.security.doors import serving
-from tests.uris import table_uri
-
-ODD: Final = {"a.b": 'c.d / "e" ü%?#', "x y": "z"}
-"""Tables by schema, with all in their names that means something in an address."""
-PATIENT: Final = {"MCP_POSTGRES_LOCK_TIMEOUT": "100", "MCP_POSTGRES_STATEMENT_TIMEOUT": "100"}
-ERAS: Final = ("legacy", "2026-07-28")
-"""Over HTTP. What is told over stdio is told by the same handlers, so a part of it is tried there."""
-TENANTS: Final = ("acme", "Big.Co_1", "odd")
-
-
-class World:
-    """A replica with a few tenants, and how clients reach it."""
-
-    def __init__(self, server: Process, env: Mapping[str, str], login: Fields) -> None:
-        self.server = server
-        self.login = login
-        self._env = dict(env)
-
-    @asynccontextmanager
-    async def client(self, road: str) -> AsyncIterator[Client]:
-        stdio = StdioServerParameters(command=str(COMMAND), args=["serve", "--stdio"], env=self._env)
-        client = Client(stdio) if road == "stdio" else Client(self.server.url, mode=road)
-        async with client:
-            yield client
-
-
-@pytest.fixture(scope="module")
-def world(
-    tmp_path_factory: pytest.TempPathFactory, valkey: EmbeddedValkey, sample: SampleLogin, postgres: EmbeddedPostgres
-) -> Iterator[World]:
-    """One replica for all tests of this file, which change nothing of it."""
-    with redis.Redis.from_url(valkey.url) as client:
-        client.flushall()
-    home = tmp_path_factory.mktemp("beyond")
-    made = [
-        f"CREATE SCHEMA {_quoted(schema)}; CREATE TABLE {_quoted(schema)}.{_quoted(table)} (id int DEFAULT 1);"
-        for schema, table in ODD.items()
-    ]
-    dsn = made_database(
-        postgres,
-        "odd",
-        "".join(made) + "CREATE SCHEMA wide;" + "".join(f"CREATE TABLE wide.t_{number} ();" for number in range(30)),
-    )
-    with serving(home, valkey.url, MCP_POSTGRES_MAX_ROWS="20", **PATIENT) as server:
-        for tenant in TENANTS:
-            login = {"tenant_id": tenant, "dsn": dsn} if tenant == "odd" else fields_of(tenant, sample)
-            assert "code" not in server.call("register_tenant", **login)
-        yield World(
-            server,
-            {"REDIS_URL": valkey.url, "MCP_POSTGRES_KEY_FILE": str(home / "master.key")},
-            fields_of("new", sample),
-        )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-async def read(client: Client, uri: str) -> Any:  # noqa: ANN401 - JSON
-    (contents,) = (await client.read_resource(uri)).contents
-    assert isinstance(contents, wire.TextResourceContents)
-    assert (contents.uri, contents.mime_type) == (uri, "application/json")
-    return json.loads(contents.text)
-
-
-@pytest.mark.parametrize("road", ERAS)
-async def test_each_resource_is_what_its_tool_tells(world: World, road: str) -> None:
-    same: Sequence[tuple[str, str, dict[str, Any]]] = [
-        (uris.TENANTS, "list_tenants", {}),
-        ("registry://tenants?after=acme", "list_tenants", {"after": "acme"}),
-        (uris.history_uri("acme"), "tenant_history", {"tenant_id": "acme"}),
-        (uris.schemas_uri("Big.Co_1"), "list_schemas", {"tenant_id": "Big.Co_1"}),
-        ("POSTGRES://acme/tables/public.books", "describe_table", {"tenant_id": "acme", "table": "books"}),
-        *(
-            (
-                table_uri("odd", schema, table),
-                "describe_table",
-                {"tenant_id": "odd", "schema": schema, "table": table},
-            )
-            for schema, table in ODD.items()
-        ),
-    ]
-    async with world.client(road) as client:
-        for uri, tool, arguments in same:
-            told = await client.call_tool(tool, arguments)
-            assert not told.is_error, told
-            assert await read(client, uri) == told.structured_content, uri
-        replicas = (await read(client, uris.REPLICAS))["replicas"]
-        assert any(each["live"] for each in replicas)
+from tests.end_to_end.resource_world import ERAS, TENANTS, World, read
 
 
 async def test_over_stdio_too_there_is_more_than_tools(world: World) -> None:
@@ -129,49 +29,6 @@ async def test_over_stdio_too_there_is_more_than_tools(world: World) -> None:
                 tool = "register_tenant" if "host" in change else "remove_tenant"
                 assert "code" not in await asyncio.to_thread(world.server.call, tool, **change)
                 assert await anext(aiter(listening)) == ResourcesListChanged(), "over stdio, of another replica"
-
-
-@pytest.mark.parametrize("road", ERAS)
-async def test_what_is_not_there_is_an_error_that_says_what_to_do_in_the_revisions_own_code(
-    world: World, road: str
-) -> None:
-    code = -32002 if road == "legacy" else -32602
-    async with world.client(road) as client:
-        for uri, says in {
-            "postgres://acme/tables/public.boks": "Did you mean",
-            "postgres://nobody/schemas": "list_tenants shows those there are",
-            "registry://tenants/nobody/history": "No tenant 'nobody'",
-            "postgres://acme/tables/books": "postgres://{tenant}/tables/{schema}.{table}",
-            "postgres://user:hunter2@host/db": "There is no such resource",
-            "postgres://acme/tables/public%2Ebooks": "There is no such resource",
-            "postgres://acme/schemas?limit=1": "There is no such resource",
-            "registry://tenants/acme/history?after=x": "`next` of an answer",
-            "registry://tenants/acme/history#x": "There is no such resource",
-            "postgres://%ff/schemas": "There is no such resource",
-            "postgres://%zz/schemas": "There is no such resource",
-            "file:///etc/passwd": "There is no such resource",
-            "x": "There is no such resource",
-        }.items():
-            with pytest.raises(MCPError, match=re.escape(says)) as refused:
-                await client.read_resource(uri)
-            assert refused.value.error.code == code, uri
-            assert refused.value.error.data["uri"] == uri
-
-
-@pytest.mark.parametrize("road", ERAS)
-async def test_what_there_is_to_read_is_listed_and_everything_listed_can_be_read(world: World, road: str) -> None:
-    async with world.client(road) as client:
-        listed = await client.list_resources()
-        kinds = await client.list_resource_templates()
-        assert {each.uri for each in listed.resources} == {
-            uris.TENANTS,
-            uris.REPLICAS,
-            *map(uris.schemas_uri, TENANTS),
-            *map(uris.history_uri, TENANTS),
-        }
-        assert [each.uri_template for each in kinds.resource_templates] == [uris.SCHEMAS, uris.TABLE, uris.HISTORY]
-        for each in listed.resources:
-            assert await read(client, each.uri)
 
 
 @pytest.mark.parametrize("road", ERAS)
@@ -272,34 +129,6 @@ async def reports_of_a_long_call(client: Client) -> list[tuple[float, str]]:
     told = await client.call_tool("execute_query", arguments, progress_callback=hear)
     assert not told.is_error, told
     return heard
-
-
-async def test_whoever_hangs_up_while_a_resource_is_read_leaves_no_query_behind(
-    world: World, postgres: EmbeddedPostgres
-) -> None:
-    connection = await asyncpg.connect(postgres.dsn("odd"))
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'odd' AND wait_event_type = 'Lock'"
-    params = {"uri": table_uri("odd", "x y", "z")}
-    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": params}).encode()
-
-    async def until(waiting: int) -> None:
-        async with asyncio.timeout(15):  # far less than the server's own limits
-            while await connection.fetchval(query) != waiting:  # noqa: ASYNC110 - what is waited for is in Postgres
-                await asyncio.sleep(0.02)
-
-    async with world.client("legacy") as client:
-        assert await read(client, params["uri"])  # all is warm, so that it is for the table that is waited
-    try:
-        async with connection.transaction():
-            await connection.execute('LOCK TABLE "x y"."z" IN ACCESS EXCLUSIVE MODE')
-            request = ("POST", "/postgres/mcp", message, {"Content-Type": "application/json"})
-            reading = asyncio.create_task(asyncio.to_thread(world.server.request, *request, patience=2.0))
-            await until(1)
-            with pytest.raises(TimeoutError):
-                await reading
-            await until(0)
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize("road", ["legacy", "auto"])

@@ -49,7 +49,8 @@ def copy_tree(to: Path) -> None:
 def is_red(tree: Path, tests: str, *, quick: bool) -> bool:
     """Run tests of a copy; `RuntimeError` when they did not run."""
     examples = "40" if quick else "100"
-    environment = {**os.environ, "MACHINE_QUICK": "1", "MACHINE_EXAMPLES": examples, "PYTHONDONTWRITEBYTECODE": "1"}
+    drawn = {"MACHINE_QUICK": "1", "MACHINE_EXAMPLES": examples, "UNIT_EXAMPLES": "100"}
+    environment = {**os.environ, **drawn, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
     try:
         ended = subprocess.run(

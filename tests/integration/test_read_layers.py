@@ -8,7 +8,6 @@ import pytest
 
 from registry.errors import QueryFailed, QueryRefused
 from server import quick_reads, reads
-from server.asides import query
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, read
 from server.sql_guard import Guard, Statement, trusted
@@ -60,8 +59,8 @@ async def run(pool: OneConnection, statement: str | Statement) -> Rows:
 @pytest.fixture
 def writable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the read-only transaction away."""
-    monkeypatch.setattr(reads, "opening", lambda *_, **__: "BEGIN")
-    monkeypatch.setattr(quick_reads, "_begin", lambda *_: query("BEGIN"))
+    monkeypatch.setattr(reads, "opening", lambda *_, **__: ("BEGIN",))
+    monkeypatch.setattr(quick_reads, "_begin", lambda *_: ("BEGIN",))
 
 
 async def written(dsn: str) -> bool:

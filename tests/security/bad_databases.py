@@ -21,6 +21,8 @@ _SSL_REQUEST: Final = 80877103
 _CANCEL_REQUEST: Final = 80877102
 _IDLE: Final = b"Z\0\0\0\5I"
 _BUSY: Final = b"Z\0\0\0\5T"
+_BEGINS: Final = (b"BEGIN", b"SET ")
+"""How statements begin that begin a call, and are agreed to."""
 _TEXT: Final = 25
 _HEAD: Final = (
     b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -175,7 +177,7 @@ async def _converse(
 ) -> None:
     """Log in, agree to everything, and leave the result of an `Execute` to `send_result`."""
     await _let_in(reader, writer)
-    state = _IDLE
+    state, texts, bound = _IDLE, dict[bytes, bytes](), b""
     while True:
         kind = await reader.readexactly(1)
         (length,) = struct.unpack(">i", await reader.readexactly(4))
@@ -184,10 +186,18 @@ async def _converse(
             case b"Q":
                 state = _BUSY if body.startswith(b"BEGIN") else _IDLE
                 writer.write(message(b"C", b"BEGIN\0") + state)
+            case b"P":
+                name, text, _ = body.split(b"\0", 2)
+                texts[name] = text
+                writer.write(message(b"1") if text.startswith(_BEGINS) else b"")
             case b"D":
                 writer.write(DESCRIPTION)
             case b"B":
+                bound = texts[body.split(b"\0", 2)[1]]
                 writer.write(message(b"2"))
+            case b"E" if bound.startswith(_BEGINS):
+                state = _BUSY
+                writer.write(message(b"C", b"BEGIN\0"))
             case b"E":
                 await send_result()
             case b"S":

@@ -1,5 +1,6 @@
 """What the unit tests share: how long hypothesis may look, and facts to fold."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -11,7 +12,9 @@ from registry.events import TenantConfig, TenantRegistered, TenantRemoved, Tenan
 
 # No test asserts a time, nor how many examples in a row an assumption leaves out.
 _CHECKS = (HealthCheck.too_slow, HealthCheck.filter_too_much)
-settings.register_profile("unit", deadline=None, max_examples=60, suppress_health_check=_CHECKS)
+# Each run draws others; `make test` draws four times as many.
+_EXAMPLES = int(os.environ.get("UNIT_EXAMPLES", "25"))
+settings.register_profile("unit", deadline=None, max_examples=_EXAMPLES, suppress_health_check=_CHECKS)
 settings.load_profile("unit")
 
 _TIME = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)

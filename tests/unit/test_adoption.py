@@ -8,6 +8,7 @@ from registry.adoption import registration_of
 from registry.errors import InvalidInput
 from registry.inputs import Limits, from_fields
 from registry.secrets import Secret
+from tests.tables import table
 
 
 def test_every_field_of_the_earlier_system_is_taken_over() -> None:
@@ -40,7 +41,7 @@ def test_what_a_plain_key_leaves_out_has_the_defaults_of_a_registration() -> Non
     )
 
 
-@pytest.mark.parametrize(
+@table(
     ("tenant", "raw", "reason"),
     [
         ("acme", b"", "JSON"),

@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 
 from server.asides import Aside, Line, query
+from server.beginnings import Beginnings, Pattern
 from server.meter import Meter
 
 SYNC = b"S\0\0\0\4"
@@ -21,7 +22,7 @@ def ready(status: bytes) -> bytes:
     return message(b"Z", status)
 
 
-BEGUN = message(b"C", b"BEGIN\0") + message(b"C", b"SET\0") + ready(b"T")
+BEGUN = b"".join(message(b"1") + message(b"2") + message(b"C", tag) for tag in (b"BEGIN\0", b"SET\0"))
 ROWS = message(b"2") + message(b"D", b"a row") + message(b"D", b"another") + message(b"C", b"SELECT 2\0")
 ENDED = (
     message(b"C", b"ROLLBACK\0") + message(b"T", b"\0\2columns") + message(b"D", b"\0\2") + message(b"C", b"RESET\0")
@@ -29,6 +30,7 @@ ENDED = (
 TIME_ZONE = message(b"S", b"TimeZone\0UTC\0")
 NOTICE = message(b"N", b"SWARNING\0\0")
 REFUSED = message(b"E", b"SERROR\0\0")
+BEGIN = Beginnings().of(("BEGIN", "SET LOCAL x = 1")).message
 PIECES = [1, 2, 3, 5, 6, 7, 11, 30, None]
 
 
@@ -47,12 +49,13 @@ class Socket:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.may_end = False
 
     def write(self, data: bytes) -> None:
         self.sent.append(bytes(data))
 
     def abort(self) -> None:
-        raise AssertionError("cut off")
+        assert self.may_end, "cut off"
 
 
 class Session:
@@ -65,11 +68,12 @@ class Session:
         self.meter.connection_made(cast("asyncio.Transport", self.socket))
         assert self.meter.line is not None
         self.line: Line = self.meter.line
+        self.openings = Pattern()
 
     def call(self, message: bytes = BIND) -> tuple[Aside, Aside]:
         """Send the driver's message with an aside on either side."""
-        begin = Aside(query("BEGIN"), self.line.openings)
-        end = Aside(query("ROLLBACK"), self.line.closings, last=True)
+        begin = Aside(BEGIN, self.openings, steps=2)
+        end = Aside(query("ROLLBACK"), self.line.closings)
         self.line.enclose(begin, end)
         self.line.write(memoryview(message))
         return begin, end
@@ -90,18 +94,18 @@ def session() -> Session:
 def test_they_leave_in_one_packet_with_the_drivers_message_and_only_once(session: Session) -> None:
     session.call()
     session.line.write(b"next")
-    assert session.socket.sent == [query("BEGIN") + BIND + query("ROLLBACK"), b"next"]
+    assert session.socket.sent == [BEGIN + BIND + query("ROLLBACK"), b"next"]
 
 
 def test_the_last_waits_for_the_message_that_the_server_answers(session: Session) -> None:
     begin, end = session.call(PARSE)
     assert (begin.sent, end.sent) == (True, False)
     session.line.write(BIND)
-    assert session.socket.sent == [query("BEGIN") + PARSE, BIND + query("ROLLBACK")]
+    assert session.socket.sent == [BEGIN + PARSE, BIND + query("ROLLBACK")]
 
 
 def test_nothing_is_sent_that_was_taken_back(session: Session) -> None:
-    begin = Aside(query("BEGIN"), session.line.openings)
+    begin = Aside(BEGIN, session.openings, steps=2)
     session.line.enclose(begin, None)
     session.line.enclose(None, None)
     session.line.write(BIND)
@@ -148,11 +152,27 @@ def test_an_error_in_the_drivers_answer_is_its_own(session: Session, piece: int 
 
 
 @pytest.mark.parametrize("piece", PIECES)
-def test_a_server_that_does_not_begin_is_noticed(session: Session, piece: int | None) -> None:
-    begin, end = session.call()
-    assert session.answer(REFUSED + ready(b"E") + REFUSED + ready(b"E") + ENDED + ready(b"I"), piece)
+@pytest.mark.parametrize("ran", [0, 1, 2, 3, 4, 5])
+def test_a_server_that_does_not_begin_is_noticed_and_its_error_is_what_answers_the_driver(
+    session: Session, ran: int, piece: int | None
+) -> None:
+    for _ in range(2):
+        begin, end = session.call()
+        said = b"".join([message(b"1"), message(b"2"), message(b"C", b"BEGIN\0"), message(b"1"), message(b"2")][:ran])
+        assert session.answer(said + REFUSED + ready(b"E") + ENDED + ready(b"I"), piece) == REFUSED + ready(b"I")
+        assert (begin.done, begin.refused) == (True, True)
+        assert (end.done, end.refused) == (True, False)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("ran", [0, 3, 5])
+def test_a_server_that_leaves_out_some_of_what_begins_is_cut_off(session: Session, ran: int, piece: int | None) -> None:
+    session.socket.may_end = True
+    begin, _ = session.call()
+    said = b"".join([message(b"1"), message(b"2"), message(b"C", b"BEGIN\0"), message(b"1"), message(b"2")][:ran])
+    assert session.answer(said + ready(b"I"), piece) == b""
+    assert session.meter.fault == "protocol"
     assert begin.refused
-    assert not end.refused
 
 
 @pytest.mark.parametrize("piece", PIECES)
@@ -164,15 +184,22 @@ def test_a_session_that_is_not_clean_is_noticed(session: Session, ended: bytes, 
         assert (end.done, end.refused) == (True, True)
 
 
-@pytest.mark.parametrize("come", range(1, len(BEGUN + ROWS + ready(b"T") + ENDED)))
-async def test_whoever_waits_for_a_connection_that_breaks_is_told(session: Session, come: int) -> None:
+async def test_whoever_waits_for_a_connection_that_breaks_is_told() -> None:
+    whole = BEGUN + ROWS + ready(b"T") + ENDED
+    told = [await told_of_a_break_after(whole[:come]) for come in range(1, len(whole))]
+    assert told == [(True, True)] * len(told)
+
+
+async def told_of_a_break_after(come: bytes) -> tuple[bool, bool]:
+    """Return whether the last aside is done and refused when the connection breaks behind these bytes."""
+    session = Session()
     _, end = session.call()
-    session.answer((BEGUN + ROWS + ready(b"T") + ENDED)[:come])
+    session.answer(come)
     waiting = asyncio.ensure_future(end.wait())
     await asyncio.sleep(0)
     session.meter.connection_lost(None)
     await waiting
-    assert (end.done, end.refused) == (True, True)
+    return end.done, end.refused
 
 
 async def test_a_wait_that_was_cancelled_can_be_taken_up_again(session: Session) -> None:
@@ -189,7 +216,7 @@ async def test_a_wait_that_was_cancelled_can_be_taken_up_again(session: Session)
 
 def test_an_answer_of_another_session_is_told_and_not_known_at_a_glance(session: Session) -> None:
     for number, elsewhere in ((b"7", False), (b"8", True), (b"7", False), (b"8", True)):
-        session.line.enclose(None, end := Aside(query("who"), session.line.closings, last=True, holding=b"7"))
+        session.line.enclose(None, end := Aside(query("who"), session.line.closings, holding=b"7"))
         session.line.write(BIND)
         session.answer(ROWS + ready(b"T") + message(b"D", number) + ready(b"I"))
         assert (end.refused, end.elsewhere) == (False, elsewhere)

@@ -26,6 +26,7 @@ from registry.events import (
 )
 from registry.state import Live, evolve, stated
 from registry.stored import document_of, head_of, tenant_of
+from tests.tables import table
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden"
 PLACE: Final = Position(12, "1763805601250-0")
@@ -222,7 +223,7 @@ def test_an_event_of_an_unknown_type_asks_for_a_newer_replica(kind: str) -> None
     assert corrupt.value.facts == {"entry": PLACE.entry}
 
 
-@pytest.mark.parametrize(
+@table(
     "data",
     [
         pytest.param(b"", id="nothing"),

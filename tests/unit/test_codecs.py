@@ -35,9 +35,7 @@ def test_floats_that_json_lacks_have_names_and_come_back(value: float, text: str
     assert str(numerals.read_float(text)) == str(value)
 
 
-@pytest.mark.parametrize(
-    "text", ["1.50", "0.000", "NaN", "Infinity", "-Infinity", "0.0000001", "100000000000000000000"]
-)
+@table("text", ["1.50", "0.000", "NaN", "Infinity", "-Infinity", "0.0000001", "100000000000000000000"])
 def test_a_numeric_keeps_every_digit_and_its_scale(text: str) -> None:
     assert numerals.numeric_text(numerals.numeric_bytes(text)) == text
 

@@ -29,6 +29,7 @@ from server.principal import Principal
 from server.sdk_road import SdkRoad
 from server.toolbox import Toolbox
 from server.wide_numbers import tamed, values_of
+from tests.tables import table
 from tests.tools import TOOLBOX
 
 ENVELOPE = "io.modelcontextprotocol/"
@@ -44,7 +45,7 @@ def test_the_revisions_are_those_that_the_sdk_speaks() -> None:
     assert (revisions.STATELESS.decode(),) == tuple(version.MODERN_PROTOCOL_VERSIONS)
 
 
-@pytest.mark.parametrize("name", TOOLBOX.tools)
+@table("name", TOOLBOX.tools)
 def test_the_headers_that_repeat_arguments_are_those_that_the_sdk_compares(name: str) -> None:
     tool = TOOLBOX.tools[name]
     assert find_invalid_x_mcp_header(tool.input_schema) is None
@@ -109,7 +110,7 @@ def test_a_meta_is_judged_once_for_each_revision_and_as_many_are_remembered_as_a
     assert judge.asked == 2002
 
 
-@pytest.mark.parametrize(
+@table(
     ("more", "verdict"),
     [
         ({}, Verdict(elicits=False)),

@@ -49,9 +49,7 @@ def test_a_host_that_cannot_be_one_is_told_to_the_operator(wrong: str) -> None:
     assert "is no host" in str(problem_of_host(wrong))
 
 
-@pytest.mark.parametrize(
-    "wrong", ["a.example", "https://", "https://a/", "https://a/b", "null", "https://u@a", "*.a", ""]
-)
+@table("wrong", ["a.example", "https://", "https://a/", "https://a/b", "null", "https://u@a", "*.a", ""])
 def test_an_origin_that_cannot_be_one_is_told_to_the_operator(wrong: str) -> None:
     assert "is no origin" in str(problem_of_origin(wrong))
 

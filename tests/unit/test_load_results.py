@@ -171,7 +171,7 @@ def test_a_reader_is_told_what_was_not_measured_and_each_server_once() -> None:
 
 
 def _soak(*held: float) -> list[Sample]:
-    point = Point(target="ours", case="select1", clients=16, part="soak")
+    point = Point(target="ours", case="mixture", clients=16, part="soak")
     runs = [msgspec.structs.replace(_measured(1.0), calls=100_000, rss_mb=each) for each in held]
     return [Sample(round=number, point=point, measured=run) for number, run in enumerate(runs)]
 

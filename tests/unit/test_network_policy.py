@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Final, TypeAlias
 
 import pytest
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, given, strategies as st
 
 from server.network_policy import NEVER, Address, NetworkPolicy, faces_of, networks_of, ports_of
 from tests.tables import table
@@ -61,9 +61,7 @@ def test_metadata_link_local_this_host_and_many_are_never_allowed(policy: Networ
     assert refusal(policy, address) == "never allowed"
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.5", "100.64.0.9", "fd12::5", "8.8.8.8", "2600::1"]
-)
+@table("address", ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.5", "100.64.0.9", "fd12::5", "8.8.8.8", "2600::1"])
 def test_an_operator_who_says_nothing_lets_tenants_point_at_loopback_private_and_public_networks(address: str) -> None:
     assert refusal(SET_BY_NOBODY, address) is None
     assert not SET_BY_NOBODY.says_something
@@ -110,14 +108,12 @@ def test_ports_are_those_that_are_allowed() -> None:
     assert [port for port in around if refusal(policy, "10.0.0.1", port) is None] == allowed
 
 
-@settings(max_examples=20)  # each in a dozen ways
 @given(four=st.ip_addresses(v=4))
 def test_every_way_to_write_an_ipv4_address_into_an_ipv6_one_is_seen_through(four: IPv4Address) -> None:
     assume(int(four) >> 24)  # below, it is this host, and never an address to connect to
     assert [way for way, written in _written(four) if four not in set(faces_of(written))] == []
 
 
-@settings(max_examples=20)  # each in a dozen ways
 @given(data=st.data())
 def test_no_way_of_writing_gets_around_a_denied_network(data: st.DataObject) -> None:
     denied = data.draw(_NETWORKS)
@@ -127,7 +123,6 @@ def test_no_way_of_writing_gets_around_a_denied_network(data: st.DataObject) -> 
     assert [way for way, written in _written(four) if policy.refusal(written, 5432) is None] == []
 
 
-@settings(max_examples=20)  # each in a dozen ways
 @given(allowed=_NETWORKS, four=st.ip_addresses(v=4))
 def test_no_way_of_writing_gets_into_an_allowed_network(allowed: IPv4Network, four: IPv4Address) -> None:
     assume(int(four) >> 24 and four not in allowed)
@@ -148,9 +143,7 @@ def test_nothing_that_is_never_allowed_is_public(address: Address) -> None:
         assert SET_BY_NOBODY.refusal(address, 5432) is None
 
 
-@pytest.mark.parametrize(
-    "word", ["", "db.example", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0-10.0.0.9", "Private", "fe80::1%eth0", "1"]
-)
+@table("word", ["", "db.example", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0-10.0.0.9", "Private", "fe80::1%eth0", "1"])
 def test_a_word_that_is_no_network_is_told_with_what_to_write(word: str) -> None:
     with pytest.raises(ValueError, match=r"is no network: write loopback, private, public, an address"):
         networks_of((word,))

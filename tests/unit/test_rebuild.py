@@ -1,23 +1,26 @@
 """A directory from the cut is the one that the replay makes, whatever is missing; what neither tells is set aside."""
 
 import asyncio
-import io
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 import pytest
-import structlog
 from hypothesis import given, strategies as st
 
 from projections.directory import Directory
-from projections.progress import Progress
 from projections.rebuild import Rebuilder, Rebuilt
-from registry.entries import UNKNOWN, Cut, Entry, Position
+from registry.entries import UNKNOWN, Entry, Position
 from registry.errors import CorruptEntry, LogDiverged
-from registry.memory_log import MemoryLog
 from registry.state import Live, Quarantined, Removed, Tenant
 from tests.folding import World, facts_of
+from tests.rebuilders import by_cut, by_replay, three_tenants
+
+
+@pytest.fixture
+async def world() -> World:
+    return await three_tenants()
+
 
 Step: TypeAlias = tuple[str, str]
 
@@ -25,25 +28,6 @@ steps: Final = st.lists(
     st.tuples(st.sampled_from(["register", "register", "remove", "garble"]), st.sampled_from("abcd")), max_size=14
 )
 damages: Final = st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["missing", "edited", "stale", "another's"]))
-
-
-@pytest.fixture
-async def world() -> World:
-    """A log with tenants a and b, and gone, which was removed."""
-    world = World()
-    await world.begin()
-    for tenant in ("a", "gone", "b"):
-        await world.register(tenant)
-    await world.remove("gone")
-    return world
-
-
-def by_cut(world: World) -> Rebuilder:
-    return Rebuilder(world.log, world, short=0)
-
-
-def by_replay(world: World) -> Rebuilder:
-    return Rebuilder(world.log, world, full_replay=True, short=0)
 
 
 async def live_through(done: Sequence[Step]) -> tuple[World, dict[str, bytes]]:
@@ -181,74 +165,6 @@ async def test_a_tenant_that_has_changed_since_it_was_set_aside_is_left_to_the_f
     assert await rebuilder.reread(aside) == []
 
 
-async def test_a_head_that_names_another_tenants_entry_tells_nothing(world: World) -> None:
-    a, b = world.log._heads["a"], world.log._heads["b"]
-    world.log._heads["a"] = msgspec.structs.replace(a, position=b.position)
-    del world.keys["a"]
-
-    tenant = (await by_cut(world).rebuild()).directory.tenant("a")
-
-    assert isinstance(tenant, Quarantined)
-    assert "is not its own" in tenant.reason
-
-
-async def test_a_head_whose_number_is_not_its_entrys_tells_nothing(world: World) -> None:
-    a = world.log._heads["a"]
-    wrong = msgspec.structs.replace(a.position, seq=a.position.seq + 1)
-    world.log._heads["a"] = msgspec.structs.replace(a, position=wrong)
-    del world.keys["a"]
-
-    assert isinstance((await by_cut(world).rebuild()).directory.tenant("a"), Quarantined)
-
-
-async def test_a_head_that_is_ahead_of_the_log_is_not_believed_where_the_log_says_better(world: World) -> None:
-    head = world.log._heads["a"]
-    world.log._heads["a"] = msgspec.structs.replace(head, position=msgspec.structs.replace(head.position, seq=999))
-
-    assert facts_of((await by_cut(world).rebuild()).directory) == facts_of(world.directory)
-
-
-async def test_heads_that_do_not_fit_the_log_are_not_believed_once_they_are_distrusted(world: World) -> None:
-    del world.log._heads["a"]
-    rebuilder = by_cut(world)
-    assert (await rebuilder.rebuild()).directory.tenant("a") is None
-
-    assert rebuilder.distrust_heads()
-
-    assert facts_of((await rebuilder.rebuild()).directory) == facts_of(world.directory)
-    assert not rebuilder.distrust_heads()
-
-
-async def test_there_is_nothing_to_gain_by_distrust_where_heads_were_not_used(world: World) -> None:
-    rebuilder = by_replay(world)
-    await rebuilder.rebuild()
-
-    assert not rebuilder.distrust_heads()
-
-
-async def test_what_an_earlier_log_has_left_is_no_part_of_the_directory_and_is_told_apart(world: World) -> None:
-    held = {tenant.tenant: tenant for tenant in world.directory.all()}
-    world.lose_stream()
-    await world.begin(anew=True)
-    await world.register("c")
-
-    for rebuilder in (by_cut(world), by_replay(world)):
-        rebuilt = await rebuilder.rebuild()
-        assert facts_of(rebuilt.directory) == facts_of(world.directory)
-        assert rebuilt.orphans == held
-
-
-async def test_what_an_earlier_log_has_left_without_its_key_is_set_aside(world: World) -> None:
-    del world.keys["a"]
-    world.lose_stream()
-    await world.begin(anew=True)
-
-    orphans = (await by_cut(world).rebuild()).orphans
-
-    assert isinstance(orphans["a"], Quarantined)
-    assert isinstance(orphans["b"], Live)
-
-
 async def test_no_log_cannot_be_made_into_a_directory(world: World) -> None:
     world.lose_stream()
 
@@ -277,35 +193,6 @@ async def test_where_nothing_notes_the_epoch_the_log_is_replayed_if_it_can_be(lo
     assert facts_of(rebuilt.directory)[2] == facts_of(world.directory)[2]
     assert rebuilt.directory.epoch == UNKNOWN
     assert rebuilt.orphans == {}
-
-
-class HalfReadable(MemoryLog):
-    """A log whose head of one tenant somebody has edited into none."""
-
-    async def cut(self) -> Cut:
-        cut = await super().cut()
-        return msgspec.structs.replace(cut, unreadable=("z",))
-
-
-async def test_a_head_that_cannot_be_read_is_got_over_by_replay_and_by_nothing_else() -> None:
-    world = World()
-    world.log = HalfReadable()
-    await world.begin()
-    await world.register("a")
-    assert facts_of((await by_cut(world).rebuild()).directory) == facts_of(world.directory)
-
-    world.take_out(2)
-    with pytest.raises(CorruptEntry, match="heads of z cannot be read or are ahead"):
-        await by_cut(world).rebuild()
-
-
-async def test_a_head_ahead_of_a_log_with_a_hole_is_not_believed(world: World) -> None:
-    head = world.log._heads["b"]
-    world.log._heads["b"] = msgspec.structs.replace(head, position=Position(999, head.position.entry))
-    world.take_out(2)
-
-    with pytest.raises(CorruptEntry, match="heads of b cannot be read or are ahead"):
-        await by_cut(world).rebuild()
 
 
 async def test_taken_over_a_directory_says_what_differs_and_nothing_else(world: World) -> None:
@@ -339,55 +226,6 @@ async def test_the_steps_of_a_rebuild_are_counted(world: World) -> None:
     await replayed.rebuild()
 
     assert (cut.done, replayed.done) == (3, world.directory.position.seq)
-
-
-class Terminal(io.StringIO):
-    """A terminal that keeps what is drawn."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_progress_is_a_bar_that_ends_full_and_in_a_line_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("projections.progress._REDRAW", 0)
-    terminal = Terminal()
-    progress = Progress(structlog.get_logger("test"), "replaying", terminal)
-    progress.begin()
-
-    progress.report(30, 60)
-    progress.report(60, 60)
-
-    half, full = (line for line in terminal.getvalue().split("\r") if line)
-    assert half.startswith("replaying [" + "#" * 15 + "." * 15 + "] 30/60 ")
-    assert full.startswith("replaying [" + "#" * 30 + "] 60/60 ")
-    assert full.endswith("\n")
-    assert not half.endswith("\n")
-
-
-def test_what_is_done_at_once_is_worth_no_line() -> None:
-    with structlog.testing.capture_logs() as told:
-        progress = Progress(structlog.get_logger("test"), terminal=io.StringIO())
-        progress.begin()
-        progress.report(10, 10)
-
-    assert told == []
-    assert progress.done == 10
-
-
-def test_without_a_terminal_progress_is_a_line_that_says_how_much_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("projections.progress._EVERY", 0)
-    with structlog.testing.capture_logs() as told:
-        progress = Progress(structlog.get_logger("test"), terminal=io.StringIO())
-        progress.begin()
-        progress.report(5, 10)
-        progress.report(10, 10)
-
-    assert [(line["done"], line["total"]) for line in told] == [(5, 10), (10, 10)]
-    assert told[-1]["seconds_left"] == 0
-    progress.begin()
-    assert progress.done == 0
 
 
 def _readable(told: tuple[Position, object, dict[str, Tenant]]) -> tuple[Position, object, dict[str, Tenant]]:

@@ -54,7 +54,7 @@ def test_a_key_of_a_key_file_is_blanked_also_where_a_file_should_be_named() -> N
     assert shown(f"k1:{KEY}") == "'k1:***'"
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "tool call at http://127.0.0.1:8001/mcp for a@b.example",
@@ -70,7 +70,7 @@ def test_what_is_no_secret_is_told_as_it_is(text: str) -> None:
     assert redacted(text) == text
 
 
-@pytest.mark.parametrize(
+@table(
     "field", ["Password", "sentinel_password", "client_secret", "api_key", "Authorization", "refresh_token", "cookie"]
 )
 def test_a_field_is_blanked_by_the_word_in_its_name(field: str) -> None:

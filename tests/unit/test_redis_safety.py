@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 from registry.redis_safety import Info, findings
+from tests.tables import table
 
 GOOD: Final[Info] = {
     "redis_version": "7.0.15",
@@ -33,7 +34,7 @@ def test_what_is_not_told_is_not_wrong() -> None:
     assert findings({}) == []
 
 
-@pytest.mark.parametrize(
+@table(
     ("info", "level", "what", "setting"),
     [
         ({"maxmemory_policy": "allkeys-lru"}, "refuse", "evicts the whole log", "CONFIG SET maxmemory-policy noev"),

@@ -4,9 +4,10 @@ import pytest
 
 from registry.errors import InvalidInput
 from registry.redis_url import RedisUrl, read
+from tests.tables import table
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "meant"),
     [
         ("redis://r", RedisUrl(kind="server", addresses=(("r", 6379),))),

@@ -42,7 +42,7 @@ def replica(
     )
 
 
-@pytest.mark.parametrize(
+@table(
     ("at", "applied"),
     [
         pytest.param(START, False, id="nothing yet"),

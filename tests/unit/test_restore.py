@@ -59,7 +59,7 @@ CURRENT_ANEW: Final = "what the log has, as a version and an event that nobody h
 
 
 # What is held is version 3 of 12:03 in every row; the log has what the row says. Tenants are born at noon.
-@pytest.mark.parametrize(
+@table(
     ("held", "current", "said"),
     [
         pytest.param(live("h", 3, 3), None, HELD, id="a live tenant that the log does not know"),

@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 from registry.errors import InvalidInput, SecretUnreadable
 from registry.events import Login, SealedSecret
 from registry.secrets import DataKey, MasterKeys, Secret, new_master_key
+from tests.tables import table
 from tests.waiting import now
 
 PASSWORD: Final = Secret("s3cr3t-canary")
@@ -192,7 +193,7 @@ def test_a_key_file_without_a_key_says_how_to_make_one(text: str) -> None:
         MasterKeys.parse(text)
 
 
-@pytest.mark.parametrize(
+@table(
     "damage",
     [
         pytest.param(lambda line: line[:-4], id="cut short"),

@@ -45,7 +45,7 @@ def test_a_failure_carries_what_postgres_said_of_it() -> None:
     assert told.facts == {"sqlstate": "42703", "hint": "Perhaps you meant x.", "position": 8}
 
 
-@pytest.mark.parametrize(
+@table(
     ("sqlstate", "then"),
     [
         ("42P01", "Look at list_tables."),

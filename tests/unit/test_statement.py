@@ -1,7 +1,5 @@
 """Which statements may run at all, before Postgres has a say."""
 
-import pytest
-
 from server.statement import READS, statement_kind
 from tests.tables import table
 
@@ -61,7 +59,7 @@ def test_what_ends_a_transaction_or_outlives_one_is_not_a_read(query: str) -> No
     assert statement_kind(query) not in READS
 
 
-@pytest.mark.parametrize("query", ["", "  ", "--", "-- SELECT", "/* SELECT", "/* /* */ SELECT", "((", "1", ";SELECT 1"])
+@table("query", ["", "  ", "--", "-- SELECT", "/* SELECT", "/* /* */ SELECT", "((", "1", ";SELECT 1"])
 def test_what_has_no_first_word_is_not_a_read(query: str) -> None:
     assert statement_kind(query) is None
 

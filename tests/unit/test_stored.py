@@ -15,6 +15,7 @@ from registry.entries import START, Head, Position
 from registry.events import SealedSecret, TenantConfig
 from registry.state import Live, Removed
 from registry.stored import document_of, head_of, proposed_head, tenant_of
+from tests.tables import table
 
 ids: Final = st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=20)
 texts: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -135,7 +136,7 @@ def test_nothing_can_be_smuggled_in_between_what_the_sum_leaves_out(smuggled: by
     assert tenant_of("acme", head_of(ACME), document) in (None, ACME)
 
 
-@pytest.mark.parametrize(
+@table(
     "other",
     [
         pytest.param({"version": 2}, id="an older version"),

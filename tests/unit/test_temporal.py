@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from server import temporal
+from tests.tables import table
 
 EPOCH = date(2000, 1, 1)
 POSTGRES_DAYS = st.integers(-2_451_545, 106_741_034)  # 4713 BC to the year 294276
@@ -47,7 +48,7 @@ def test_every_interval_comes_back_with_months_days_and_time_apart(months: int, 
     assert temporal.read_interval(temporal.interval_text(months, days, us)) == (months, days, us)
 
 
-@pytest.mark.parametrize(
+@table(
     ("days", "text"),
     [
         (0, "2000-01-01"),
@@ -128,7 +129,7 @@ def test_an_instant_without_offset_is_utc_and_one_with_is_moved(text: str, same:
     assert temporal.timestamptz_text(temporal.read_timestamptz(text)) == same
 
 
-@pytest.mark.parametrize("text", ["2023-02-29", "2024-13-01", "2024-00-10", "0000-01-01", "24-01-01", "today", ""])
+@table("text", ["2023-02-29", "2024-13-01", "2024-00-10", "0000-01-01", "24-01-01", "today", ""])
 def test_a_date_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"no such date|give "):
         temporal.read_date(text)

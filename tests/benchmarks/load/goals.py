@@ -9,7 +9,18 @@ import msgspec
 from tests.benchmarks.load.cases import CASES
 from tests.benchmarks.load.figures import shown
 from tests.benchmarks.load.plan import FEW
-from tests.benchmarks.load.results import UNKNOWN, YARDSTICK, Memory, Point, Sample, half, paired, rate, soaked
+from tests.benchmarks.load.results import (
+    UNKNOWN,
+    YARDSTICK,
+    Memory,
+    Point,
+    Sample,
+    grown_since,
+    half,
+    paired,
+    rate,
+    soaked,
+)
 
 OURS: Final = "ours"
 _PEER: Final = "toolbox"
@@ -87,8 +98,9 @@ def _without_error(samples: Sequence[Sample]) -> Verdict:
 
 
 def _not_slower(samples: Sequence[Sample]) -> Verdict:
-    most = max((each.point.registered for each in samples), default=1)
-    points = {each.point for each in samples if (each.point.part, each.point.registered) == ("registered", most)}
+    grown = {each.point for each in samples if each.point.part == "registered"}
+    most = max((point.registered for point in grown), default=1)
+    points = {point for point in grown if point.registered == most}
     firsts = {point: msgspec.structs.replace(point, registered=1) for point in points if most > 1}
     worst = min((paired(samples, point, first, rate) for point, first in firsts.items()), default=UNKNOWN)
     return Verdict(
@@ -99,10 +111,7 @@ def _not_slower(samples: Sequence[Sample]) -> Verdict:
 
 
 def _not_larger(memory: Sequence[Memory]) -> Verdict:
-    """Compare the memory at the end with that after a tenth of the calls: until then pools and caches fill."""
-    calls = memory[-1].calls if memory else 0
-    settled = next((each for each in memory if each.calls * 10 >= calls), None)
-    grown = memory[-1].rss_mb - settled.rss_mb if settled else UNKNOWN
+    calls, grown = memory[-1].calls if memory else 0, grown_since(memory)
     return Verdict(
         goal=f"no growth of memory over 1,000,000 calls (but for {_SPECK_MB:g} MB)",
         measured=f"{shown(grown)} MB over {calls:,} calls" if memory else shown(UNKNOWN),

@@ -47,6 +47,12 @@ def costs_of(*groups: Iterable[int]) -> list[Cost]:
     return [_cost_of({each for root in roots for each in tree(root, stats)}, stats) for roots in groups]
 
 
+def files_of(roots: Iterable[int]) -> int:
+    """Return how many files the processes and their descendants have open."""
+    stats = _all_stats()
+    return sum(len(_entries(_PROC / str(each) / "fd")) for root in roots for each in tree(root, stats))
+
+
 def children_of(parent: int) -> list[int]:
     """Return the processes that it started and that still run."""
     return [process for process, stat in _all_stats().items() if stat.parent == parent]
@@ -59,13 +65,13 @@ def _cost_of(processes: set[int], stats: dict[int, Stat]) -> Cost:
 
 def _on_cpu(process: int) -> float:
     """Return the seconds of a process's threads. Ticks would not do: of 256 backends few ever see a whole one."""
-    texts = [_read(path / "schedstat") for path in _threads(process)]
+    texts = [_read(path / "schedstat") for path in _entries(_PROC / str(process) / "task")]
     return sum(int(text.split()[0]) for text in texts if text) / 1e9
 
 
-def _threads(process: int) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     try:
-        return list((_PROC / str(process) / "task").iterdir())
+        return list(folder.iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return []
 

@@ -12,7 +12,7 @@ from tests.benchmarks.load.timing import Measured
 
 Part: TypeAlias = Literal["compare", "registered", "spread", "soak"]
 """`compare`: all servers, side by side. `registered`: the project's with ever more tenants in the log. `spread`: the
-same, with calls spread over ever more of them. `soak`: very many calls, and what becomes of the memory."""
+same, with calls spread over ever more of them. `soak`: very many calls of all kinds, and what becomes of the memory."""
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 YARDSTICK: Final = "asyncpg"
 UNKNOWN: Final = float("nan")
@@ -138,6 +138,12 @@ def soaked(samples: Iterable[Sample]) -> list[Memory]:
     runs = [sample.measured for sample in samples if sample.point.part == "soak"]
     calls = accumulate(run.calls for run in runs)
     return [Memory(so_far, run.rss_mb or UNKNOWN) for so_far, run in zip(calls, runs, strict=True)]
+
+
+def grown_since(memory: Sequence[Memory]) -> float:
+    """Return by how many MB it grew after a tenth of the calls: until then pools and caches fill. Nan if unknown."""
+    settled = next((each for each in memory if each.calls * 10 >= memory[-1].calls), None)
+    return memory[-1].rss_mb - settled.rss_mb if settled else UNKNOWN
 
 
 def save(results: Results, path: Path) -> None:

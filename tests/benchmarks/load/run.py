@@ -13,19 +13,23 @@ from server.embedded.sockets import free_port
 from tests.benchmarks.load import yardstick
 from tests.benchmarks.load.answers import MalformedAnswer
 from tests.benchmarks.load.cases import CASES
+from tests.benchmarks.load.figures import shown
 from tests.benchmarks.load.machine import machine
 from tests.benchmarks.load.messages import Endpoint
 from tests.benchmarks.load.ours import Ours, start_ours, workers_are_known
 from tests.benchmarks.load.peers import PEERS, Address, Peer
 from tests.benchmarks.load.place import Place
 from tests.benchmarks.load.plan import FEW, Plan, called_of, compared, grown, spread_out
-from tests.benchmarks.load.processes import costs_of
+from tests.benchmarks.load.processes import costs_of, files_of
 from tests.benchmarks.load.programs import Program
-from tests.benchmarks.load.results import YARDSTICK, Point, Results, Sample, Started
+from tests.benchmarks.load.results import YARDSTICK, Point, Results, Sample, Started, grown_since, soaked
+from tests.benchmarks.load.soak import MIXTURE, POOL, TENANTS, soak
 from tests.benchmarks.load.targets import Target, WrongAnswer, connected
 from tests.benchmarks.load.timing import Measured
 
 _RAW: Final[Mapping[str, yardstick.Finish]] = {YARDSTICK: yardstick.no_more, f"{YARDSTICK}+json": yardstick.as_json}
+_LOOKS: Final = 20
+"""Lines about the memory while very many calls are made."""
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,27 +79,33 @@ class Bench:
                 await self._rounds(
                     lambda number: compared(plan, names, number), lambda point: targets.get(point.target)
                 )
-        if self._chosen.wants("ours") and {"registered", "spread", "soak"} & set(plan.parts):
+        if self._chosen.wants("ours") and {"registered", "spread"} & set(plan.parts):
             with self._stack:
                 levels = await self._levels()
                 # One after the other: a server that has called many tenants has their pools.
                 for part, points in (("registered", grown), ("spread", spread_out)):
                     if part in plan.parts:
                         await self._rounds(partial(points, plan, "ours"), lambda at: levels[at.registered])
-                if "soak" in plan.parts:
-                    await self._soak(levels[min(levels)], min(levels))
+        if self._chosen.wants("ours") and "soak" in plan.parts:
+            with self._stack:
+                await self._soak()
 
-    async def _soak(self, target: Target, registered: int) -> None:
-        """Make very many calls, a run of some seconds after the other, and keep what the server holds after each."""
-        point = Point(target="ours", case="select1", clients=FEW, registered=registered, part="soak")
-        calls, number = 0, 0
-        while calls < self._chosen.plan.calls:
-            measured = await self._measured(point, target)
-            if measured is None or not measured.calls:
-                return
-            calls, number = calls + measured.calls, number + 1
-            self.samples.append(Sample(round=number, point=point, measured=measured))
-            self._tell(f"{_line(number - 1, point, measured)}  {calls:,} calls, {measured.rss_mb or 0:.1f} MB")
+    async def _soak(self) -> None:
+        """Make very many calls of a server of their own, and keep what it holds as it goes on."""
+        plan, calls = self._chosen.plan, 0
+        ours = Ours(workers=self._chosen.workers[0], registered=TENANTS, called=TENANTS, pool=POOL)
+        target = await self._ours(ours, self._place)
+        point = Point(target=ours.name, case=MIXTURE, clients=FEW, registered=TENANTS, spread=TENANTS, part="soak")
+        runs = soak(target, calls=plan.calls, clients=FEW, pace=plan.pace, postgres=self._place.postgres.pid)
+        try:
+            async for run in runs:
+                self.samples.append(Sample(round=len(self.samples), point=point, measured=run))
+                before, calls = calls, calls + run.calls
+                if before * _LOOKS // plan.calls < calls * _LOOKS // plan.calls:
+                    self._tell(_look(calls, run, files_of(target.program.processes)))
+        except (WrongAnswer, MalformedAnswer, OSError) as error:  # a TimeoutError is an OSError
+            self._miss(f"{point.target}, {MIXTURE}: {error}")
+        self._tell(f"{shown(grown_since(soaked(self.samples)))} MB more than after a tenth of the calls")
 
     async def _rounds(
         self, points: Callable[[int], Iterable[Point]], target_of: Callable[[Point], Target | None]
@@ -214,6 +224,13 @@ async def bench(chosen: Chosen, how: str, place: Place, tell: Callable[[str], No
         started=run.started,
         missing=run.missing,
         samples=run.samples,
+    )
+
+
+def _look(calls: int, run: Measured, files: int) -> str:
+    return (
+        f"{calls:>12,} calls {run.rss_mb or 0:>8.1f} MB {files:>5} files {run.per_second:>7,.0f}/s"
+        f"  {run.errors} errors {run.problem or ''}"
     )
 
 
