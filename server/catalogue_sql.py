@@ -192,8 +192,8 @@ SELECT c.nspname, CASE WHEN (SELECT count(*) FROM found) = 1 THEN (
     SELECT json_build_object(
            'schema', c.nspname, 'table', c.relname, 'kind', {_KIND}, 'comment', {_COMMENT.format("c", "pg_class")},
            'estimated_rows', CASE WHEN c.relkind NOT IN ('p', 'v') THEN {_ROWS_OF.format("c")} END,
-           'size_bytes', NULLIF(current_setting('block_size')::bigint * (
-               c.relpages + COALESCE({_TOAST_PAGES.format("c")}, 0) + COALESCE(indexes.pages, 0)), 0),
+           'size_bytes', CASE WHEN c.relkind <> 'p' THEN NULLIF(current_setting('block_size')::bigint * (
+               c.relpages + COALESCE({_TOAST_PAGES.format("c")}, 0) + COALESCE(indexes.pages, 0)), 0) END,
            'columns', COALESCE(columns.told, '[]'),
            'primary_key', COALESCE(keys.primary_key, '[]'), 'foreign_keys', COALESCE(keys.foreign_keys, '[]'),
            'referenced_by', COALESCE(keys.referenced_by, '[]'), 'checks', COALESCE(keys.checks, '[]'),
