@@ -7,10 +7,10 @@ what comes back (`server/meter.py`): a call then costs the round trips of its st
 
 import asyncio
 import struct
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from server.beginnings import Pattern
 from server.prepared import Description, Statements
 
 _LENGTH: Final = struct.Struct(">i")
@@ -19,6 +19,18 @@ _READY_BYTES: Final = 6
 _SYNC: Final = b"S\0\0\0\4"
 _DESCRIBE: Final = b"D\0\0\0\6S\0"
 """Of the statement without a name."""
+_BIND_EXECUTE: Final = b"B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0"
+"""Of the same, without parameters, to its end."""
+
+
+def steps_of(texts: Sequence[str]) -> bytes:
+    """Return the messages that have these statements run in one go with what follows, up to its Sync.
+
+    Where one of them is refused, nothing of what follows is run. They have no names: what a name stands for in a
+    session, a function of the tenant's can change.
+    """
+    encoded = [text.encode() for text in texts]
+    return b"".join(b"P%b\0%b\0\0\0%b" % (_LENGTH.pack(len(each) + 8), each, _BIND_EXECUTE) for each in encoded)
 
 
 def query(text: str) -> bytes:
@@ -27,11 +39,22 @@ def query(text: str) -> bytes:
     return b"Q%b%b\0" % (_LENGTH.pack(len(body) + 5), body)
 
 
+class Pattern:
+    """The bytes of an answer that was in order, so that the next one like it is known at a glance.
+
+    Attributes:
+        known: The whole answer; empty as long as none was seen in one piece.
+    """
+
+    def __init__(self) -> None:
+        self.known = b""
+
+
 class Aside:
     """Some statements of ours, and what became of them.
 
     Args:
-        message: What `query` made of them; out of a transaction afterwards. Or of a `Beginning`.
+        message: What `query` made of them; out of a transaction afterwards. Or what `steps_of` made of them.
         pattern: What answers to statements of this kind look like.
         steps: How many statements there are, if they run in one go with the driver's message that follows. Otherwise
             it follows the driver's, and the end of its answer is the end of the driver's: that is told when all is
@@ -145,13 +168,19 @@ class Asides:
             self.current.learn(answer)
         self._next()
 
-    def step(self, answer: bytes) -> None:
-        """Note that a statement of an aside has run; `answer` is all of the aside's, or empty if it came in pieces."""
+    def step(self, answer: bytes) -> bool:
+        """Note that a statement of an aside has run; return whether that was the last of it.
+
+        Args:
+            answer: All of the aside's answer so far; empty if it came in pieces.
+        """
         aside = self.current
-        if aside is not None and aside.step():
-            if answer:
-                aside.learn(answer)
-            self._next()
+        if aside is None or not aside.step():
+            return False
+        if answer:
+            aside.learn(answer)
+        self._next()
+        return True
 
     def break_off(self) -> None:
         """Note that an error comes in place of what is left of an aside that runs in one go with the driver's message.
@@ -180,7 +209,7 @@ class Line:
 
     Attributes:
         statements: What is prepared in the session behind it.
-        closings: What answers to what ends a call look like here.
+        openings, closings: What answers to what begins and ends a call look like here; the former by what begins it.
         number: How the session's number stands in a row, once somebody has written that down here.
     """
 
@@ -191,7 +220,7 @@ class Line:
         self._after: Aside | None = None
         self._asks = False
         self.statements = Statements()
-        self.closings = Pattern()
+        self.openings, self.closings = defaultdict[bytes, Pattern](Pattern), Pattern()
         self.number = b""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has

@@ -232,14 +232,11 @@ class Meter(asyncio.Protocol):
                 skipping = False
                 at, begin = asides.recognise(data, at)
                 heard, aside = at, asides.current
-            elif aside is None:
-                pass
-            elif kind == _ERROR or kind in _UNASKED:
-                aside.note(error=kind == _ERROR)
-            elif kind == _COMPLETE and aside.steps:
-                asides.step(data[heard:at] if at <= end else b"")
-                if asides.current is not aside:
+            elif aside is not None and kind == _COMPLETE and aside.steps:
+                if asides.step(data[heard:at] if at <= end else b""):
                     heard, aside = at, asides.current
+            elif aside is not None and (kind == _ERROR or kind in _UNASKED):
+                aside.note(error=kind == _ERROR)
         if at < end and data[at] not in largest:
             raise _Refused("protocol")
         self._count(rows, others)

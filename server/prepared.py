@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 from asyncpg import Connection
 
-from server.beginnings import Beginnings
 from server.columns import Column
 from server.flat_columns import retyped
 from server.row_encoding import RowEncoder
@@ -80,12 +79,10 @@ class Statements:
         named: Whether they stay in the server's session. Where they cannot (a pooler that gives each transaction
             another session), what is known of them stays here, and each run sends the text again in the same packet.
         coming: The description that comes next; None when none was asked for.
-        beginnings: What begins calls here.
     """
 
     def __init__(self) -> None:
         self.named = True
-        self.beginnings = Beginnings()
         self._describing = False
         self.coming: Description | None = None
         self._kept: OrderedDict[str, Prepared] = OrderedDict()
@@ -136,11 +133,10 @@ class Statements:
         """Know that the session has none any more."""
         self._kept.clear()
         self._surplus.clear()
-        self.beginnings.forget()
 
     def distrust_names(self) -> None:
         """Keep no statement in the session from now on: it is not ours from one transaction to the next."""
-        self.named = self.beginnings.named = False
+        self.named = False
         self.forget_all()
 
     @property

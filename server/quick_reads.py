@@ -15,7 +15,7 @@ import asyncpg
 from asyncpg import Connection
 
 from registry.errors import QueryRefused
-from server.asides import Aside, Line, query
+from server.asides import Aside, Line, query, steps_of
 from server.binding import bind, misfit
 from server.columns import Column
 from server.meter import meter_of
@@ -75,9 +75,8 @@ class QuickRead:
         self._connection = connection
         self._line = line
         self._budget = budget
-        texts = _begin(budget.limits, search_path)
-        self._beginning = beginning = line.statements.beginnings.of(texts)
-        self._begin = Aside(beginning.message, beginning.pattern, steps=len(texts))
+        message, steps = _begin(budget.limits, search_path)
+        self._begin = Aside(message, line.openings[message], steps=steps)
         self._end: Aside | None = None
         self._surplus: tuple[str, ...] | None = None
         self._lasting = False
@@ -163,8 +162,6 @@ class QuickRead:
         """Wait until the session is clean; close the connection if it is not."""
         end, self._line.statements.coming = self._end, None
         self._line.enclose(None, None)
-        if self._begin.done and not self._begin.refused:
-            self._line.statements.beginnings.ran(self._beginning)
         try:
             if end is not None and end.sent:
                 await self._see(end)
@@ -198,8 +195,10 @@ class QuickRead:
 
 
 @lru_cache(_TEXTS_KEPT)
-def _begin(limits: ReadLimits, search_path: str | None) -> tuple[str, ...]:
-    return opening(limits, search_path)
+def _begin(limits: ReadLimits, search_path: str | None) -> tuple[bytes, int]:
+    """Return the messages that begin a call, and how many statements that are."""
+    texts = opening(limits, search_path)
+    return steps_of(texts), len(texts)
 
 
 def _end(surplus: tuple[str, ...] | None, named: bool) -> bytes:  # noqa: FBT001 - as `_around_seed` has it

@@ -8,6 +8,7 @@ import pytest
 
 from registry.errors import QueryFailed, QueryRefused
 from server import quick_reads, reads
+from server.asides import steps_of
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, read
 from server.sql_guard import Guard, Statement, trusted
@@ -60,7 +61,7 @@ async def run(pool: OneConnection, statement: str | Statement) -> Rows:
 def writable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the read-only transaction away."""
     monkeypatch.setattr(reads, "opening", lambda *_, **__: ("BEGIN",))
-    monkeypatch.setattr(quick_reads, "_begin", lambda *_: ("BEGIN",))
+    monkeypatch.setattr(quick_reads, "_begin", lambda *_: (steps_of(["BEGIN"]), 1))
 
 
 async def written(dsn: str) -> bool:

@@ -6,8 +6,7 @@ from typing import cast
 
 import pytest
 
-from server.asides import Aside, Line, query
-from server.beginnings import Beginnings, Pattern
+from server.asides import Aside, Line, Pattern, query, steps_of
 from server.meter import Meter
 
 SYNC = b"S\0\0\0\4"
@@ -30,7 +29,7 @@ ENDED = (
 TIME_ZONE = message(b"S", b"TimeZone\0UTC\0")
 NOTICE = message(b"N", b"SWARNING\0\0")
 REFUSED = message(b"E", b"SERROR\0\0")
-BEGIN = Beginnings().of(("BEGIN", "SET LOCAL x = 1")).message
+BEGIN = steps_of(["BEGIN", "SET LOCAL x = 1"])
 PIECES = [1, 2, 3, 5, 6, 7, 11, 30, None]
 
 
