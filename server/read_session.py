@@ -28,6 +28,10 @@ _RESET: Final = (
 """DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's.
 The seed of random() is none of its parts: it gets one that nobody knows."""
 
+_PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
+"""For statements of ours, which are the same for every caller: Postgres plans a statement anew for each of its first
+five runs in a session, which takes longer than all else of a call, and keeps a plan only then."""
+
 
 class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much one read may take.
@@ -55,7 +59,7 @@ def opening(
     """Return what begins a call, one round trip: a transaction that cannot write, unless it is to, and its limits.
 
     A role is taken on last, and within the transaction alone. Backslashes are no escapes in it, whatever the database
-    is set to: the guard reads texts that way.
+    is set to: the guard reads texts that way. Where a search path is given, what follows is ours, and is planned once.
     """
     idle = limits.statement_timeout + GRACE_SECONDS + CLEAN_SECONDS
     return (
@@ -64,7 +68,7 @@ def opening(
         f"SET LOCAL lock_timeout = {_milliseconds(limits.lock_timeout)}",
         f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(idle)}",
         "SET LOCAL standard_conforming_strings = on",
-        *(() if search_path is None else (f"SET LOCAL search_path = {search_path}",)),
+        *(() if search_path is None else (f"SET LOCAL search_path = {search_path}", _PLANNED_ONCE)),
         *(() if role is None else (taking_on(role),)),
     )
 

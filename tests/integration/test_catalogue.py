@@ -12,7 +12,7 @@ from server import catalogue
 from server.catalogue import describe_table, list_schemas, list_tables
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, prepare_connection
-from tests.databases import made_database
+from tests.databases import made_database, one_connection
 
 LIMITS = ReadLimits(max_rows=1000, max_bytes=1 << 20, statement_timeout=10, lock_timeout=2)
 SCHEMA = """
@@ -353,6 +353,17 @@ async def test_a_name_that_is_meant_is_told_whole_however_long_it_is_with_its_sc
     finally:
         await connection.execute(f"DROP SCHEMA {'s' * 50} CASCADE")
         await connection.close()
+
+
+async def test_the_catalogues_statements_are_planned_once_a_connection(dsn: str) -> None:
+    """Left to itself, Postgres plans each of them for five calls more: of somebody who looks around, for most."""
+    plans = "SELECT sum(generic_plans)::int, sum(custom_plans)::int FROM pg_prepared_statements WHERE name LIKE 'mcp%'"
+    async with one_connection(dsn) as pool, pool.acquire() as connection:
+        for _ in range(2):
+            await list_schemas(connection, limits=LIMITS)
+            await list_tables(connection, limits=LIMITS)
+            await describe_table(connection, "orders", "shop", limits=LIMITS)
+        assert tuple(await connection.fetchrow(plans) or ()) == (6, 0)
 
 
 async def test_a_hostile_search_path_changes_nothing(dsn: str) -> None:
