@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,14 @@ settings.register_profile("unit", deadline=None, max_examples=_EXAMPLES, suppres
 settings.load_profile("unit")
 
 _TIME = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """A key file that is there, for settings that want one and do not read it."""
+    path = tmp_path / "master.key"
+    path.touch()
+    return path
 
 
 @pytest.fixture
