@@ -22,11 +22,6 @@ labels = st.text(ascii_lowercase + digits + "_-", min_size=1, max_size=12).filte
 host_names = st.lists(labels, min_size=1, max_size=4).map(lambda parts: ".".join([*parts, "example"]))
 
 
-def test_ssl_in_two_places_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="Both ssl and the dsn's sslmode"):
-        from_dsn(Secret("postgresql://u@db/app?sslmode=require"), ssl=True)
-
-
 @given(passwords)
 def test_as_a_field_a_password_may_hold_any_character(password: str) -> None:
     assert password_of(register(password=password)) == password
