@@ -13,8 +13,8 @@ from registry.events import TenantConfig, TenantRegistered, TenantRemoved, Tenan
 
 # No test asserts a time, nor how many examples in a row an assumption leaves out.
 _CHECKS = (HealthCheck.too_slow, HealthCheck.filter_too_much)
-# Each run draws others; `make test` draws four times as many.
-_EXAMPLES = int(os.environ.get("UNIT_EXAMPLES", "25"))
+# Each run draws others; `make test` draws five times as many.
+_EXAMPLES = int(os.environ.get("UNIT_EXAMPLES", "20"))
 settings.register_profile("unit", deadline=None, max_examples=_EXAMPLES, suppress_health_check=_CHECKS)
 settings.load_profile("unit")
 
