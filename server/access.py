@@ -2,16 +2,43 @@
 
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from registry.errors import InvalidInput
+from server.admission import Doorman
 from server.authentication import Authenticator, Bearers, Everybody, Issuer
 from server.challenge import Challenge
 from server.errors import StartError
+from server.principal import Principal
 from server.settings import Settings
 from server.signature_kinds import DEFAULT_ALGORITHMS
 from server.token_file import watched_grants
 from server.watched_file import WatchedFile
+
+
+class Entrance(msgspec.Struct, frozen=True, kw_only=True):
+    """Who tells who calls, and who answers those that do not get in."""
+
+    authenticator: Authenticator
+    challenge: Challenge
+    doorman: Doorman
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Entrance":
+        """Return what the settings ask for. Raises `StartError` as `authenticator_of` does."""
+        challenge = challenge_of(settings)
+        return cls(
+            authenticator=authenticator_of(settings),
+            challenge=challenge,
+            doorman=Doorman(challenge, settings.body_timeout),
+        )
+
+    async def again(self, scope: Any) -> Principal:  # noqa: ANN401 - a scope
+        """Tell who sent the request of that scope, as of now. Raises `Refused` when they are let in no more."""
+        return await self.authenticator.caller(scope["headers"])
 
 
 def authenticator_of(settings: Settings) -> Authenticator:

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Scope
 
-from server.access import authenticator_of, challenge_of
+from server.access import Entrance
 from server.addresses import is_loopback
 from server.admission import Admission, Doorman, caller_of
 from server.authentication import Authenticator
@@ -21,9 +21,13 @@ from server.beyond import Again
 from server.collector import keep_out_of_the_way
 from server.confirmation import Policy
 from server.crowd import Crowd
+from server.fast_path import FastPath
 from server.first_read import first_read
+from server.http import Door, build_app
 from server.http_bounds import Bounds
 from server.http_forwarded import Forwarded
+from server.http_front import Outside
+from server.http_intake import Intake, Limits
 from server.http_names import LOOPBACK, Names
 from server.http_protocol import impatient
 from server.http_server import HttpServer
@@ -33,7 +37,9 @@ from server.mcp_roads import roads_of
 from server.port import Port
 from server.principal import Principal
 from server.reading_clients import PACE
+from server.refusals import HttpTally
 from server.replica import Replica
+from server.sdk_road import SdkRoad
 from server.settings import Settings
 from server.tenant_policy import policy_of
 from server.tenants_command import user
@@ -82,59 +88,33 @@ async def serve_mcp(
 
     Raises `StartError` when the port cannot be had, or the certificate cannot be used.
     """
-    from server.http import Door, build_app  # noqa: PLC0415 - for HTTP alone, and not for every command
-    from server.http_front import Outside  # noqa: PLC0415 - the same
-    from server.http_intake import Intake, Limits  # noqa: PLC0415 - the same
-
-    authenticator, challenge = authenticator_of(settings), challenge_of(settings)
-    doorman = Doorman(challenge, settings.body_timeout)
-    tally = replica.instruments.http
-    certificates = _certificates_of(settings)
+    entrance, certificates = Entrance.of(settings), _certificates_of(settings)
     port = port or Port(listen(settings))
-    listener = port.listener
-    # Of what a client has not taken, the kernel keeps little: else megabytes go and nobody sees whether it reads.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PACE)
-    replica.reach.refuse_port(listener.getsockname()[1])
+    _prepare(port.listener, replica)
     _advise(settings)
-    base = base_of(settings, listener)
-    limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
-    permission = ToolPermission(replica.toolbox.tools, doorman)
-
-    async def again(scope: Any) -> Principal:  # noqa: ANN401 - a scope
-        return await authenticator.caller(scope["headers"])
-
-    must_ask = settings.confirm_writes == Policy.REQUIRE
-    endpoint, sdk = roads_of(
-        lambda: build(again), replica, permission, settings.max_body_bytes, tally, must_ask=must_ask
-    )
+    endpoint, sdk = _roads_of(build, replica, settings, entrance)
+    tally = replica.instruments.http
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         followed = [certificates.follow()] if certificates else []
         ready = port.open(lambda: replica.follower.status.ready, server.leave)
         collector = keep_out_of_the_way(replica.follower)
-        async with ready, running(_keep_up(authenticator), sdk.run(), collector, *followed):
-            await announce(base)
+        async with ready, running(_keep_up(entrance.authenticator), sdk.run(), collector, *followed):
+            await announce(base_of(settings, port.listener))
             yield
 
-    door = Door(
-        before=lambda app: Admission(app, authenticator, doorman),
-        documents=challenge.documents,
-        discreet=authenticator.required,
-    )
-    names = Names(settings.allowed_hosts or LOOPBACK, settings.allowed_origins)
     app = build_app(
-        Intake(endpoint, limits, tally, _subject_of if authenticator.required else lambda _scope: None),
+        _intake_of(endpoint, settings, tally, entrance.authenticator),
         settings.path,
         lambda: (replica.follower.status, port.told),
         lifespan,
-        port.metrics(_exposition(replica, doorman)),
-        door,
-        Outside(names, tally, secure=certificates is not None),
+        port.metrics(_exposition(replica, entrance.doorman)),
+        _door_of(entrance),
+        _outside_of(settings, tally, secure=certificates is not None),
     )
     bounds = Bounds(settings.body_timeout, Crowd(settings.max_clients, tally, port.count), tally)
-    config = _config_of(app, bounds, certificates, settings)
-    server = HttpServer(config, port, replica.beyond.announcements.end)
+    server = HttpServer(_config_of(app, bounds, certificates, settings), port, replica.beyond.announcements.end)
     with server.stopped_by_signals():
         await server.serve(sockets=port.sockets)
 
@@ -151,6 +131,40 @@ async def serve_stdio(replica: Replica) -> None:
     toolbox = _PatientToolbox(replica)
     server = mcp_server.build_server(toolbox, lambda _scope: caller, replica.beyond.over(toolbox))
     await mcp_stdio.serve_stdio(server)
+
+
+def _prepare(listener: socket.socket, replica: Replica) -> None:
+    # Of what a client has not taken, the kernel keeps little: else megabytes go and nobody sees whether it reads.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PACE)
+    replica.reach.refuse_port(listener.getsockname()[1])
+
+
+def _roads_of(build: Build, replica: Replica, settings: Settings, entrance: Entrance) -> tuple[FastPath, SdkRoad]:
+    return roads_of(
+        lambda: build(entrance.again),
+        replica,
+        ToolPermission(replica.toolbox.tools, entrance.doorman),
+        settings.max_body_bytes,
+        replica.instruments.http,
+        must_ask=settings.confirm_writes == Policy.REQUIRE,
+    )
+
+
+def _intake_of(endpoint: ASGIApp, settings: Settings, tally: HttpTally, authenticator: Authenticator) -> ASGIApp:
+    limits = Limits(max_body=settings.max_body_bytes, seconds=settings.body_timeout, max_requests=settings.max_requests)
+    return Intake(endpoint, limits, tally, _subject_of if authenticator.required else lambda _scope: None)
+
+
+def _door_of(entrance: Entrance) -> Door:
+    return Door(
+        before=lambda app: Admission(app, entrance.authenticator, entrance.doorman),
+        documents=entrance.challenge.documents,
+        discreet=entrance.authenticator.required,
+    )
+
+
+def _outside_of(settings: Settings, tally: HttpTally, *, secure: bool) -> Outside:
+    return Outside(Names(settings.allowed_hosts or LOOPBACK, settings.allowed_origins), tally, secure=secure)
 
 
 def _config_of(app: ASGIApp, bounds: Bounds, certificates: "Certificates | None", settings: Settings) -> uvicorn.Config:

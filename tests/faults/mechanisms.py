@@ -419,8 +419,8 @@ MUTANTS: Final = (
     Mutant(
         "a replica that stood still serves",
         "projections/freshness.py",
-        "if self._heard < self._since or (",
-        "if (",
+        "return self._heard < self._since or (",
+        "return (",
         UNIT + "test_freshness.py",
     ),
     Mutant(
@@ -433,8 +433,8 @@ MUTANTS: Final = (
     Mutant(
         "a replica that nobody sees serves for ever",
         "projections/freshness.py",
-        "        if self._must_be_seen and now - self._seen >",
-        "        if False and now - self._seen >",
+        "return self._seen + self._max_staleness + self._lease if self._must_be_seen else math.inf",
+        "return math.inf",
         UNIT + "test_freshness.py",
     ),
     Mutant(
@@ -524,7 +524,7 @@ MUTANTS: Final = (
     Mutant(
         "a failed login is kept with the frames that hold its password",
         "server/breaker.py",
-        "self._error = type(error)(error.message, **error.facts)",
+        "self._error = error.again()",
         "self._error = error",
         "tests/security/test_clear_passwords.py",
     ),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,12 +13,20 @@ from registry.events import TenantConfig, TenantRegistered, TenantRemoved, Tenan
 
 # No test asserts a time, nor how many examples in a row an assumption leaves out.
 _CHECKS = (HealthCheck.too_slow, HealthCheck.filter_too_much)
-# Each run draws others; `make test` draws four times as many.
-_EXAMPLES = int(os.environ.get("UNIT_EXAMPLES", "25"))
+# Each run draws others; `make test` draws five times as many.
+_EXAMPLES = int(os.environ.get("UNIT_EXAMPLES", "20"))
 settings.register_profile("unit", deadline=None, max_examples=_EXAMPLES, suppress_health_check=_CHECKS)
 settings.load_profile("unit")
 
 _TIME = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """A key file that is there, for settings that want one and do not read it."""
+    path = tmp_path / "master.key"
+    path.touch()
+    return path
 
 
 @pytest.fixture

@@ -88,6 +88,11 @@ def test_a_dsn_that_would_have_to_be_guessed_at_is_refused_without_its_password(
     refused_unshown(dsn)
 
 
+def test_ssl_in_two_places_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="Both ssl and the dsn's sslmode"):
+        from_dsn(Secret("postgresql://u@db/app?sslmode=require"), ssl=True)
+
+
 def test_ssl_beside_a_dsn_without_sslmode_counts() -> None:
     assert from_dsn(Secret("postgresql://u@db/app"), ssl="verify-full").config.ssl == "verify-full"
 

@@ -16,7 +16,9 @@ from tests.survivors import Crash, FrailLog, Survivor, begun, events_in, folded,
 
 
 @pytest.fixture
-async def world() -> World:
+async def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A log that several may restore at once, none of whom waits by the clock for another."""
+    monkeypatch.setattr("projections.restoration._PAUSE", 0.0)
     return await begun()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from server.mcp_server import _described
 from server.toolbox import Tool
+from tests.tables import table
 from tests.tools import TOOLBOX
 
 BUDGET: Final = 10_000
@@ -15,7 +16,7 @@ BUDGET: Final = 10_000
 OBVIOUS: Final = {"host", "database", "user", "limit"}
 TOO_SHORT: Final = 20
 
-every_tool: Final = pytest.mark.parametrize("known", TOOLBOX.tools.values(), ids=TOOLBOX.tools.keys())
+every_tool: Final = table("known", [pytest.param(known, id=name) for name, known in TOOLBOX.tools.items()])
 
 
 def told(known: Tool) -> dict[str, Any]:

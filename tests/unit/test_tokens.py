@@ -1,7 +1,6 @@
 """Static tokens: how they look, what the file may say, and how one is made."""
 
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,18 +15,7 @@ from server.authentication import Everybody
 from server.errors import StartError
 from server.principal import PERMISSIONS
 from server.settings import Settings
-from server.token_file import append_token
-from server.tokens import (
-    PREFIX,
-    RANDOM_BYTES,
-    ROLES,
-    digest_of,
-    is_like_a_token,
-    is_whole,
-    line_of,
-    parse,
-    token_of,
-)
+from server.tokens import PREFIX, RANDOM_BYTES, ROLES, digest_of, is_like_a_token, is_whole, line_of, parse, token_of
 from tests.tables import table
 
 NOW: Final = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -185,16 +173,6 @@ def test_a_token_for_a_role_of_the_files_own_is_added_to_what_is_there(
     assert grant.expires is not None
     assert path.read_text().startswith("# ours\n")
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_of_tokens_that_are_added_at_the_same_time_none_is_lost(tmp_path: Path) -> None:
-    path = tmp_path / "tokens.toml"
-    blocks = [line_of(token_of(bytes([n]) * RANDOM_BYTES), "ann", "reader", ["*"], created=NOW) for n in range(16)]
-
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda block: append_token(path, block), blocks))
-
-    assert len(parse(path.read_text())) == len(blocks)
 
 
 def test_a_file_that_is_broken_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

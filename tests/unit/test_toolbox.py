@@ -14,6 +14,7 @@ from registry.errors import TenancyError, VersionConflict
 from registry.secrets import Secret
 from server.principal import Principal
 from server.toolbox import OPERATORS_KNOW, Answer, Call, Hints, Tool, Toolbox, UnknownTool, failure, tool
+from tests.tables import table
 from tests.tools import TOOLBOX
 
 CANARY: Final = "hunter2-canary"
@@ -92,7 +93,7 @@ def references(schema: object) -> Iterator[str]:
             yield from references(value)
 
 
-every_tool: Final = pytest.mark.parametrize("known", TOOLBOX.tools.values(), ids=TOOLBOX.tools.keys())
+every_tool: Final = table("known", [pytest.param(known, id=name) for name, known in TOOLBOX.tools.items()])
 
 
 def test_the_tools_are_those_that_clients_know_and_each_requires_no_more_than_it_needs() -> None:
