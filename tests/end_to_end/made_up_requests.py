@@ -51,6 +51,7 @@ class Maker:
         for change in changes:
             if change in MESSAGES:
                 change(draw, message)
+                message = copy.deepcopy(message)  # what one change put in, and others share, the next one may change
         if changes and draw.random() < 0.5:  # those who change a call may well repeat it in its headers
             headers = _headers(draw, message, revision, draw.choice(self._tokens))
         text = json.dumps(message, ensure_ascii=draw.random() < 0.5).encode("utf-8", "surrogatepass")

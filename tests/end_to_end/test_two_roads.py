@@ -183,4 +183,9 @@ def body_of(body: bytes, media_type: bytes) -> list[str]:
     texts = [body] if body else []
     if media_type.startswith(b"text/event-stream"):
         texts = [line[6:] for line in body.splitlines() if line.startswith(b"data: ")]
-    return [json.dumps(json.loads(text), sort_keys=True) for text in texts]
+    return [json.dumps(json.loads(text, parse_int=_integer), sort_keys=True) for text in texts]
+
+
+def _integer(digits: str) -> dict[str, str]:
+    """Return an integer as it is written: an id may have more digits than Python reads."""
+    return {"integer": "0" if digits == "-0" else digits}
