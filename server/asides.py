@@ -210,7 +210,6 @@ class Line:
     Attributes:
         statements: What is prepared in the session behind it.
         openings, closings: What answers to what begins and ends a call look like here; the former by what begins it.
-        number: How the session's number stands in a row, once somebody has written that down here.
     """
 
     def __init__(self, transport: asyncio.BaseTransport, asides: Asides) -> None:
@@ -221,7 +220,6 @@ class Line:
         self._asks = False
         self.statements = Statements()
         self.openings, self.closings = defaultdict[bytes, Pattern](Pattern), Pattern()
-        self.number = b""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has
         return getattr(self._transport, name)

@@ -131,9 +131,7 @@ class QuickRead:
         args, line = bind(prepared.parameters, params), self._line
         self._surplus = line.statements.surplus if keep else None
         named = line.statements.named
-        if named and not line.number:
-            line.number = _number_of(self._connection)
-        holding = line.number if named else b""
+        holding = _number_of(self._connection) if named else b""
         self._end = Aside(_end(self._surplus, named), line.closings, holding=holding)
         line.enclose(None if self._begin.sent else self._begin, self._end)
         if not prepared.state.name:

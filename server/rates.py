@@ -65,13 +65,11 @@ class CallRates:
 
     def count_caller(self, subject: str) -> None:
         """Count a call by this caller, or raise `RateLimited`."""
-        if self._caller.per_second:
-            _require(self._caller, subject, "You call", "MCP_POSTGRES_CALLER_RATE")
+        _require(self._caller, subject, "You call", "MCP_POSTGRES_CALLER_RATE")
 
     def count_tenant(self, tenant_id: str) -> None:
         """Count a call to this tenant's database, which must be a tenant's that there is, or raise `RateLimited`."""
-        if self._tenant.per_second:
-            _require(self._tenant, tenant_id, f"Tenant {tenant_id!r} is called", "MCP_POSTGRES_TENANT_RATE")
+        _require(self._tenant, tenant_id, f"Tenant {tenant_id!r} is called", "MCP_POSTGRES_TENANT_RATE")
 
 
 def _require(rate: Rate, name: str, who: str, setting: str) -> None:

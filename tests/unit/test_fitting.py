@@ -1,6 +1,5 @@
 """What was found as it should be, told again by a number."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -9,17 +8,9 @@ import pytest
 from projections.fitting import Fitted
 from registry.entries import Position
 from registry.state import Removed
+from tests.restorable import gone
 
-GONE: Final = Removed(
-    tenant="acme",
-    version=2,
-    position=Position(9, "9-0"),
-    event_id="event",
-    command_id="event",
-    digest="digest",
-    changed_at=datetime(2026, 11, 22, 10, 0, tzinfo=UTC),
-    changed_by="somebody",
-)
+GONE: Final = gone("event", version=2, minute=0)
 OTHER: Final = msgspec.structs.replace(GONE, tenant="beta")
 
 
