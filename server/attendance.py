@@ -1,23 +1,22 @@
 """Looks after one request while it is worked on: notices that its client leaves, and shows a patient one life.
 
-Most calls are over before anything of this begins, and cost one timer. A call whose client has left is cancelled, and
-with it the query in Postgres. One that runs long begins its answer as a stream, if the client can take one, with
-comments that keep proxies from closing it: what the SDK does for the 2026-07-28 revision, here in every revision.
+Most calls are over before anything of this begins. A call whose client has left is cancelled, and with it the query in
+Postgres. One that runs long begins its answer as a stream, if the client can take one, with comments that keep proxies
+from closing it: what the SDK does for the 2026-07-28 revision, here in every revision.
 """
 
 import asyncio
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
-from starlette.types import Receive, Send
+from starlette.types import Send
 
 from server.departure import ClientLeft
 from server.interruption import Interruption
+from server.presence import Presence
 
 T = TypeVar("T")
 
-WATCHED_AFTER: Final = 0.05
-"""Seconds after which it is watched for whether the client is still there."""
 ALIVE_EVERY: Final = 15.0
 """Seconds between signs of life: the SDK's, below what proxies commonly wait (30 to 60)."""
 STREAM: Final = [
@@ -39,26 +38,22 @@ class Attendance:
     """The client's side of one request whose body was read.
 
     Args:
-        loop: The running one; to ask for it takes a system call.
-        receive: Tells when the client has left.
+        presence: Tells when the client has left, and when it has waited long.
         send: Takes the answer.
         streams: Whether the client can take a stream.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive, send: Send, *, streams: bool) -> None:
-        self._loop = loop
-        self._receive = receive
+    def __init__(self, presence: Presence, send: Send, *, streams: bool) -> None:
+        self._presence = presence
         self._send = send
         self._streams = streams
         self._leaving = Interruption()
-        self._watching: asyncio.Task[None] | None = None
         self._living: asyncio.Task[None] | None = None
-        self._alive: asyncio.TimerHandle | None = None
         self._begun = False
 
     async def while_there(self, work: Awaitable[T]) -> T:
         """Return what `work` returns; if the client leaves before, cancel it and raise `ClientLeft`. Cancellable."""
-        timer = self._loop.call_later(WATCHED_AFTER, self._begin)
+        self._presence.attend(self._leaving.strike, self._come_alive if self._streams else None)
         try:
             with self._leaving:
                 result = await work
@@ -69,7 +64,7 @@ class Attendance:
                 raise ClientLeft from None
             raise
         finally:
-            self._end(timer)
+            self._presence.dismiss()
         if self._leaving.struck:  # and the work would not be stopped
             raise ClientLeft
         return result
@@ -86,25 +81,8 @@ class Attendance:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    def _begin(self) -> None:
-        self._watching = self._loop.create_task(self._watch())
-        if self._streams:
-            self._alive = self._loop.call_later(ALIVE_EVERY - WATCHED_AFTER, self._come_alive)
-
-    def _end(self, timer: asyncio.TimerHandle) -> None:
-        timer.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-        if self._alive is not None:
-            self._alive.cancel()
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._leaving.strike()
-
     def _come_alive(self) -> None:
-        self._living = self._loop.create_task(self._live())
+        self._living = asyncio.create_task(self._live())
 
     async def _live(self) -> None:
         """Begin the stream, and go on. Cancelled only while it waits: what is sent, is sent whole."""

@@ -5,7 +5,6 @@ are given here, so that who makes mistakes does not cost the others more than wh
 requests down both roads and compares (`tests/end_to_end/test_two_roads.py`).
 """
 
-import asyncio
 from typing import Final, Literal
 
 import msgspec
@@ -19,6 +18,7 @@ from server.envelopes import Envelopes
 from server.fast_head import Head, head_of, mirrored_of, mirrors
 from server.http_heads import OfHead
 from server.http_intake import BODY
+from server.presence import PRESENCE
 from server.refusals import HttpTally
 from server.toolbox import BROKEN, Answer, Arguments, Call, Tool, Toolbox
 from server.wide_numbers import tamed
@@ -75,7 +75,6 @@ class FastPath:
         self._tally = tally
         self._must_ask = must_ask
         self._head = OfHead(head_of)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._mirrored = {name: mirrored_of(tool) for name, tool in toolbox.tools.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,8 +85,7 @@ class FastPath:
             await self._otherwise(scope, receive, send)
             return
         self._tally.roads["fast"] += 1
-        self._loop = self._loop or asyncio.get_running_loop()
-        attendance = Attendance(self._loop, receive, send, streams=asked.streams)
+        attendance = Attendance(scope[PRESENCE], send, streams=asked.streams)
         try:
             body = await attendance.while_there(self._answer(asked))
         except ClientLeft:

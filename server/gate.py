@@ -8,6 +8,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from server.interruption import Interruption
+
 
 class Full(Exception):
     """No place is free, and the queue is full or the wait was too long."""
@@ -15,8 +17,10 @@ class Full(Exception):
 
 async def come(turn: asyncio.Future[None], patience: float, give_up: Callable[[], None]) -> None:
     """Wait for a turn; `Full` after `patience` seconds. May be cancelled; either way `give_up` is called before."""
+    waiting = Interruption()
+    timer = turn.get_loop().call_later(patience, waiting.strike)
     try:
-        async with asyncio.timeout(patience):
+        with waiting:
             await turn
     except TimeoutError:
         give_up()
@@ -24,6 +28,8 @@ async def come(turn: asyncio.Future[None], patience: float, give_up: Callable[[]
     except asyncio.CancelledError:
         give_up()
         raise
+    finally:
+        timer.cancel()
 
 
 class Gate:

@@ -16,11 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from server import http_bounds
+from server.attendance import ALIVE_EVERY
 from server.deadline import Deadline
 from server.http_bounds import MOST_FIELDS, MOST_HEAD, MOST_PIPELINED, MOST_TARGET, Bounds, answer_of
 from server.http_heads import Heads
 from server.http_intake import ARRIVED
 from server.http_send import Cycle
+from server.presence import PRESENCE, Presence
 from server.reading_clients import Reading
 from server.refusals import Reason, Refusal
 
@@ -80,6 +82,7 @@ class Impatient(HttpToolsProtocol):
         placed = hasattr(self, "wire") or self.approach(transport)
         super().connection_made(transport)
         self._heads = Heads()
+        self._presence = Presence(self.loop, ALIVE_EVERY)
         self._late = Deadline(self.loop, self.bounds.patience, self._give_up)
         self._reading = Reading(
             self.loop, self.wire, self.bounds.patience, lambda: self.bounds.tally.note("answer_not_taken")
@@ -101,8 +104,9 @@ class Impatient(HttpToolsProtocol):
             self._turn_away(http_bounds.CROWDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers."""
+        """Stop all timers, and tell who works for the client."""
         self.bounds.crowd.leave(self)
+        self._presence.leave()
         for timer in (self._late, self._idle, self._reading):
             timer.end()
         super().connection_lost(exc)
@@ -211,7 +215,7 @@ class Impatient(HttpToolsProtocol):
         scope["path"] = self.root_path + unquote(target.path.decode("ascii"))
         scope["raw_path"] = self.root_path.encode() + target.path
         scope["query_string"] = target.query or b""
-        scope[ARRIVED] = False
+        scope[ARRIVED], scope[PRESENCE] = False, self._presence
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""

@@ -21,6 +21,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.admission import Admission, Doorman, caller_of
+from server.attendance import ALIVE_EVERY
 from server.authentication import Bearers
 from server.challenge import Challenge
 from server.embedded.sample import SampleLogin
@@ -29,6 +30,7 @@ from server.http_intake import Intake, Limits
 from server.http_names import LOOPBACK, Names
 from server.mcp_roads import roads_of
 from server.mcp_server import build_server
+from server.presence import PRESENCE, Presence
 from server.refusals import HttpTally
 from server.replica import Replica
 from server.settings import Settings
@@ -159,7 +161,8 @@ async def told(front: Front, request: Request) -> dict[str, Any]:
 
     target = {"method": "POST", "path": "/mcp", "raw_path": b"/mcp", "query_string": b"", "root_path": ""}
     ends = {"scheme": "http", "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2)}
-    scope = {"type": "http", "http_version": "1.1", "headers": [*request.headers], "state": {}, **target, **ends}
+    head = {"type": "http", "http_version": "1.1", "headers": [*request.headers], "state": {}}
+    scope = {**head, **target, **ends, PRESENCE: Presence(asyncio.get_running_loop(), ALIVE_EVERY)}
     with capture_logs() as lines:
         await front(scope, receive, send)
     headers = sorted(

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from server import attendance
+from server import attendance, presence
 from server.attendance import Attendance
 from server.departure import ClientLeft
+from server.presence import Presence
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have what begins after a while begin at once."""
-    monkeypatch.setattr(attendance, "WATCHED_AFTER", 0.0)
+    monkeypatch.setattr(presence, "GRACE", 0.0)
     monkeypatch.setattr(attendance, "ALIVE_EVERY", 0.001)
 
 
@@ -22,13 +23,9 @@ class Client:
     """Takes what is sent, and leaves when it is told to."""
 
     def __init__(self) -> None:
-        self.leaving = asyncio.Event()
+        self.presence = Presence(asyncio.get_running_loop(), 0.001)
         self.sent: list[dict[str, Any]] = []
         self.heard = asyncio.Event()
-
-    async def receive(self) -> dict[str, Any]:
-        await self.leaving.wait()
-        return {"type": "http.disconnect"}
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - ASGI
         self.sent.append(message)
@@ -36,7 +33,7 @@ class Client:
             self.heard.set()
 
     def attended(self, *, streams: bool = False) -> Attendance:
-        return Attendance(asyncio.get_running_loop(), self.receive, self.send, streams=streams)
+        return Attendance(self.presence, self.send, streams=streams)
 
 
 async def until_cancelled(ended: list[str], *, stubborn: bool = False) -> bytes:
@@ -66,13 +63,36 @@ async def test_a_short_call_is_answered_as_json_and_leaves_nothing_running() -> 
 @pytest.mark.parametrize("stubborn", [False, True])
 async def test_the_call_of_a_client_that_leaves_is_cancelled_and_its_task_may_go_on(stubborn: bool) -> None:  # noqa: FBT001 - a case
     client, ended = Client(), list[str]()
-    asyncio.get_running_loop().call_later(0.01, client.leaving.set)
+    asyncio.get_running_loop().call_later(0.01, client.presence.leave)
     with pytest.raises(ClientLeft):
         await client.attended().while_there(until_cancelled(ended, stubborn=stubborn))
     await asyncio.sleep(0)  # a cancellation that was left behind would show here
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+    assert ended == ["cancelled"]
+
+
+async def test_a_call_that_is_nearly_done_when_its_client_leaves_is_not_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To stop it would cost Postgres more than to let it end."""
+    monkeypatch.setattr(presence, "GRACE", 60.0)
+    client = Client()
+
+    async def work() -> bytes:
+        client.presence.leave()
+        await asyncio.sleep(0.001)
+        return b"{}"
+
+    assert await client.attended().while_there(work()) == b"{}"
+
+
+async def test_who_works_for_a_client_that_has_left_already_is_told_so() -> None:
+    client, ended = Client(), list[str]()
+    client.presence.leave()
+    with pytest.raises(ClientLeft):
+        await client.attended().while_there(until_cancelled(ended))
     assert ended == ["cancelled"]
 
 
@@ -92,7 +112,7 @@ async def test_a_client_that_leaves_while_the_server_stops_does_not_keep_it_from
     client, ended = Client(), list[str]()
     call = asyncio.create_task(client.attended().while_there(until_cancelled(ended)))
     await asyncio.sleep(0.01)
-    client.leaving.set()
+    client.presence.leave()
     call.cancel()
     with pytest.raises((asyncio.CancelledError, ClientLeft)):
         await call

@@ -202,7 +202,8 @@ async def test_a_place_handed_over_in_the_very_tick_in_which_patience_ends_is_no
     await inside.__aenter__()
     waiter = Caller(gate, patience=0)
     heir = Caller(gate)
-    await asyncio.sleep(0)  # both are in the queue, and the waiter's timeout is due in the next tick
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # both are in the queue, and the waiter's patience ends in this very tick, after this
     assert not waiter.task.done()
     await inside.__aexit__(None, None, None)
     await settle()
