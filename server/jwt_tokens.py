@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from jwt import ExpiredSignatureError, PyJWK, PyJWT, PyJWTError
 
+from server.json_depth import is_too_deep
 from server.principal import PERMISSIONS, Permission, Principal, check_subject
 
 LEEWAY: Final = 30.0
@@ -73,7 +74,7 @@ def header_of(token: str, algorithms: Sequence[str]) -> Header:
     """Return what a token of that form says of its signature. Raises `BadToken`."""
     try:
         told = _object(_decoded(token.partition(".")[0]))
-    except (ValueError, RecursionError):
+    except ValueError:
         raise BadToken("The token's header cannot be read.") from None
     kid, algorithm, kind = told.get("kid"), told.get("alg"), told.get("typ", "")
     if "crit" in told or "b64" in told:
@@ -104,7 +105,7 @@ def verified(token: str, header: Header, key: PyJWK, rules: ClaimRules) -> tuple
         raise BadToken("The token has expired.") from None
     except PyJWTError as error:
         raise BadToken(_FAULTS.get(type(error).__name__, "The token's signature does not hold.")) from None
-    except (ValueError, TypeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, OverflowError):
         raise BadToken("The token cannot be read.") from None
     return principal_of(claims, rules), expires + LEEWAY
 
@@ -142,7 +143,12 @@ def _decoded(segment: str) -> bytes:
 
 
 def _object(text: bytes) -> dict[str, Any]:
-    """Return a JSON object in which nothing is said twice: two readers would take it for two things."""
+    """Return a JSON object in which nothing is said twice: two readers would take it for two things.
+
+    Its depth is bounded, for how deep Python's parser goes before it gives up differs between versions of Python.
+    """
+    if is_too_deep(text):
+        raise ValueError("too deep")
     told = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
     if not isinstance(told, dict):
         raise ValueError("no object")  # noqa: TRY004 - the callers have one fault for all that cannot be read
