@@ -71,7 +71,8 @@ CALLS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("execute_write", {"tenant_id": "ours", "statements": [{"sql": "SELECT 1"}], "dry_run": True}),
     ("register_tenant", {"tenant_id": "wrong id", "dsn": "postgres://u:hunter2@h/db"}),
     ("register_tenant", {**ACME, "host": "h", "dsn": "postgres://u:hunter2@h/db"}),
-    ("remove_tenant", {"tenant_id": "nobody"}),
+    # Of a version that is not there: a change of its tenant must not remove one that the other road looks for.
+    ("remove_tenant", {"tenant_id": "nobody", "expected_version": 7}),
 ]
 
 
