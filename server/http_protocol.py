@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import httptools
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from server import http_bounds
@@ -25,6 +25,7 @@ from server.http_send import Cycle
 from server.presence import PRESENCE, Presence
 from server.reading_clients import Reading
 from server.refusals import Reason, Refusal
+from server.unread import Unread
 
 Make = Callable[[Config, ServerState, dict[str, Any], asyncio.AbstractEventLoop | None], "Impatient"]
 
@@ -55,6 +56,7 @@ class Impatient(HttpToolsProtocol):
     bounds: Bounds
     wire: asyncio.Transport
     """What the bytes go to in the end: under TLS, what carries it."""
+    scope: Any
 
     _in_head = False
     _in_message = False
@@ -65,6 +67,8 @@ class Impatient(HttpToolsProtocol):
     _silent = 0
     """Bytes that came since there was last a byte of a body or the end of a request."""
     _refusal: Refusal | None = None
+    _current: RequestResponseCycle | None = None
+    """What is being answered, or was last; `cycle` is what came last, and may wait for its turn."""
 
     def approach(self, wire: asyncio.Transport) -> bool:
         """Take a place before the handshake; False if there is none."""
@@ -87,6 +91,7 @@ class Impatient(HttpToolsProtocol):
         self._reading = Reading(
             self.loop, self.wire, self.bounds.patience, lambda: self.bounds.tally.note("answer_not_taken")
         )
+        self._unread = Unread(self.loop, self.flow, self.wire)
         self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
         self._cycle_of = partial(
             Cycle,
@@ -107,8 +112,10 @@ class Impatient(HttpToolsProtocol):
         """Stop all timers, and tell who works for the client."""
         self.bounds.crowd.leave(self)
         self._presence.leave()
-        for timer in (self._late, self._idle, self._reading):
+        for timer in (self._late, self._idle, self._reading, self._unread):
             timer.end()
+        if self._current is not None:
+            self.cycle = self._current  # uvicorn tells the last that came
         super().connection_lost(exc)
 
     def drop(self) -> None:
@@ -125,9 +132,8 @@ class Impatient(HttpToolsProtocol):
             return
         self._begun = 0
         self._parse(data)
-        scope: Any = self.scope
         if waits and self._begun == 1 and not self._in_message and self.cycle.keep_alive:
-            self._heads.keep(data, scope)
+            self._heads.keep(data, self.scope)
         # Only now: most requests come in one piece, and need no time to come.
         if self._in_head or not (self._in_message or self._is_answering()):
             self._expect_more()
@@ -138,7 +144,7 @@ class Impatient(HttpToolsProtocol):
         self._silent = 0
         self.scope = scope
         scope["state"], scope[ARRIVED] = self.app_state.copy(), True
-        self.cycle = self._cycle_of(
+        self.cycle = self._current = self._cycle_of(
             scope=scope, message_event=asyncio.Event(), expect_100_continue=False, keep_alive=True
         )
         self.cycle.body, self.cycle.more_body = bytearray(body), False
@@ -203,14 +209,14 @@ class Impatient(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
         )
         if waits:
+            self._current = self.cycle
             self._start_asgi_task(self.cycle, self.app)
         else:
-            self.flow.pause_reading()
+            self._unread.pause()
             self.pipeline.appendleft((self.cycle, self.app))
 
     def _complete_scope(self) -> None:
-        scope: Any = self.scope
-        target = httptools.parse_url(self.url)
+        scope, target = self.scope, httptools.parse_url(self.url)
         scope["method"], scope["http_version"] = self.parser.get_method().decode(), self.parser.get_http_version()
         scope["path"] = self.root_path + unquote(target.path.decode("ascii"))
         scope["raw_path"] = self.root_path.encode() + target.path
@@ -227,8 +233,7 @@ class Impatient(HttpToolsProtocol):
         self._in_message = False
         self._silent = 0
         super().on_message_complete()
-        scope: Any = self.scope
-        scope[ARRIVED] = True
+        self.scope[ARRIVED] = True
         if self._is_answering():
             self.bounds.crowd.wait(self)
         else:  # refused before all of it had come
@@ -241,7 +246,8 @@ class Impatient(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.flow.resume_reading()
             if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
+                self._current, app = self.pipeline.pop()
+                self._start_asgi_task(self._current, app)
             else:
                 self._idle.set()
         if not self._is_answering():
@@ -260,7 +266,7 @@ class Impatient(HttpToolsProtocol):
         self._reading.end()
 
     def _is_answering(self) -> bool:
-        return not getattr(self.cycle, "response_complete", True)
+        return self._current is not None and not self._current.response_complete
 
     def _stop(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -271,7 +277,7 @@ class Impatient(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.bounds.tally.note(refusal.reason)
-        if not (self._is_answering() and self.cycle.response_started):
+        if self._current is None or self._current.response_complete or not self._current.response_started:
             self.transport.write(answer_of(refusal, self.server_state.default_headers))
         self._close()
 

@@ -30,6 +30,8 @@ class Cycle(RequestResponseCycle):
         """Tell what comes, at once if it is all there."""
         if self._told or self.more_body or self.disconnected or self.waiting_for_100_continue:
             message = await super().receive()
+            if not self.more_body:  # a large last part has paused it, and nobody may ask again
+                self.flow.resume_reading()
         else:
             message = {"type": "http.request", "body": bytes(self.body), "more_body": False}
             self.body = bytearray()

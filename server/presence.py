@@ -40,10 +40,10 @@ class Presence:
         `on_left` may be called a moment after `dismiss`, too.
         """
         self._on_left, self._on_long = on_left, on_long
-        if on_long is not None:
-            self._waiting.set()
         if self._left:
             self._tell_left(on_left)
+        elif on_long is not None:
+            self._waiting.set()
 
     def dismiss(self) -> None:
         """The call is over."""
