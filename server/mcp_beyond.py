@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import mcp_types as wire
@@ -131,7 +132,8 @@ class BeyondTools:
             list_changed=bool(filtered.resources_list_changed), uris=tuple(filtered.resource_subscriptions or ())
         )
         meta = {SUBSCRIPTION_ID_META_KEY: context.request_id}
-        with await answered(context, self._subscribe(self._caller(context), wanted)) as subscription:
+        with ExitStack() as ending:
+            subscription = await answered(context, self._subscribe(self._caller(context), wanted, ending))
             _leave_place(scope_of(context))
             await context.session.send_notification(_acknowledged(subscription, meta), context.request_id)
             await self._tell(context, subscription, meta)
@@ -149,9 +151,10 @@ class BeyondTools:
             for each in subscription.heard():
                 await context.session.send_notification(event_to_notification(_event(each), meta), context.request_id)
 
-    async def _subscribe(self, caller: Principal, wanted: Wanted) -> Subscription:
+    async def _subscribe(self, caller: Principal, wanted: Wanted, ending: ExitStack) -> Subscription:
+        # Invariant: whatever happens to who waits for this, a subscription that was made ends with `ending`.
         async with self._toolbox.request("subscriptions_listen", caller):
-            return self._beyond.announcements.subscribe(caller, wanted)
+            return ending.enter_context(self._beyond.announcements.subscribe(caller, wanted))
 
     async def _read(self, uri: str, call: Call) -> Answer:
         try:

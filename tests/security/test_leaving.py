@@ -1,5 +1,6 @@
 """Clients that leave while they are worked for: in every way that a connection ends, whatever they sent before."""
 
+import asyncio
 import json
 import socket
 import ssl
@@ -9,20 +10,49 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import redis
 
+from server.access import Entrance
+from server.admission import Admission, caller_of
 from server.embedded.postgres import EmbeddedPostgres
 from server.embedded.sample import SampleLogin
 from server.embedded.valkey import EmbeddedValkey
+from server.http_intake import BODY
+from server.mcp_server import StreamableHttp, build_server
+from server.settings import Settings
+from server.tool_permission import ToolPermission
 from tests.certificates import certificate
 from tests.databases import sleeping
 from tests.processes import Process, eventually, fields_of
 from tests.security.raw_http import GET, Wire, call_of, post, running
+from tests.security.replicas import key_file, replica
 
 STREAMED: Final = "Accept: application/json, text/event-stream"
+
+
+LISTEN: Final = post(
+    json.dumps(
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "subscriptions/listen",
+            "params": {
+                "notifications": {"resourcesListChanged": True},
+                "_meta": {
+                    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                    "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+                    "io.modelcontextprotocol/clientCapabilities": {},
+                },
+            },
+        }
+    ).encode(),
+    STREAMED,
+    "MCP-Protocol-Version: 2026-07-28",
+    "Mcp-Method: subscriptions/listen",
+)
 
 
 def closed(wire: Wire) -> None:
@@ -122,3 +152,45 @@ def test_what_is_wrong_behind_an_answer_that_has_begun_is_not_told_in_the_middle
         wire.send(b"nonsense\r\n\r\n")
         told = wire.rest()
     assert (told.count(b"HTTP/1.1 "), told.count(b" 400 ")) == (1, 0), "an answer was written into another one"
+
+
+async def test_whoever_leaves_while_it_begins_to_listen_takes_no_listeners_place_with_it(
+    tmp_path: Path, redis_url: str
+) -> None:
+    settings = Settings(redis_url=redis_url, key_file=key_file(tmp_path / "master.key", "one"))
+    async with replica(settings) as running:
+        entrance, toolbox, announcements = Entrance.of(settings), running.toolbox, running.beyond.announcements
+        sdk = StreamableHttp(
+            build_server(toolbox, caller_of, running.beyond), 1 << 20, ToolPermission(toolbox.tools, entrance.doorman)
+        )
+        front = Admission(sdk, entrance.authenticator, entrance.doorman)
+        heard = 0
+        async with sdk.run():
+            for turns in range(40):
+                heard += await listened(front, turns)
+                assert announcements.listening == 0, f"who left {turns} turns of the loop after asking still listens"
+    assert 0 < heard < 40, "some left before they listened, and some after"
+
+
+async def listened(front: Admission, turns: int) -> bool:
+    """Ask to listen, leave after so many turns of the loop; return whether the server had begun to answer."""
+    left, sent = asyncio.Event(), list[Any]()
+
+    async def receive() -> Any:  # noqa: ANN401 - ASGI
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI
+        sent.append(message)
+
+    head_, _, body = LISTEN.partition(b"\r\n\r\n")
+    lines = (line.split(b": ", 1) for line in head_.split(b"\r\n")[1:])
+    headers = [(name.lower(), value) for name, value in lines]
+    scope = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers, BODY: body, "query_string": b""}
+    scope |= {"http_version": "1.1", "client": ("127.0.0.1", 2), "server": ("127.0.0.1", 1), "scheme": "http"}
+    answering = asyncio.create_task(front({**scope, "state": {}, "root_path": ""}, receive, send))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    left.set()
+    await answering
+    return bool(sent)
