@@ -85,13 +85,13 @@ class Impatient(HttpToolsProtocol):
         """Begin, and wait for a head."""
         placed = hasattr(self, "wire") or self.approach(transport)
         super().connection_made(transport)
+        self.flow = self._unread = Unread(self.loop, transport, self.wire)
         self._heads = Heads()
         self._presence = Presence(self.loop, ALIVE_EVERY)
         self._late = Deadline(self.loop, self.bounds.patience, self._give_up)
         self._reading = Reading(
             self.loop, self.wire, self.bounds.patience, lambda: self.bounds.tally.note("answer_not_taken")
         )
-        self._unread = Unread(self.loop, self.flow, self.wire)
         self._idle = Deadline(self.loop, self.timeout_keep_alive, self.timeout_keep_alive_handler)
         self._cycle_of = partial(
             Cycle,
@@ -212,7 +212,7 @@ class Impatient(HttpToolsProtocol):
             self._current = self.cycle
             self._start_asgi_task(self.cycle, self.app)
         else:
-            self._unread.pause()
+            self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
     def _complete_scope(self) -> None:

@@ -2,6 +2,7 @@
 
 A client that sends a request before it has the answer to the one before is not read on until then. It may have left for
 all that, so the kernel is asked now and then: else whoever sends two calls and leaves would be worked for to the end.
+Under TLS that is the end of the connection, and not the goodbye before it, which would have to be read.
 """
 
 import asyncio
@@ -18,31 +19,32 @@ _ENDED: Final = select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0
 """That the client says no more, too, where the kernel tells: who has closed its side of a connection has left."""
 
 
-class Unread:
-    """One client's connection, as long as it is not read from.
+class Unread(FlowControl):
+    """uvicorn's control of what is read and written, which goes on looking whether the client is there.
 
     Args:
         loop: The running one.
-        flow: Pauses and resumes reading.
+        transport: What is paused.
         wire: What the bytes come from; closed when the client has left, as it would be if that had been read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, flow: FlowControl, wire: asyncio.Transport) -> None:
-        self._flow = flow
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, wire: asyncio.Transport) -> None:
+        super().__init__(transport)
         self._wire = wire
         self._next = Deadline(loop, LOOK_EVERY, self._look)
 
-    def pause(self) -> None:
-        """Read no more until somebody resumes, and look from time to time whether the client has left."""
-        self._flow.pause_reading()
-        self._next.set()
+    def pause_reading(self) -> None:
+        """Read no more until somebody resumes."""
+        super().pause_reading()
+        if not self._next.is_set:
+            self._next.set()
 
     def end(self) -> None:
         """Look no more: the connection has ended."""
         self._next.end()
 
     def _look(self) -> None:
-        if not self._flow.read_paused or self._wire.is_closing():
+        if not self.read_paused or self._wire.is_closing():
             return
         if _has_ended(self._wire.get_extra_info("socket").fileno()):
             self._wire.close()

@@ -70,6 +70,7 @@ def reset(wire: Wire) -> None:
 
 WAYS: Final[tuple[Callable[[Wire], None], ...]] = (closed, half_closed, reset)
 ROADS: Final = ("fast", "sdk")
+LARGE: Final = post(b" " * 100_000)[:-1]
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])
@@ -118,6 +119,7 @@ def asleep(query: str, road: str, padding: int = 0) -> bytes:
         pytest.param(b"", b"", 0, id="after a call"),
         pytest.param(GET * 2, b"", 0, id="with more requests behind it in the same packet"),
         pytest.param(b"", GET, 0, id="with another request that came later"),
+        pytest.param(LARGE[:200], LARGE[200:], 0, id="with a part of a large request behind it"),
         pytest.param(b"", b"", 700_000, id="that came in many packets"),
     ],
 )
