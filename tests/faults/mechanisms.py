@@ -410,6 +410,13 @@ MUTANTS: Final = (
         UNIT + "test_shared_reads.py",
     ),
     Mutant(
+        "who is cancelled when its subscription was made leaves that behind",
+        "server/mcp_beyond.py",
+        "ending.enter_context(self._beyond.announcements.subscribe(caller, wanted))",
+        "self._beyond.announcements.subscribe(caller, wanted)",
+        "tests/security/test_leaving.py",
+    ),
+    Mutant(
         "who is cancelled when it is its turn to read for others keeps the turn",
         "server/shared_reads.py",
         "self._waiting[:0] = told.others",
