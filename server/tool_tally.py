@@ -30,7 +30,7 @@ class Durations:
 
 
 class ToolTally:
-    """Calls by tool and outcome; `ok`, or an error's code."""
+    """Calls by tool and outcome: `ok`, `cancelled`, or an error's code."""
 
     def __init__(self) -> None:
         self.outcomes: dict[tuple[str, str], int] = {}

@@ -4,6 +4,7 @@ A tool is an async function from a msgspec struct to a msgspec struct. The fast 
 catalogue and hand calls in, so that both give the same answer. Errors become answers here and nowhere else.
 """
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -157,7 +158,15 @@ class Toolbox:
         if known is None:
             raise UnknownTool(f"There is no tool {name[:80]!r}; there are {', '.join(self.tools)}.")
         begun = time.perf_counter()
-        answer, outcome = await self._run(known, arguments, call)
+        try:
+            answer, outcome = await self._run(known, arguments, call)
+        except asyncio.CancelledError:
+            self._note(name, "cancelled", arguments, begun, 0)
+            raise
+        self._note(name, outcome, arguments, begun, len(answer.payload))
+        return answer
+
+    def _note(self, name: str, outcome: str, arguments: Arguments, begun: float, size: int) -> None:
         spent = time.perf_counter() - begun
         self._observe(name, outcome, spent)
         self._logger.info(
@@ -166,9 +175,8 @@ class Toolbox:
             tenant=None if outcome in _OF_NO_TENANT else value_in(arguments, "tenant_id"),
             outcome=outcome,
             ms=round(spent * 1000, 2),
-            bytes=len(answer.payload),
+            bytes=size,
         )
-        return answer
 
     @asynccontextmanager
     async def request(self, name: str, principal: Principal) -> AsyncIterator[None]:

@@ -62,3 +62,5 @@ def test_the_query_of_a_client_that_hangs_up_ends_in_postgres(
     connection.close()
     eventually(lambda: sleeping(postgres, SLEEP) == 0, "the query ran on for nobody")
     eventually(lambda: "requests_running 0.0" in str(replica.request("GET", "/metrics")[1]), "it holds its place")
+    counted = 'tool_calls_total{outcome="cancelled",tool="execute_query"} 1.0'
+    eventually(lambda: counted in str(replica.request("GET", "/metrics")[1]), "nobody sees that it was called")

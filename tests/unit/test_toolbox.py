@@ -1,5 +1,6 @@
 """The toolbox: what clients are shown of each tool, and what they are told when a call goes wrong."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
@@ -244,6 +245,19 @@ async def test_a_call_is_one_log_line_with_tool_tenant_and_outcome_and_no_argume
         ("tool call", "ask", "a", "ok"),
         ("tool call", "ask", "b", "version_conflict"),
     ]
+    assert CANARY not in repr(said)
+
+
+async def test_a_call_that_its_client_leaves_is_counted_and_one_log_line_too(said: list[Any]) -> None:
+    """Or a storm of clients that call and leave would be seen by nobody."""
+    counted = list[tuple[str, str]]()
+    toolbox = Toolbox.of(
+        Desk(asyncio.CancelledError()), observe=lambda name, outcome, _seconds: counted.append((name, outcome))
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await toolbox.call("ask", {"tenant_id": "a", "password": CANARY}, ANYBODY)
+    assert counted == [("ask", "cancelled")]
+    assert [(line["event"], line["tenant"], line["outcome"]) for line in said] == [("tool call", "a", "cancelled")]
     assert CANARY not in repr(said)
 
 
