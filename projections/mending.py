@@ -11,7 +11,7 @@ from registry.entries import UNKNOWN, AsOf, Epoch
 from registry.errors import CorruptEntry
 from registry.log import TenantLog
 from registry.state import Live, Removed
-from registry.stored import head_of
+from registry.stored import head_of, is_head_of
 
 _PAGE: Final = 500
 _DAMAGE: Final = frozenset({"envelope", "transition", "signature", "link"})
@@ -66,7 +66,7 @@ class Mender:
 
     async def _heads(self, page: Sequence[Live | Removed], inspected: Inspected, *, dry_run: bool) -> list[str]:
         read = inspected.snapshot.read_heads()
-        wrong = [tenant for tenant in page if read.get(tenant.tenant) != head_of(tenant)]
+        wrong = [tenant for tenant in page if not is_head_of(tenant, read.get(tenant.tenant))]
         if dry_run:
             return [tenant.tenant for tenant in wrong]
         end = inspected.snapshot.end

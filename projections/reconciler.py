@@ -7,20 +7,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
 import structlog
 
 from projections.directory import Directory
 from projections.fitting import GROUP, Fitted, Group, Raw
 from projections.tenant_keys import TenantKeys, differs
 from registry.codec import read_head
-from registry.entries import Head, Position, Unreadable
+from registry.entries import Position
 from registry.errors import CommandRefused, RegistryUnavailable
 from registry.log import TenantLog
 from registry.names import Names
 from registry.redis_client import RedisClient
 from registry.state import Live, Removed
-from registry.stored import head_of
+from registry.stored import head_of, is_head_of
 from registry.tally import Tally
 
 _SHOWN: Final = 20
@@ -139,11 +138,9 @@ class Reconciler:
     async def _mend_heads(self, tenants: Sequence[Live | Removed], read: Position) -> list[str]:
         found = await self._log.heads([tenant.tenant for tenant in tenants])
         wrong = [
-            (tenant.tenant, head)
-            for tenant, now in zip(tenants, found, strict=True)
-            if _is_wrong(now, head := head_of(tenant))
+            tenant for tenant, head in zip(tenants, found, strict=True) if not is_head_of(tenant, head, any_birth=True)
         ]
-        return [name for name, head in wrong if await self._log.mend_head(name, head, read)]
+        return [each.tenant for each in wrong if await self._log.mend_head(each.tenant, head_of(each), read)]
 
     def _note_refusal(self, reason: str) -> None:
         """Say once why nothing is mended, however often it is tried: reads go on, and all else looks well."""
@@ -169,12 +166,4 @@ class Reconciler:
 
 def _fits(tenant: Live | Removed, head: bytes | None, text: bytes | None) -> bool:
     found = None if head is None else read_head(head)
-    return not _is_wrong(found, head_of(tenant)) and not differs(tenant, text)
-
-
-def _is_wrong(found: Head | Unreadable | None, head: Head) -> bool:
-    """Whether a head is not what was folded; whether the log has gone on since, the log says.
-
-    Since when its tenant lives may differ: who had set it aside knows a later moment than who could read all events.
-    """
-    return not isinstance(found, Head) or msgspec.structs.replace(found, born=head.born) != head
+    return is_head_of(tenant, found, any_birth=True) and not differs(tenant, text)

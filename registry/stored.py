@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from registry.codec import TenantDocument, sum_of
-from registry.entries import START, Head
+from registry.entries import START, Head, Unreadable
 from registry.state import Live, Removed
 
 _DOCUMENT: Final = msgspec.json.Decoder(TenantDocument)
@@ -35,6 +35,22 @@ def head_of(tenant: Live | Removed) -> Head:
         mac=tenant.mac,
         sum=sum_of(document_of(tenant)) if isinstance(tenant, Live) else None,
     )
+
+
+def is_head_of(tenant: Live | Removed, found: Head | Unreadable | None, *, any_birth: bool = False) -> bool:
+    """Whether `found`, what is kept as the tenant's head, is its head. The one rule for a head that is wrong.
+
+    Args:
+        tenant: As it was folded. That the log has gone on since is for the caller to see.
+        found: None if nothing is kept.
+        any_birth: Let the head say another moment at which the tenant's life began. For replicas: one that could not
+            read some of the tenant's events takes a later moment for it than one that could, and they would overwrite
+            each other's heads for ever. Who has read the whole log knows the moment.
+    """
+    expected = head_of(tenant)
+    if any_birth and isinstance(found, Head):
+        expected = msgspec.structs.replace(expected, born=found.born)
+    return found == expected
 
 
 def proposed_head(tenant: Live | Removed) -> Head:

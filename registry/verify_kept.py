@@ -12,7 +12,7 @@ from registry.errors import SecretUnreadable
 from registry.fences import is_false
 from registry.secrets import DataKey, id_of
 from registry.state import Live, Quarantined, Removed, Tenant
-from registry.stored import document_of, head_of, tenant_of
+from registry.stored import document_of, is_head_of, tenant_of
 from registry.verify import Audit, Finding
 
 _NOTED: Final = "a running replica notes it within half a minute"
@@ -126,7 +126,7 @@ def _head(tenant: Tenant, kept: Kept) -> Finding | None:
     if kept.head is None:
         return _of("head", "head", name, "it is missing", _REBUILD)
     place = tenant.position
-    if kept.head.position == place if isinstance(tenant, Quarantined) else kept.head == head_of(tenant):
+    if kept.head.position == place if isinstance(tenant, Quarantined) else is_head_of(tenant, kept.head):
         return None
     what = f"it tells of {kept.head.position}, and the tenant's last event is {place}"
     if kept.head.position == place:

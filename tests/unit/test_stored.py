@@ -11,10 +11,10 @@ from hypothesis import given, strategies as st
 
 from registry import codec
 from registry.codec import decode_head, encode_head
-from registry.entries import START, Head, Position
+from registry.entries import START, Head, Position, Unreadable
 from registry.events import SealedSecret, TenantConfig
 from registry.state import Live, Removed
-from registry.stored import document_of, head_of, proposed_head, tenant_of
+from registry.stored import document_of, head_of, is_head_of, proposed_head, tenant_of
 from tests.tables import table
 
 ids: Final = st.text(string.ascii_letters + string.digits + "._:-", min_size=1, max_size=20)
@@ -189,3 +189,30 @@ def test_a_head_without_a_sum_vouches_for_no_document() -> None:
 def _through_redis(head: Head) -> Head:
     """Return the head as it is read back from where the append script has put it."""
     return decode_head(f"{head.position.seq}|{head.position.entry}|{encode_head(head)}".encode())
+
+
+@given(lives | removals)
+def test_a_head_is_the_tenants_if_it_is_what_the_append_wrote(tenant: Live | Removed) -> None:
+    assert is_head_of(tenant, head_of(tenant))
+    assert is_head_of(tenant, head_of(tenant), any_birth=True)
+
+
+@table(
+    "found",
+    [
+        pytest.param(None, id="none"),
+        pytest.param(Unreadable("three words"), id="unreadable"),
+        pytest.param(msgspec.structs.replace(head_of(ACME), version=2), id="of an earlier version"),
+        pytest.param(head_of(GONE), id="of the removed tenant"),
+    ],
+)
+def test_a_head_that_says_anything_else_is_wrong_to_everybody(found: Head | Unreadable | None) -> None:
+    assert not is_head_of(ACME, found)
+    assert not is_head_of(ACME, found, any_birth=True)
+
+
+@table("born", [None, ACME.changed_at])
+def test_a_head_that_differs_in_the_birth_alone_is_wrong_and_replicas_leave_it(born: datetime | None) -> None:
+    found = msgspec.structs.replace(head_of(ACME), born=born)
+    assert not is_head_of(ACME, found)
+    assert is_head_of(ACME, found, any_birth=True)
