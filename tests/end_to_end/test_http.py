@@ -16,19 +16,20 @@ from tests.processes import Fields, Process, Start, eventually, fields_of
 LIST_TABLES = {
     "jsonrpc": "2.0",
     "method": "tools/call",
-    "params": {"name": "list_tables", "arguments": {"tenant_id": "fedfina"}},
+    "params": {"name": "list_tables", "arguments": {"tenant_id": "acme"}},
     "id": 1,
 }
 
 
 @pytest.fixture
-def fedfina(sample: SampleLogin) -> Fields:
-    return fields_of("fedfina", sample)
+def acme(sample: SampleLogin) -> Fields:
+    """What registers tenant acme with the sample database, which has books, authors and orders."""
+    return fields_of("acme", sample)
 
 
-def test_one_post_without_handshake_or_accept_header_lists_real_tables(serve: Start, fedfina: Fields) -> None:
+def test_one_post_without_handshake_or_accept_header_lists_real_tables(serve: Start, acme: Fields) -> None:
     server = serve()
-    server.call("register_tenant", **fedfina)
+    server.call("register_tenant", **acme)
     status, told = server.post(LIST_TABLES)
     assert status == 200
     assert told["id"] == 1
@@ -37,9 +38,9 @@ def test_one_post_without_handshake_or_accept_header_lists_real_tables(serve: St
     assert json.loads(told["result"]["content"][0]["text"]) == told["result"]["structuredContent"]
 
 
-def test_the_short_path_answers_like_the_long_one(serve: Start, fedfina: Fields) -> None:
+def test_the_short_path_answers_like_the_long_one(serve: Start, acme: Fields) -> None:
     server = serve()
-    server.call("register_tenant", **fedfina)
+    server.call("register_tenant", **acme)
     assert server.post(LIST_TABLES, "/mcp") == server.post(LIST_TABLES)
 
 
@@ -201,7 +202,7 @@ def test_wrong_calls_say_what_is_wrong_and_leave_nothing_behind(serve: Start) ->
 
 
 def test_a_registration_whose_login_fails_says_why_and_registers_nothing(
-    serve: Start, fedfina: Fields, free_port: Callable[[], int]
+    serve: Start, acme: Fields, free_port: Callable[[], int]
 ) -> None:
     server = serve()
     for change, code, hint in (
@@ -212,86 +213,86 @@ def test_a_registration_whose_login_fails_says_why_and_registers_nothing(
         ({"host": "no-such-host.invalid"}, "tenant_unreachable", "no-such-host.invalid"),
         ({"ssl": "require"}, "login_refused", "TLS"),
     ):
-        error = server.call("register_tenant", **{**fedfina, **change})
+        error = server.call("register_tenant", **{**acme, **change})
         assert error["code"] == code, error
         assert hint in error["message"], error
         assert "hunter2" not in json.dumps(error)
     assert server.call("list_tenants")["total"] == 0
-    assert server.call("get_tenant", tenant_id="fedfina")["code"] == "unknown_tenant"
+    assert server.call("get_tenant", tenant_id="acme")["code"] == "unknown_tenant"
 
 
 def test_a_tenant_can_be_registered_unseen_and_its_calls_say_what_is_wrong(
-    serve: Start, fedfina: Fields, free_port: Callable[[], int]
+    serve: Start, acme: Fields, free_port: Callable[[], int]
 ) -> None:
     server = serve()
-    told = server.call("register_tenant", **{**fedfina, "port": free_port(), "verify": False})
+    told = server.call("register_tenant", **{**acme, "port": free_port(), "verify": False})
     assert (told["status"], told["version"]) == ("registered", 1)
-    error = server.call("list_tables", tenant_id="fedfina")
+    error = server.call("list_tables", tenant_id="acme")
     assert (error["code"], error["retryable"]) == ("tenant_unreachable", True)
-    assert "fedfina" in server.call("get_tenant", tenant_id="fedfina")["error"]
+    assert "acme" in server.call("get_tenant", tenant_id="acme")["error"]
 
 
-def test_the_same_registration_again_is_unchanged_and_another_is_a_new_version(serve: Start, fedfina: Fields) -> None:
+def test_the_same_registration_again_is_unchanged_and_another_is_a_new_version(serve: Start, acme: Fields) -> None:
     server = serve()
-    first = server.call("register_tenant", **fedfina)
-    again = server.call("register_tenant", **fedfina)
-    other = server.call("register_tenant", **fedfina, max_pool_size=3, reason="smaller")
+    first = server.call("register_tenant", **acme)
+    again = server.call("register_tenant", **acme)
+    other = server.call("register_tenant", **acme, max_pool_size=3, reason="smaller")
     assert [told["status"] for told in (first, again, other)] == ["registered", "unchanged", "replaced"]
     assert [told["version"] for told in (first, again, other)] == [1, 1, 2]
     assert first["position"] == again["position"] != other["position"]
     assert first["login"]["server"].startswith("PostgreSQL 18")
     assert first["login"]["superuser"] is False
-    conflict = server.call("register_tenant", **fedfina, expected_version=1)
+    conflict = server.call("register_tenant", **acme, expected_version=1)
     assert (conflict["code"], conflict["current_version"]) == ("version_conflict", 2)
 
 
-def test_a_registration_by_dsn_is_the_same_as_by_fields(serve: Start, fedfina: Fields, sample: SampleLogin) -> None:
+def test_a_registration_by_dsn_is_the_same_as_by_fields(serve: Start, acme: Fields, sample: SampleLogin) -> None:
     server = serve()
-    server.call("register_tenant", **fedfina)
+    server.call("register_tenant", **acme)
     dsn = f"postgresql://{sample.user}:{sample.password}@{sample.host}:{sample.port}/{sample.database}?sslmode=disable"
-    assert server.call("register_tenant", tenant_id="fedfina", dsn=dsn)["status"] == "unchanged"
+    assert server.call("register_tenant", tenant_id="acme", dsn=dsn)["status"] == "unchanged"
 
 
-def test_the_history_tells_who_changed_what_and_why_and_outlives_the_tenant(serve: Start, fedfina: Fields) -> None:
+def test_the_history_tells_who_changed_what_and_why_and_outlives_the_tenant(serve: Start, acme: Fields) -> None:
     server = serve()
-    server.call("register_tenant", **fedfina, reason="first customer")
-    server.call("register_tenant", **fedfina, max_pool_size=3)
-    server.call("remove_tenant", tenant_id="fedfina", reason="contract ended")
-    removed, changed, registered = server.call("tenant_history", tenant_id="fedfina")["changes"]
+    server.call("register_tenant", **acme, reason="first customer")
+    server.call("register_tenant", **acme, max_pool_size=3)
+    server.call("remove_tenant", tenant_id="acme", reason="contract ended")
+    removed, changed, registered = server.call("tenant_history", tenant_id="acme")["changes"]
     assert (removed["what"], removed["version"], removed["reason"]) == ("removed", 3, "contract ended")
     assert (changed["fields"], changed.get("password_changed")) == ({"max_pool_size": 3}, None)
     assert registered["reason"] == "first customer"
     assert registered["password_changed"] is True
-    assert fedfina["password"] not in json.dumps([removed, changed, registered])
+    assert acme["password"] not in json.dumps([removed, changed, registered])
 
 
-def test_the_password_is_in_no_answer_and_no_log_line(serve: Start, fedfina: Fields) -> None:
+def test_the_password_is_in_no_answer_and_no_log_line(serve: Start, acme: Fields) -> None:
     server = serve("--log-level", "debug")
-    answers = [server.call("register_tenant", **fedfina)]
-    answers += [server.call(tool, tenant_id="fedfina") for tool in ("get_tenant", "tenant_history", "list_tables")]
-    answers.append(server.call("register_tenant", tenant_id="x", dsn=f"postgresql://u:{fedfina['password']}@[bad/d"))
+    answers = [server.call("register_tenant", **acme)]
+    answers += [server.call(tool, tenant_id="acme") for tool in ("get_tenant", "tenant_history", "list_tables")]
+    answers.append(server.call("register_tenant", tenant_id="x", dsn=f"postgresql://u:{acme['password']}@[bad/d"))
     server.stop()
-    assert fedfina["password"] not in json.dumps(answers)
-    assert fedfina["password"] not in server.log.read_text()
+    assert acme["password"] not in json.dumps(answers)
+    assert acme["password"] not in server.log.read_text()
 
 
-def test_log_lines_are_json_and_carry_request_id_and_tenant(serve: Start, fedfina: Fields) -> None:
+def test_log_lines_are_json_and_carry_request_id_and_tenant(serve: Start, acme: Fields) -> None:
     server = serve()
-    server.call("register_tenant", **fedfina)
+    server.call("register_tenant", **acme)
     body = json.dumps(LIST_TABLES).encode()
     server.request("POST", "/mcp", body, {"Content-Type": "application/json", "X-Request-Id": "from-the-proxy"})
     server.stop()
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     (call,) = [line for line in lines if line.get("tool") == "list_tables"]
-    assert (call["request_id"], call["tenant"], call["outcome"]) == ("from-the-proxy", "fedfina", "ok")
+    assert (call["request_id"], call["tenant"], call["outcome"]) == ("from-the-proxy", "acme", "ok")
 
 
-def test_a_query_comes_back_as_columns_and_rows_within_its_limits(serve: Start, fedfina: Fields) -> None:
+def test_a_query_comes_back_as_columns_and_rows_within_its_limits(serve: Start, acme: Fields) -> None:
     server = serve(MCP_POSTGRES_MAX_ROWS="50")
-    server.call("register_tenant", **fedfina)
+    server.call("register_tenant", **acme)
 
     def query(sql: str, **more: object) -> Fields:
-        told: Fields = server.call("execute_query", tenant_id="fedfina", query=sql, **more)
+        told: Fields = server.call("execute_query", tenant_id="acme", query=sql, **more)
         return told
 
     told = query("SELECT $1::int + 1 AS n, $2::text AS t", params=[41, "o'clock"])
@@ -323,10 +324,10 @@ def test_who_calls_too_often_is_told_when_to_come_again_and_is_let_in_then(serve
     assert "tenants" in server.call("list_tenants")
 
 
-def test_one_tenants_rate_is_no_other_tenants(serve: Start, fedfina: Fields) -> None:
+def test_one_tenants_rate_is_no_other_tenants(serve: Start, acme: Fields) -> None:
     server = serve(MCP_POSTGRES_TENANT_RATE="0.01", MCP_POSTGRES_RATE_BURST="0")
     for tenant in ("one", "two"):
-        server.call("register_tenant", **{**fedfina, "tenant_id": tenant})
+        server.call("register_tenant", **{**acme, "tenant_id": tenant})
     assert "schemas" in server.call("list_schemas", tenant_id="one")
     assert server.call("list_schemas", tenant_id="one")["code"] == "rate_limited"
     assert "schemas" in server.call("list_schemas", tenant_id="two")
@@ -334,11 +335,11 @@ def test_one_tenants_rate_is_no_other_tenants(serve: Start, fedfina: Fields) -> 
 
 
 def test_the_query_of_a_client_that_left_is_cancelled_in_postgres(
-    serve: Start, fedfina: Fields, postgres: EmbeddedPostgres
+    serve: Start, acme: Fields, postgres: EmbeddedPostgres
 ) -> None:
     server = serve(MCP_POSTGRES_STATEMENT_TIMEOUT="100")
-    server.call("register_tenant", **fedfina)
-    params = {"name": "execute_query", "arguments": {"tenant_id": "fedfina", "query": SLEEP}}
+    server.call("register_tenant", **acme)
+    params = {"name": "execute_query", "arguments": {"tenant_id": "acme", "query": SLEEP}}
     body = json.dumps({**LIST_TABLES, "params": params}).encode()
     json_only = {"Content-Type": "application/json"}
     with ThreadPoolExecutor(1) as thread:
