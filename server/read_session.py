@@ -108,15 +108,39 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))  # 0 would mean no limit
 
 
-async def leave(connection: Connection, *, committed: bool = False) -> None:
+async def enter(
+    connection: Connection,
+    limits: ReadLimits,
+    search_path: str | None = None,
+    *,
+    mode: Literal["READ ONLY", "READ WRITE"] = "READ ONLY",
+    role: str | None = None,
+) -> None:
+    """Begin a call, in one round trip; the arguments are those of `opening`. Whoever enters must `leave`.
+
+    Raises what the driver raises. May be cancelled.
+    """
+    await connection.execute("; ".join(opening(limits, search_path, mode=mode, role=role)))
+
+
+async def leave(connection: Connection, *, committed: bool = False, lasting: bool = False) -> None:
     """Undo what a call did to its session, in one round trip, or close the connection.
 
     Waited for however often the caller is cancelled meanwhile, at most two seconds; the cancellation then goes on,
     unless the call has committed: then there is something to tell.
+
+    Args:
+        connection: The call's; nobody else uses it yet.
+        committed: Whether the call's transaction has ended already.
+        lasting: Whether the session may hold what no reset reaches: the connection is then closed in any case.
     """
-    _, cancelled = await see_through(_clean(connection, committed=committed))
-    if cancelled is not None and not committed:
-        raise cancelled
+    try:
+        _, cancelled = await see_through(_clean(connection, committed=committed))
+        if cancelled is not None and not committed:
+            raise cancelled
+    finally:
+        if lasting and not connection.is_closed():
+            connection.terminate()
 
 
 async def see_through(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:

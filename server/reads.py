@@ -32,7 +32,7 @@ from server.interruption import Interruption
 from server.lessons import taught
 from server.meter import meter_of
 from server.quick_reads import NotQuick, QuickRead
-from server.read_session import GRACE_SECONDS, ReadLimits, leave, opening
+from server.read_session import GRACE_SECONDS, ReadLimits, enter, leave
 from server.results import QUIET_BYTES, Budget, Column, EncodedRows, Result, decoded, failure, how_to_go_on
 from server.row_encoding import RowEncoder
 from server.sql_catalogue import Known
@@ -176,18 +176,14 @@ class _Reading(NamedTuple):
 
     async def _in_steps(self, role: str | None, *, lasting: bool) -> tuple[list[Column], Result]:
         try:
-            await self.connection.execute("; ".join(opening(self.budget.limits, self.search_path, role=role)))
+            await enter(self.connection, self.budget.limits, self.search_path, role=role)
             lasting |= await require_harmless(
                 self.connection, self.statement.verdict, self.known, strict=self.statement.strict
             )
             return await taught(self.connection, self._fetch, _as_it_was)
         finally:
             self.budget.meter.allow(QUIET_BYTES)
-            try:
-                await leave(self.connection)
-            finally:  # another cancellation may have come meanwhile
-                if lasting and not self.connection.is_closed():
-                    self.connection.terminate()
+            await leave(self.connection, lasting=lasting)
 
     async def _fetch(self) -> tuple[list[Column], Result]:
         self.budget.meter.allow(QUIET_BYTES)  # and no row is left out: what follows asks Postgres about types

@@ -24,7 +24,7 @@ from asyncpg import Connection
 from registry.errors import ConnectionLost, QueryRefused, TenancyError
 from server.lessons import taught
 from server.meter import Meter, meter_of
-from server.read_session import GRACE_SECONDS, ReadLimits, leave, opening, see_through, taking_on
+from server.read_session import GRACE_SECONDS, ReadLimits, enter, leave, see_through, taking_on
 from server.reads import require_harmless
 from server.results import QUIET_BYTES, Budget, failure
 from server.sql_catalogue import Known
@@ -85,11 +85,7 @@ async def write(
         return Writes(committed=committed, statements=done)
     finally:
         run.meter.allow(QUIET_BYTES)
-        try:
-            await leave(connection, committed=committed)
-        finally:  # another cancellation may have come meanwhile
-            if run.lasting and not connection.is_closed():
-                connection.terminate()
+        await leave(connection, committed=committed, lasting=run.lasting)
 
 
 class _Run:
@@ -136,7 +132,7 @@ class _Run:
         begun = time.monotonic()
         self.meter.allow(QUIET_BYTES)
         try:
-            await self._connection.execute("; ".join(opening(self._limits.each, mode="READ WRITE", role=self._role)))
+            await enter(self._connection, self._limits.each, mode="READ WRITE", role=self._role)
         except (*MALFORMED, *DRIVER_ERRORS) as error:
             if isinstance(error, TimeoutError):
                 raise

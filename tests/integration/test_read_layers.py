@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from registry.errors import QueryFailed, QueryRefused
-from server import quick_reads, reads
+from server import quick_reads, read_session
 from server.asides import steps_of
 from server.embedded.postgres import EmbeddedPostgres
 from server.reads import ReadLimits, Rows, read
@@ -60,7 +60,7 @@ async def run(pool: OneConnection, statement: str | Statement) -> Rows:
 @pytest.fixture
 def writable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the read-only transaction away."""
-    monkeypatch.setattr(reads, "opening", lambda *_, **__: ("BEGIN",))
+    monkeypatch.setattr(read_session, "opening", lambda *_, **__: ("BEGIN",))
     monkeypatch.setattr(quick_reads, "_begin", lambda *_: (steps_of(["BEGIN"]), 1))
 
 
