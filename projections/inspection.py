@@ -11,7 +11,7 @@ from projections.progress import Progress
 from projections.rebuild import PAGE
 from projections.tenant_keys import TenantKeys
 from registry.archive import Archive, Snapshot
-from registry.entries import START, Entry, Foreign, entry_order
+from registry.entries import START, Entry, Foreign, entry_id, entry_order
 from registry.errors import SecretUnreadable
 from registry.log import TenantLog
 from registry.secrets import DataKey, MasterKeys
@@ -191,17 +191,12 @@ async def entries_up_to(log: TenantLog, snapshot: Snapshot) -> AsyncIterator[Ent
     while entry_order(after.entry) < last:
         page = await log.read(after, PAGE)
         for entry in page:
-            after = msgspec.structs.replace(after, entry=id_of(entry))
+            after = msgspec.structs.replace(after, entry=entry_id(entry))
             if entry_order(after.entry) > last:
                 return
             yield entry
         if not page:
             return
-
-
-def id_of(entry: Entry | Foreign) -> str:
-    """Return the entry's id."""
-    return entry.position.entry if isinstance(entry, Entry) else entry.entry
 
 
 def _pages(names: Sequence[str]) -> Iterator[Sequence[str]]:

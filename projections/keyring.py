@@ -10,7 +10,7 @@ from typing import Final
 
 from registry.errors import SecretUnreadable
 from registry.log import TenantLog
-from registry.secrets import DataKey, MasterKeys, Secret, id_of, master_of
+from registry.secrets import DataKey, MasterKeys, Secret, data_key_id, master_of
 from registry.state import Live, Tenant
 
 _PAGE: Final = 1000
@@ -39,7 +39,7 @@ class Keyring:
     def wrapped(self, tenant: Live) -> str | None:
         """Return the tenant's data key as it is stored, if it is the one that sealed the tenant's secret."""
         wrapped = self._wrapped.get(tenant.tenant)
-        return wrapped if wrapped and tenant.secret and id_of(wrapped) == tenant.secret.key else None
+        return wrapped if wrapped and tenant.secret and data_key_id(wrapped) == tenant.secret.key else None
 
     async def password(self, tenant: Live) -> Secret | None:
         """Open the tenant's password; None if it has none. Raises `SecretUnreadable` or `RegistryUnavailable`."""
@@ -107,7 +107,10 @@ class Keyring:
     def _take(self, tenant: Tenant, wrapped: str | None) -> None:
         # Invariant: the key that opens what is held is not given up for none or another one: the log may have lost it.
         fits = (
-            wrapped is not None and isinstance(tenant, Live) and tenant.secret and id_of(wrapped) == tenant.secret.key
+            wrapped is not None
+            and isinstance(tenant, Live)
+            and tenant.secret
+            and data_key_id(wrapped) == tenant.secret.key
         )
         if isinstance(tenant, Live) and self.wrapped(tenant) and not fits:
             return

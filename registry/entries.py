@@ -61,6 +61,11 @@ class Foreign(msgspec.Struct, frozen=True, gc=False):
     why: str
 
 
+def entry_id(entry: Entry | Foreign) -> str:
+    """Return the id under which Redis keeps the entry, whoever wrote it."""
+    return entry.position.entry if isinstance(entry, Entry) else entry.entry
+
+
 def entry_order(entry: str) -> tuple[int, int]:
     """Return what an entry's id sorts by: as texts, 9-0 would come after 10-0."""
     milliseconds, _, count = entry.partition("-")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from registry import codec
-from registry.entries import START, Cut, Entry, Epoch, Foreign, Head, Position, Unreadable, entry_order
+from registry.entries import START, Cut, Entry, Epoch, Foreign, Head, Position, Unreadable, entry_id, entry_order
 from registry.log import (
     Appended,
     Conflict,
@@ -90,12 +90,12 @@ class MemoryLog:
 
     async def entries(self, ids: Sequence[str]) -> Sequence[Entry | Foreign | None]:
         """See `TenantLog.entries`."""
-        known = {_id_of(entry): entry for entry in self._entries}
+        known = {entry_id(entry): entry for entry in self._entries}
         return [known.get(entry) for entry in ids]
 
     async def before(self, entry: str) -> Entry | Foreign | None:
         """See `TenantLog.before`."""
-        earlier = [known for known in self._entries if entry_order(_id_of(known)) <= entry_order(entry)]
+        earlier = [known for known in self._entries if entry_order(entry_id(known)) <= entry_order(entry)]
         return earlier[-1] if earlier else None
 
     async def heads(self, tenants: Sequence[str]) -> Sequence[Head | Unreadable | None]:
@@ -176,8 +176,4 @@ class MemoryLog:
         return position
 
     def _later(self, after: Position) -> list[Entry | Foreign]:
-        return [known for known in self._entries if entry_order(_id_of(known)) > entry_order(after.entry)]
-
-
-def _id_of(entry: Entry | Foreign) -> str:
-    return entry.position.entry if isinstance(entry, Entry) else entry.entry
+        return [known for known in self._entries if entry_order(entry_id(known)) > entry_order(after.entry)]

@@ -202,7 +202,7 @@ def parse_keys(text: str, where: str = FILE) -> list[tuple[str, bytes]]:
     return list(keys.items())
 
 
-def id_of(wrapped: str) -> str:
+def data_key_id(wrapped: str) -> str:
     """Return the id of a wrapped data key."""
     return wrapped.split("|")[1] if wrapped.count("|") else ""
 

@@ -10,7 +10,7 @@ import msgspec
 from registry.entries import AsOf, Epoch, Head, Position, Unreadable
 from registry.errors import SecretUnreadable
 from registry.fences import is_false
-from registry.secrets import DataKey, id_of
+from registry.secrets import DataKey, data_key_id
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, is_head_of, tenant_of
 from registry.verify import Audit, Finding
@@ -167,8 +167,8 @@ def _data_key(tenant: Tenant, kept: Kept, opened: DataKey | SecretUnreadable | N
         return None
     if wrapped is None:
         return _of("data_key", "data key", name, "it is missing: nobody can open the tenant's password", again)
-    if tenant.secret is not None and id_of(wrapped) != tenant.secret.key:
-        what = f"it is {id_of(wrapped) or 'unreadable'}, and {tenant.secret.key} sealed the tenant's password"
+    if tenant.secret is not None and data_key_id(wrapped) != tenant.secret.key:
+        what = f"it is {data_key_id(wrapped) or 'unreadable'}, and {tenant.secret.key} sealed the tenant's password"
         return _of("data_key", "data key", name, what, again)
     problem = _problem(tenant, opened) if opened else None
     return _of("data_key", "data key", name, problem, again) if problem else None

@@ -9,10 +9,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from projections.inspection import id_of
 from registry import codec
 from registry.chain import Recorded
-from registry.entries import START, Entry, Foreign, Position
+from registry.entries import START, Entry, Foreign, Position, entry_id
 from registry.errors import CorruptEntry, LogDiverged, RegistryUnavailable
 from registry.events import TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
 from registry.log import TenantLog
@@ -80,7 +79,7 @@ class Tail:
                 entries = await self._log.read(after, _PAGE, _WAIT if follow else 0)
                 for entry in entries:
                     await self._entry(entry, after)
-                    after = entry.position if isinstance(entry, Entry) else Position(after.seq + 1, id_of(entry))
+                    after = entry.position if isinstance(entry, Entry) else Position(after.seq + 1, entry_id(entry))
                 if not entries:
                     await self._require(after)
                     if not follow:

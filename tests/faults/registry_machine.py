@@ -34,7 +34,7 @@ from registry.log import Appended, KeepKey, Proposal
 from registry.planner import Caller
 from registry.redis_client import RedisClient
 from registry.redis_log import RedisLog, epoch_of
-from registry.secrets import Secret, id_of
+from registry.secrets import Secret, data_key_id
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, head_of
 from tests.faults.expected import Known, State, Story, prevailing, states_in
@@ -807,7 +807,9 @@ class RegistryMachine(RuleBasedStateMachine):
         seat = replica.pools._seats.get(tenant.tenant)
         assert seat is None or seat.pool.fingerprint == tenant.fingerprint, "a pool was not told"
         (wrapped,) = await replica.log.data_keys([tenant.tenant])
-        assert tenant.secret is None or (wrapped is not None and id_of(wrapped) == tenant.secret.key), "a key is lost"
+        assert tenant.secret is None or (wrapped is not None and data_key_id(wrapped) == tenant.secret.key), (
+            "a key is lost"
+        )
 
     async def _verify(self) -> None:
         operator = Operator(self.world, list)
@@ -831,7 +833,7 @@ class RegistryMachine(RuleBasedStateMachine):
     async def _keys_known(self) -> set[str]:
         """Return which data keys there are, in Redis or fetched by a replica: of others the tenant is known alone."""
         wrapped = await self.redis.run("HVALS", NAMES.data_keys)
-        return {id_of(each.decode()) for each in wrapped}.union(*self.opening.values())
+        return {data_key_id(each.decode()) for each in wrapped}.union(*self.opening.values())
 
     async def _recoverable(self) -> Known:
         """Return what can be known of the tenants from Redis alone."""
