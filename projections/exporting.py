@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from projections.inspection import entries_up_to
+from projections.pages import in_pages
 from projections.progress import Progress
 from projections.tenant_keys import TenantKeys
 from registry.archive import Archive, Snapshot
@@ -117,8 +118,7 @@ class Exporter:
     async def _documents(self, heads: dict[str, Head]) -> AsyncIterator[DocumentLine]:
         """Yield the documents that stand for entries which are not there."""
         names: Sequence[str] = sorted(heads)
-        for start in range(0, len(names), _PAGE):
-            page = names[start : start + _PAGE]
+        for page in in_pages(names, _PAGE):
             present = await self._archive.raw_heads(page)
             for name, document, raw in zip(page, await self._keys.documents(page), present, strict=True):
                 if heads[name].alive and tenant_of(name, heads[name], document) is None:

@@ -1,12 +1,13 @@
 """The whole of a log looked through, and what is kept beside it, as of one instant while others go on writing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
 import structlog
 
+from projections.pages import in_pages
 from projections.progress import Progress
 from projections.rebuild import PAGE
 from projections.tenant_keys import TenantKeys
@@ -123,18 +124,18 @@ class _Look:
         self._progress.begin()
         names = sorted({*self._audit.tenants, *self._snapshot.heads, *self._snapshot.data_keys})
         suspects: list[str] = []
-        for number, page in enumerate(_pages(names)):
+        for number, page in enumerate(in_pages(names, _TENANTS)):
             suspects += await self._compare(page, self._snapshot.data_keys)
             self._progress.report(min((number + 1) * _TENANTS, len(names)), len(names))
         if suspects:
             await asyncio.sleep(_SECOND_LOOK)
-        for page in _pages(suspects):
+        for page in in_pages(suspects, _TENANTS):
             await self._look_again(page)
 
     async def at_what_is_left_behind(self) -> None:
         """Find keys of tenants that nothing else tells of."""
         left = {name async for name in self._archive.tenant_keys()} - set(self.truths) - set(self.moved)
-        for page in _pages(sorted(left)):
+        for page in in_pages(sorted(left), _TENANTS):
             present = await self._archive.raw_heads(page)
             documents = await self._keys.documents(page)
             for name, head, document in zip(page, present, documents, strict=True):
@@ -197,7 +198,3 @@ async def entries_up_to(log: TenantLog, snapshot: Snapshot) -> AsyncIterator[Ent
             yield entry
         if not page:
             return
-
-
-def _pages(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start : start + _TENANTS] for start in range(0, len(names), _TENANTS))

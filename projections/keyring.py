@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from projections.pages import in_pages
 from registry.errors import SecretUnreadable
 from registry.log import TenantLog
 from registry.secrets import DataKey, MasterKeys, Secret, data_key_id, master_of
@@ -30,8 +31,7 @@ class Keyring:
 
     async def refresh(self, tenants: Sequence[Tenant]) -> None:
         """Fetch the keys of tenants that changed. Raises `RegistryUnavailable`; may be cancelled and repeated."""
-        for start in range(0, len(tenants), _PAGE):
-            page = tenants[start : start + _PAGE]
+        for page in in_pages(tenants, _PAGE):
             found = await self._log.data_keys([tenant.tenant for tenant in page])
             for tenant, wrapped in zip(page, found, strict=True):
                 self._take(tenant, wrapped)

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from projections.inspection import Inspected
+from projections.pages import in_pages
 from projections.tenant_keys import TenantKeys, differs
 from registry.entries import UNKNOWN, AsOf, Epoch
 from registry.errors import CorruptEntry
@@ -57,8 +58,7 @@ class Mender:
             await self._log.mark_epoch(epoch)
         as_of = AsOf(inspected.snapshot.epoch or epoch or UNKNOWN, inspected.snapshot.end)
         heads, keys, fences = list[str](), list[str](), list[str]()
-        for start in range(0, len(known), _PAGE):
-            page = known[start : start + _PAGE]
+        for page in in_pages(known, _PAGE):
             heads += await self._heads(page, inspected, dry_run=dry_run)
             fences += await self._fences(page, as_of, dry_run=dry_run)
             keys += await self._documents(page, as_of, dry_run=dry_run)

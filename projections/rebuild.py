@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from projections.directory import Directory
+from projections.pages import in_pages
 from projections.progress import Progress
 from projections.read_ahead import ahead, read_ahead
 from registry import codec
@@ -180,8 +181,7 @@ class Rebuilder:
     async def _tenants(self, heads: dict[str, Head]) -> list[Tenant]:
         tenants: list[Tenant] = []
         names = list(heads)
-        pages = [names[start : start + PAGE] for start in range(0, len(names), PAGE)]
-        async with ahead(self._documents.documents, pages) as told:
+        async with ahead(self._documents.documents, list(in_pages(names, PAGE))) as told:
             async for page, documents in told:
                 found = [tenant_of(name, heads[name], text) for name, text in zip(page, documents, strict=True)]
                 missing = [name for name, tenant in zip(page, found, strict=True) if tenant is None]

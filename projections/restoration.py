@@ -8,7 +8,7 @@ more. A crash in between leaves what the next one continues.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +17,7 @@ import structlog
 from projections.diagnosis import Finding
 from projections.directory import Directory
 from projections.keyring import Keyring
+from projections.pages import in_pages
 from registry import codec, restore
 from registry.entries import START, Epoch, Head, Position, Unreadable
 from registry.errors import LogDiverged
@@ -107,8 +108,8 @@ class Restorer:
                 if not noted:
                     await asyncio.sleep(_PAUSE)  # somebody else is writing: first see what
                 continue
-            for start in range(0, len(missing), _BATCH):
-                said = await self._say(missing[start : start + _BATCH], directory)
+            for batch in in_pages(missing, _BATCH):
+                said = await self._say(batch, directory)
                 live += sum(isinstance(each, Live) for each in said if each.tenant not in told)
                 removed += sum(isinstance(each, Removed) for each in said if each.tenant not in told)
                 told |= {each.tenant for each in said}
@@ -161,7 +162,7 @@ class Restorer:
             self._logger.warning("restoring the log", finding=finding, live=live, removed=note.removed)
         return added is not None
 
-    async def _say(self, missing: list[Live | Removed], directory: Directory) -> list[Live | Removed]:
+    async def _say(self, missing: Sequence[Live | Removed], directory: Directory) -> list[Live | Removed]:
         """Append a batch; return what is in the log now. What somebody else was faster with is looked at again."""
         heads = await self._log.heads([tenant.tenant for tenant in missing])
         end = await self._log.end()

@@ -14,6 +14,7 @@ import structlog
 
 from projections.directory import Directory
 from projections.keyring import Keyring
+from projections.pages import in_pages
 from registry.data_keys import DataKeys, Rewrapped
 from registry.errors import RegistryUnavailable, SecretUnreadable
 from registry.secrets import MasterKeys, master_of
@@ -102,7 +103,7 @@ class Rotation:
         first = (await self._master.names())[0]
         found = await self._data_keys.all()
         left = [(tenant, wrapped) for tenant, wrapped in found.items() if master_of(wrapped) != first]
-        return sum([await self._rewrap(left[start : start + _BATCH]) for start in range(0, len(left), _BATCH)])
+        return sum([await self._rewrap(batch) for batch in in_pages(left, _BATCH)])
 
     async def _rewrap(self, batch: Sequence[tuple[str, str]]) -> int:
         anew = [key for tenant, wrapped in batch if (key := await self._anew(tenant, wrapped))]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from projections.pages import in_pages
 from registry.entries import AsOf
 from registry.fences import is_false
 from registry.names import Names
@@ -57,9 +58,8 @@ class TenantKeys:
         """
         mended = []
         known = [tenant for tenant in tenants if not isinstance(tenant, Quarantined)]
-        for start in range(0, len(known), _PAGE):
+        for page in in_pages(known, _PAGE):
             await asyncio.sleep(0)  # calls go first
-            page = known[start : start + _PAGE]
             found = await self.documents([tenant.tenant for tenant in page])
             differing = [tenant for tenant, text in zip(page, found, strict=True) if differs(tenant, text)]
             written = await self._write(differing, as_of)
@@ -70,8 +70,8 @@ class TenantKeys:
 
     async def write_all(self, tenants: Sequence[Tenant], as_of: AsOf) -> None:
         """Write every state and its fence, of removed tenants too, as far as nothing later is there."""
-        for start in range(0, len(tenants), _PAGE):
-            await self._write(tenants[start : start + _PAGE], as_of)
+        for page in in_pages(tenants, _PAGE):
+            await self._write(page, as_of)
 
     async def false_fences(self, tenants: Sequence[Tenant], as_of: AsOf) -> list[tuple[Tenant, bytes]]:
         """Return whose keys are kept from being written by a state that the log has lost, and the fence that does.
