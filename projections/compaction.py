@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from projections.heartbeats import heartbeats
 from projections.inspection import Inspected
-from projections.replicas import read_line
 from registry import codec
 from registry.archive import Archive
 from registry.entries import Entry, Epoch, Position, entry_order
@@ -20,10 +20,9 @@ from registry.errors import LogDiverged, RegistryUnavailable
 from registry.events import LogCompacted
 from registry.log import TenantLog
 from registry.names import Names
-from registry.redis_client import RedisClient, Script
+from registry.redis_client import RedisClient
 from registry.signing import Signer
 
-_REPLICAS: Final = Script("projections", "replicas.lua")
 _ROUNDS: Final = 16
 _PAUSES: Final = (0.0, 0.1, 0.4, 1.0)
 """Seconds before each look at the replicas: they tell of what they have applied a moment later."""
@@ -44,17 +43,15 @@ class PublishedReplicas:
 
     def __init__(self, redis: RedisClient, names: Names) -> None:
         self._redis = redis
-        self._key = names.replicas
+        self._names = names
 
     async def applied(self) -> Mapping[str, Position | None]:
         """See `Replicas.applied`."""
-        (seconds, microseconds), flat = await self._redis.script(_REPLICAS, [self._key], [])
-        now, live = int(seconds) * 1000 + int(microseconds) // 1000, dict[str, Position | None]()
-        for name, text in zip(flat[::2], flat[1::2], strict=True):
-            told = read_line(text, now)
-            if told and told.live:  # one that comes back later reads heads and keys
-                live[name.decode(errors="replace")] = told.whereabouts.position if told.whereabouts.linked else None
-        return live
+        return {
+            each.name.decode(errors="replace"): state.whereabouts.position if state.whereabouts.linked else None
+            for each in await heartbeats(self._redis, self._names)
+            if (state := each.state) and state.live  # one that comes back later reads heads and keys
+        }
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

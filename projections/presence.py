@@ -14,14 +14,14 @@ import msgspec
 import structlog
 
 from projections.clock import boottime
-from projections.replicas import LEASE, Confirmation, Identity, ReplicaState, Whereabouts, judge, line_of, read_line
+from projections.heartbeats import heartbeats
+from projections.replicas import LEASE, Confirmation, Identity, ReplicaState, Whereabouts, judge, line_of
 from registry.entries import Position
 from registry.errors import RegistryUnavailable
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
 
 _BEAT: Final = Script("projections", "beat.lua")
-_REPLICAS: Final = Script("projections", "replicas.lua")
 _EVERY: Final = 1.0
 """Seconds between two heartbeats when nothing is applied."""
 _GAP: Final = 0.01
@@ -52,7 +52,7 @@ class Presence:
         on_seen: Callable[[float, float], None] = lambda _sent, _answered: None,
     ) -> None:
         self._redis = redis
-        self._key = names.replicas
+        self._names = names
         self._identity = identity
         self._tell = tell
         self._on_seen = on_seen
@@ -102,15 +102,13 @@ class Presence:
 
     async def replicas(self) -> list[ReplicaState]:
         """Return all replicas that are not forgotten, by name. Raises `RegistryUnavailable`; may be cancelled."""
-        (seconds, microseconds), flat = await self._redis.script(_REPLICAS, [self._key], [])
-        now = int(seconds) * 1000 + int(microseconds) // 1000
-        states, gone = [], []
-        for name, text in zip(flat[::2], flat[1::2], strict=True):
-            state = read_line(text, now)
-            if state is None or state.forgettable:
-                gone += [name, text]
+        states: list[ReplicaState] = []
+        gone: list[Word] = []
+        for each in await heartbeats(self._redis, self._names):
+            if each.state is None or each.state.forgettable:
+                gone += (each.name, each.text)
             else:
-                states.append(state)
+                states.append(each.state)
         self._gone = gone
         self._looked = boottime()
         self._known = sorted(states, key=lambda state: state.identity.name)
@@ -145,7 +143,7 @@ class Presence:
         if not self._introduced.is_set():
             return
         try:
-            await self._redis.run("HDEL", self._key, self.name)
+            await self._redis.run("HDEL", self._names.replicas, self.name)
         except RegistryUnavailable:
             self._logger.info("left without saying so; others count on this replica until its lease is over")
 
@@ -158,7 +156,7 @@ class Presence:
     async def _beat(self) -> None:
         sent = boottime()
         told = line_of(self._identity, self._tell())
-        await self._redis.script(_BEAT, [self._key], [self.name, told, *self._gone])
+        await self._redis.script(_BEAT, [self._names.replicas], [self.name, told, *self._gone])
         self._gone = []
         self._silent_since, self._warned = None, False
         self._on_seen(sent, boottime())
