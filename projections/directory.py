@@ -23,7 +23,18 @@ from registry.events import (
     TenantRemoved,
     TenantRestated,
 )
-from registry.state import Known, Live, Quarantined, Removed, Tenant, follow, known, may_follow, stated
+from registry.state import (
+    Known,
+    Live,
+    Quarantined,
+    Removed,
+    Tenant,
+    follow,
+    known,
+    may_follow,
+    quarantined,
+    stated,
+)
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
@@ -207,16 +218,8 @@ class Directory:
         before = self.tenant(named.tenant)
         if not may_follow(named.version, before.version if before else 0, restated=codec.restates(entry)):
             raise error
-        aside = Quarantined(
-            tenant=named.tenant,
-            version=named.version,
-            position=entry.position,
-            event_id=named.event_id,
-            mac=named.mac or None,
-            reason=error.message,
-        )
-        self._put(aside)
-        return aside.tenant
+        self._put(quarantined(named, entry.position, error.message))
+        return named.tenant
 
     def _tell(self, event: TenantEvent, entry: Entry) -> None:
         name, position = event.tenant, entry.position

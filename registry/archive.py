@@ -11,7 +11,7 @@ from registry.entries import Entry, Epoch, Head, Position, Unreadable
 from registry.errors import LogDiverged
 from registry.names import Names
 from registry.redis_client import RedisClient, Script, Word
-from registry.redis_log import epoch_of
+from registry.redis_log import end_of, epoch_of
 
 _TRIM: Final = Script("registry", "trim.lua")
 _SETTLE: Final = Script("registry", "settle_import.lua")
@@ -67,7 +67,7 @@ class Archive:
             ]
         )
         return Snapshot(
-            end=Position(int(info["entries-added"]), info["last-generated-id"].decode()),
+            end=end_of(info),
             length=int(info["length"]),
             epoch=epoch_of(epoch),
             heads={tenant.decode(errors="replace"): raw for tenant, raw in _items(heads)},

@@ -76,7 +76,7 @@ class RedisLog:
         """See `TenantLog.end`. By XINFO: after XDEL of the last entry XREVRANGE shows an older one."""
         if not await self._commands.run("EXISTS", self._names.stream):
             return None
-        return _end(await self._commands.run("XINFO STREAM", self._names.stream))
+        return end_of(await self._commands.run("XINFO STREAM", self._names.stream))
 
     async def cut(self) -> Cut:
         """See `TenantLog.cut`. One transaction; HGETALL of 100,000 heads holds Redis for about 20 ms."""
@@ -99,7 +99,7 @@ class RedisLog:
                     read[tenant.decode()] = head
                 else:
                     unreadable.append(tenant.decode())
-        return Cut(end=_end(end) if exists else None, epoch=epoch_of(epoch), heads=read, unreadable=tuple(unreadable))
+        return Cut(end=end_of(end) if exists else None, epoch=epoch_of(epoch), heads=read, unreadable=tuple(unreadable))
 
     async def epoch(self) -> Epoch | None:
         """See `TenantLog.epoch`."""
@@ -151,7 +151,8 @@ def _position(seq: bytes, entry: bytes) -> Position:
     return Position(int(seq), entry.decode())
 
 
-def _end(info: Mapping[str, Any]) -> Position:
+def end_of(info: Mapping[str, Any]) -> Position:
+    """Return the position of the last entry ever appended, from the reply to XINFO STREAM."""
     return Position(int(info["entries-added"]), info["last-generated-id"].decode())
 
 

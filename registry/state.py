@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from registry.codec import TenantDocument
+from registry.codec import Named, TenantDocument
 from registry.entries import Position
 from registry.errors import UnexpectedEvent
 from registry.events import (
@@ -110,7 +110,20 @@ TRANSITIONS: Final[frozenset[tuple[type[Tenant] | None, type[TenantEvent]]]] = f
         (Quarantined, TenantRestated),
     }
 )
-"""What may come of a tenant that is what. The event alone says what the tenant is then."""
+"""Which events may follow in which state; None is a tenant that the log has not told of. The event alone says what the
+tenant is then."""
+
+
+def quarantined(named: Named, position: Position, reason: str) -> Quarantined:
+    """Return what a tenant is after an event of which no more can be read than `named`, at `position`."""
+    return Quarantined(
+        tenant=named.tenant,
+        version=named.version,
+        position=position,
+        event_id=named.event_id,
+        mac=named.mac or None,
+        reason=reason,
+    )
 
 
 def evolve(tenant: Tenant | None, event: TenantEvent, position: Position) -> Tenant:

@@ -24,7 +24,7 @@ from registry.events import (
     TenantRestated,
 )
 from registry.signing import Signer, mac_of
-from registry.state import Live, Quarantined, Removed, Tenant, evolve, since, stated
+from registry.state import Live, Removed, Tenant, evolve, quarantined, since, stated
 
 _KEPT: Final = 1000
 """Findings that are kept; of more, only the number."""
@@ -252,14 +252,7 @@ class Audit:
         self._finds("body", f"entry {entry.position}", error.message.removesuffix("."), _RESTORE)
         named = codec.unreadable(entry)
         if named is not None:
-            self.tenants[named.tenant] = Quarantined(
-                tenant=named.tenant,
-                version=named.version,
-                position=entry.position,
-                event_id=named.event_id,
-                mac=named.mac or None,
-                reason=error.message,
-            )
+            self.tenants[named.tenant] = quarantined(named, entry.position, error.message)
 
     def _wrong(self, entry: Entry, kind: str, what: str) -> None:
         self._finds(kind, f"entry {entry.position}", what, _TAMPERED)
