@@ -108,11 +108,13 @@ class Compactor:
                 f"the first: {inspected.findings[0]}. Put that right first (log verify tells all)."
             )
         first = await self._first(inspected, before)
-        oldest = inspected.audit.first
+        oldest = inspected.verifier.first
         if oldest is None or first.seq <= oldest.seq:
             return None
         await self._require_applied(first)
-        missing = sum(gap.before.seq - gap.after.seq - 1 for gap in inspected.audit.gaps if gap.before.seq <= first.seq)
+        missing = sum(
+            gap.before.seq - gap.after.seq - 1 for gap in inspected.verifier.gaps if gap.before.seq <= first.seq
+        )
         taken = first.seq - 1 - missing
         snapshot = inspected.snapshot
         return Plan(first=first, end=snapshot.end, entries=taken, tenants=len(snapshot.heads), epoch=snapshot.epoch)

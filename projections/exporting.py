@@ -26,7 +26,7 @@ from registry.export_format import (
 )
 from registry.log import TenantLog
 from registry.stored import tenant_of
-from registry.verify import Audit
+from registry.verify import Verifier
 
 _PAGE: Final = 500
 
@@ -69,7 +69,7 @@ class Exporter:
             raise CorruptEntry(f"The heads of {', '.join(unreadable[:20])} cannot be read; run log rebuild-keys first.")
         header, summed = self._header(snapshot, now), Summed()
         write(summed.line(header))
-        audit = await self._entries(snapshot, lambda line: write(summed.line(line)))
+        verifier = await self._entries(snapshot, lambda line: write(summed.line(line)))
         for tenant, raw in snapshot.heads.items():
             write(summed.line(HeadLine(tenant=tenant, head=raw.decode())))
         for tenant, wrapped in snapshot.data_keys.items():
@@ -78,7 +78,7 @@ class Exporter:
         beyond = {
             name: head
             for name, head in heads.items()
-            if isinstance(head, Head) and audit.beyond(head, audit.tenants.get(name))
+            if isinstance(head, Head) and verifier.beyond(head, verifier.tenants.get(name))
         }
         async for line in self._documents(beyond):
             documents += 1
@@ -99,8 +99,8 @@ class Exporter:
             data_keys=len(snapshot.data_keys),
         )
 
-    async def _entries(self, snapshot: Snapshot, write: Callable[[EntryLine], object]) -> Audit:
-        audit, progress = Audit(), Progress(self._logger, "exporting")
+    async def _entries(self, snapshot: Snapshot, write: Callable[[EntryLine], object]) -> Verifier:
+        verifier, progress = Verifier(), Progress(self._logger, "exporting")
         progress.begin()
         async for entry in entries_up_to(self._log, snapshot):
             if isinstance(entry, Foreign):
@@ -108,12 +108,12 @@ class Exporter:
                     f"Entry {entry.entry} was not written by this system: {entry.why}; log verify tells what to do.",
                     entry=entry.entry,
                 )
-            audit.entry(entry)
+            verifier.entry(entry)
             write(entry_line(entry))
-            progress.report(audit.entries, snapshot.length)
-        if audit.entries != snapshot.length:
+            progress.report(verifier.entries, snapshot.length)
+        if verifier.entries != snapshot.length:
             raise RegistryUnavailable("Entries were taken out of the log while it was exported; try again.")
-        return audit
+        return verifier
 
     async def _documents(self, heads: dict[str, Head]) -> AsyncIterator[DocumentLine]:
         """Yield the documents that stand for entries which are not there."""

@@ -25,7 +25,7 @@ from registry.export_format import (
 from registry.signing import Signer
 from registry.state import Live, Tenant
 from registry.stored import document_of
-from registry.verify import Audit, Finding
+from registry.verify import Finding, Verifier
 from registry.verify_kept import Kept, Truth, check_kept
 
 _PAGE: Final = 500
@@ -53,15 +53,15 @@ class FileRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_file(lines: Iterable[bytes], signer: Signer | None = None, signed_since: int = 0) -> FileRead:
-    """Look through a file, as `Audit` does. Raises `InvalidInput` if it is none, was cut short or changed."""
-    audit, header = Audit(signer, signed_since), None
+    """Look through a file, as `Verifier` does. Raises `InvalidInput` if it is none, was cut short or changed."""
+    verifier, header = Verifier(signer, signed_since), None
     heads, data_keys, documents = dict[str, str](), dict[str, str](), dict[str, bytes]()
     for line in read_lines(lines):
         match line:
             case Header():
                 header = line
             case EntryLine():
-                audit.entry(entry_of(line))
+                verifier.entry(entry_of(line))
             case HeadLine(tenant=tenant, head=head):
                 heads[tenant] = head
             case DataKeyLine(tenant=tenant, wrapped=wrapped):
@@ -70,12 +70,12 @@ def read_file(lines: Iterable[bytes], signer: Signer | None = None, signed_since
                 documents[tenant] = document.encode()
     if header is None:
         raise InvalidInput("The file is empty.")
-    _count(header, audit.entries, len(heads), len(data_keys))
+    _count(header, verifier.entries, len(heads), len(data_keys))
     end = Position.parse(header.end)
-    audit.finish(end)
-    findings, tenants = audit.findings, []
-    for name in sorted({*audit.tenants, *heads, *data_keys}):
-        truth, found = _check(audit, name, header, heads.get(name), data_keys.get(name), documents.get(name))
+    verifier.finish(end)
+    findings, tenants = verifier.findings, []
+    for name in sorted({*verifier.tenants, *heads, *data_keys}):
+        truth, found = _check(verifier, name, header, heads.get(name), data_keys.get(name), documents.get(name))
         findings += found
         if truth.tenant:
             tenants.append(truth.tenant)
@@ -88,13 +88,13 @@ def _count(header: Header, entries: int, heads: int, data_keys: int) -> None:
 
 
 def _check(
-    audit: Audit, name: str, header: Header, head: str | None, data_key: str | None, document: bytes | None
+    verifier: Verifier, name: str, header: Header, head: str | None, data_key: str | None, document: bytes | None
 ) -> tuple[Truth, list[Finding]]:
-    told = audit.tenants.get(name)
+    told = verifier.tenants.get(name)
     if document is None and isinstance(told, Live):
         document = document_of(told)  # it is made when the log is there
     read = None if head is None else codec.read_head(head.encode())
-    return check_kept(audit, name, Kept(head=read, document=document, data_key=data_key), header.epoch)
+    return check_kept(verifier, name, Kept(head=read, document=document, data_key=data_key), header.epoch)
 
 
 class Importer:

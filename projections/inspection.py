@@ -17,7 +17,7 @@ from registry.errors import SecretUnreadable
 from registry.log import TenantLog
 from registry.secrets import DataKey, MasterKeys
 from registry.signing import Signer
-from registry.verify import Audit, Finding
+from registry.verify import Finding, Verifier
 from registry.verify_kept import Kept, Truth, check_epoch, check_kept
 
 _TENANTS: Final = 500
@@ -29,7 +29,7 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
     """What was found.
 
     Attributes:
-        audit: Of the entries.
+        verifier: Has seen every entry, and tells what they say.
         snapshot: The log's end, heads and data keys, as they were looked at.
         truths: What each tenant is, by all there is to be read.
         findings: Everything that is wrong, the log's own first; of many, the first thousand.
@@ -37,7 +37,7 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True):
         moved: Tenants that changed meanwhile, about which nothing is said.
     """
 
-    audit: Audit
+    verifier: Verifier
     snapshot: Snapshot
     truths: dict[str, Truth]
     findings: list[Finding]
@@ -84,24 +84,24 @@ class Inspector:
         What is written meanwhile is left out. May be cancelled.
         """
         snapshot = await self._archive.snapshot()
-        audit = Audit(self._signer, self._signed_since)
+        verifier = Verifier(self._signer, self._signed_since)
         progress = Progress(self._logger, "reading the log")
         progress.begin()
         async for entry in entries_up_to(self._log, snapshot):
-            audit.entry(entry)
-            progress.report(audit.position.seq, snapshot.end.seq)
-        audit.finish(snapshot.end)
-        looked = _Look(self, audit, snapshot)
+            verifier.entry(entry)
+            progress.report(verifier.position.seq, snapshot.end.seq)
+        verifier.finish(snapshot.end)
+        looked = _Look(self, verifier, snapshot)
         await looked.at_tenants()
         await looked.at_what_is_left_behind()
-        wrong_epoch = check_epoch(audit, snapshot.epoch)
-        found = [*audit.findings, *([wrong_epoch] if wrong_epoch else []), *looked.findings]
+        wrong_epoch = check_epoch(verifier, snapshot.epoch)
+        found = [*verifier.findings, *([wrong_epoch] if wrong_epoch else []), *looked.findings]
         return Inspected(
-            audit=audit,
+            verifier=verifier,
             snapshot=snapshot,
             truths=looked.truths,
             findings=found[:PAGE],
-            count=audit.counted + bool(wrong_epoch) + len(looked.findings),
+            count=verifier.counted + bool(wrong_epoch) + len(looked.findings),
             moved=looked.moved,
         )
 
@@ -109,11 +109,11 @@ class Inspector:
 class _Look:
     """One look at everything beside the log."""
 
-    def __init__(self, inspector: Inspector, audit: Audit, snapshot: Snapshot) -> None:
+    def __init__(self, inspector: Inspector, verifier: Verifier, snapshot: Snapshot) -> None:
         self._archive, self._keys = inspector._archive, inspector._keys  # noqa: SLF001 - one thing in two classes
         self._log, self._master = inspector._log, inspector._master  # noqa: SLF001 - as above
         self._progress = Progress(inspector._logger, "comparing the tenants")  # noqa: SLF001 - as above
-        self._audit, self._snapshot = audit, snapshot
+        self._audit, self._snapshot = verifier, snapshot
         self._heads = snapshot.read_heads()
         self.truths: dict[str, Truth] = {}
         self.findings: list[Finding] = []

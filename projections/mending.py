@@ -87,6 +87,6 @@ class Mender:
 
 def _unnoted(inspected: Inspected) -> Epoch | None:
     """Return the log's epoch if nothing notes it and the log tells for certain."""
-    told = inspected.audit.epoch
-    is_certain = told is not None and told.is_known and inspected.audit.is_whole
+    told = inspected.verifier.epoch
+    is_certain = told is not None and told.is_known and inspected.verifier.is_whole
     return told if is_certain and inspected.snapshot.epoch is None else None

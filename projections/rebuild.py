@@ -22,7 +22,7 @@ from registry.events import LogCompacted, LogCreated, LogRestored
 from registry.log import TenantLog
 from registry.state import Live, Quarantined, Removed, Tenant, stated
 from registry.stored import tenant_of
-from registry.verify import Audit
+from registry.verify import Verifier
 
 PAGE: Final = 1000
 """Entries or tenants a page: 1,000 hold the event loop for 4 ms, 10,000 for 40."""
@@ -118,18 +118,18 @@ class Rebuilder:
         rebuilt = await self._from_cut(cut, end, epoch, held)
         return rebuilt if compacted else msgspec.structs.replace(rebuilt, hole=hole.message)
 
-    async def _compacted(self, end: Position) -> Audit | None:
+    async def _compacted(self, end: Position) -> Verifier | None:
         """Return what the log says if all that is missing was taken out by a compaction, as it says further on."""
-        audit = Audit()
-        while audit.position.seq < end.seq and (entries := await self._log.read(audit.position, PAGE)):
+        verifier = Verifier()
+        while verifier.position.seq < end.seq and (entries := await self._log.read(verifier.position, PAGE)):
             for entry in entries:
-                audit.entry(entry)
+                verifier.entry(entry)
             await asyncio.sleep(0)
-        is_cut_short = audit.position.seq < end.seq
-        if is_cut_short or audit.counted or not audit.gaps or not audit.is_whole:
+        is_cut_short = verifier.position.seq < end.seq
+        if is_cut_short or verifier.counted or not verifier.gaps or not verifier.is_whole:
             return None
-        self._logger.info("the log was compacted; heads and keys tell what was before", first=str(audit.first))
-        return audit
+        self._logger.info("the log was compacted; heads and keys tell what was before", first=str(verifier.first))
+        return verifier
 
     async def _replay(self, end: Position) -> Directory:
         directory = Directory()

@@ -1,8 +1,8 @@
 """Whether a log is what this system wrote: every entry, one after the other, whatever was found before.
 
-Rules: pure; no clock, no I/O. The fold of a replica stops at the first thing that is wrong, and rightly; this one names
-it and goes on, as if what is wrong had been right, so that one look tells of all. What it finds nothing about, a
-replica folds to the same tenants.
+Rules: pure; no clock, no I/O. A replica's fold rightly stops at the first thing that is wrong. This one names it and
+goes on as if it were right, so that one look tells of everything. A log in which it finds nothing wrong, a replica
+folds to the same tenants.
 """
 
 from typing import Final, assert_never
@@ -65,19 +65,19 @@ class Gap(msgspec.Struct, frozen=True):
         return f"entry {first}" if first == last else f"entries {first} to {last}"
 
 
-class Audit:
-    """What is found in one log, entry by entry, and what the log says.
+class Verifier:
+    """Looks through one log, entry by entry: what is wrong with it, and what it says.
 
     Args:
         signer: Checks signatures, if it has keys.
-        signed_since: The number of the entry from which on events must be signed.
+        signed_since: The number of the first entry that must be signed; entries before it may lack a signature.
 
     Attributes:
         position, epoch, first: How far it is, in which epoch, and the first entry there is.
         tenants: What the entries say.
-        unborn: Those of them of whom the log does not say since when they live: their head does.
+        unborn: The live ones of which the log does not say when their life began; their heads do.
         gaps: Entries that are not there, by a compaction or otherwise.
-        counted: Everything that was found; `found` keeps the first thousand.
+        counted: How much was found; `findings` keeps the first thousand.
         entries, signed: How many entries there were, and how many of them had a signature that was checked.
         unchecked: How many had one that could not be: the tenant's event before is in a gap.
     """

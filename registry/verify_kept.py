@@ -13,7 +13,7 @@ from registry.fences import is_false
 from registry.secrets import DataKey, data_key_id
 from registry.state import Live, Quarantined, Removed, Tenant
 from registry.stored import document_of, is_head_of, tenant_of
-from registry.verify import Audit, Finding
+from registry.verify import Finding, Verifier
 
 _NOTED: Final = "a running replica notes it within half a minute"
 _REBUILD: Final = "log rebuild-keys puts it right"
@@ -42,18 +42,18 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     lost: str | None = None
 
 
-def truth_of(audit: Audit, name: str, kept: Kept) -> Truth:
+def truth_of(verifier: Verifier, name: str, kept: Kept) -> Truth:
     """Return what the tenant is: by the log, and by head and document where the log has a gap."""
-    told, head = audit.tenants.get(name), kept.head
-    if isinstance(head, Head) and audit.beyond(head, told):
+    told, head = verifier.tenants.get(name), kept.head
+    if isinstance(head, Head) and verifier.beyond(head, told):
         tenant = tenant_of(name, head, kept.document)
         lost = "the entry that its head names was taken out of the log, and its key does not say what that said"
         return Truth(tenant=tenant, by_head=True, lost=None if tenant else lost)
-    if told is not None and head is None and any(gap.before.seq > told.position.seq for gap in audit.gaps):
+    if told is not None and head is None and any(gap.before.seq > told.position.seq for gap in verifier.gaps):
         return Truth(tenant=None, lost="its head is missing, and entries behind the last one that tells of it are, too")
-    if told is None and audit.gaps and (kept.head or kept.document or kept.data_key):
+    if told is None and verifier.gaps and (kept.head or kept.document or kept.data_key):
         return Truth(tenant=None, lost="neither the log nor a head that fits says what it is")
-    if isinstance(told, Live) and name in audit.unborn and isinstance(head, Head):
+    if isinstance(told, Live) and name in verifier.unborn and isinstance(head, Head):
         told = _born(told, head)
     return Truth(tenant=told)
 
@@ -64,37 +64,37 @@ def _born(told: Live, head: Head) -> Live:
 
 
 def check_kept(
-    audit: Audit, name: str, kept: Kept, epoch: Epoch | None, opened: DataKey | SecretUnreadable | None = None
+    verifier: Verifier, name: str, kept: Kept, epoch: Epoch | None, opened: DataKey | SecretUnreadable | None = None
 ) -> tuple[Truth, list[Finding]]:
     """Return what the tenant is, and what does not fit that.
 
     Args:
-        audit: Of the whole log.
+        verifier: Has seen the whole log.
         name: The tenant.
         kept: What is kept of it.
         epoch: Of the log as it is noted.
         opened: The data key that is kept, or why it does not open; None where nobody tried.
     """
-    truth = truth_of(audit, name, kept)
+    truth = truth_of(verifier, name, kept)
     if truth.lost:
         advice = "register the tenant again, or put its head and key back from a backup"
         return truth, [_of("head", "tenant", name, truth.lost, advice)]
     if truth.tenant is None:
         return truth, _unknown(name, kept, epoch)
     found = [_head(truth.tenant, kept), _document(truth.tenant, kept), _data_key(truth.tenant, kept, opened)]
-    found.append(_fence(truth.tenant, kept, epoch, audit.position))
+    found.append(_fence(truth.tenant, kept, epoch, verifier.position))
     return truth, [finding for finding in found if finding is not None]
 
 
-def check_epoch(audit: Audit, epoch: Epoch | None) -> Finding | None:
+def check_epoch(verifier: Verifier, epoch: Epoch | None) -> Finding | None:
     """Return what is wrong with what is noted about which log this is."""
     if epoch is None:
         what, advice = "nothing notes which log this is", f"{_NOTED}, and so does log rebuild-keys"
         return Finding(kind="epoch", where="the epoch", what=what, advice=advice)
-    known = audit.epoch
+    known = verifier.epoch
     if known is None or known == epoch:
         return None
-    is_whole = not audit.gaps
+    is_whole = not verifier.gaps
     if not is_whole and (known.name, known.opened) == (epoch.name, epoch.opened):
         return None
     what = f"it is noted as {epoch.name} opened by {epoch.opened}, and the log says {known.name} by {known.opened}"

@@ -46,18 +46,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 def summary(access: LogAccess, inspected: Inspected) -> Summary:
     """Return it."""
-    audit = inspected.audit
+    verifier = inspected.verifier
     kinds = Counter(type(truth.tenant).__name__ for truth in inspected.truths.values())
-    signatures = Signatures(checked=audit.signed, unchecked=audit.unchecked) if access.signer.signs else None
+    signatures = Signatures(checked=verifier.signed, unchecked=verifier.unchecked) if access.signer.signs else None
     return Summary(
         ok=inspected.count == 0,
         stream=access.names.stream,
         end=str(inspected.snapshot.end),
-        entries=audit.entries,
+        entries=verifier.entries,
         live=kinds["Live"],
         removed=kinds["Removed"],
         quarantined=kinds["Quarantined"],
-        compacted=[str(gap) for gap in audit.compacted],
+        compacted=[str(gap) for gap in verifier.compacted],
         by_head=inspected.by_head,
         signatures=signatures,
         passwords=access.master is not None,

@@ -21,7 +21,7 @@ from registry.secrets import DataKey, MasterKeys, Secret, new_master_key
 from registry.signing import Signer
 from registry.state import Live, Removed, Tenant, evolve
 from registry.stored import document_of, head_of
-from registry.verify import Audit, Finding
+from registry.verify import Finding, Verifier
 from registry.verify_kept import Kept
 from tests.waiting import now
 
@@ -133,12 +133,12 @@ def three_tenants() -> Story:
     return story
 
 
-def audited(story: Story, signer: Signer | None = None, *, end: Position | None = None, since: int = 0) -> Audit:
-    audit = Audit(signer or Signer(KEYS), since)
+def verified(story: Story, signer: Signer | None = None, *, end: Position | None = None, since: int = 0) -> Verifier:
+    verifier = Verifier(signer or Signer(KEYS), since)
     for entry in story.entries:
-        audit.entry(entry)
-    audit.finish(end or story.end)
-    return audit
+        verifier.entry(entry)
+    verifier.finish(end or story.end)
+    return verifier
 
 
 def kinds(findings: list[Finding]) -> list[str]:

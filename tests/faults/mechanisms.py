@@ -357,7 +357,7 @@ MUTANTS: Final = (
     Mutant(
         "the missing end of a compacted log counts as compacted",
         "projections/rebuild.py",
-        "is_cut_short = audit.position.seq < end.seq",
+        "is_cut_short = verifier.position.seq < end.seq",
         "is_cut_short = False",
     ),
     # Out of the machine's reach: see above.

@@ -220,7 +220,7 @@ async def test_what_replicas_write_is_signed_and_nothing_is_wrong_with_it(start:
     inspected = await inspect(access)
 
     assert inspected.findings == []
-    assert (inspected.audit.signed, inspected.audit.unchecked) == (8, 0)
+    assert (inspected.verifier.signed, inspected.verifier.unchecked) == (8, 0)
     assert {name: type(truth.tenant).__name__ for name, truth in inspected.truths.items()} == {
         "acme": "Live",
         "beta": "Live",
@@ -242,7 +242,7 @@ async def test_a_restored_log_is_signed_too(start: Open, access: LogAccess, redi
     inspected = await inspect(access)
 
     assert inspected.findings == []
-    assert inspected.audit.signed == 6
+    assert inspected.verifier.signed == 6
 
 
 async def test_without_a_signing_key_nothing_is_signed_and_with_one_that_is_told(
@@ -587,9 +587,9 @@ async def test_old_entries_are_taken_out_and_nothing_is_wrong_then(
 
     inspected = await inspect(access)
     assert inspected.findings == []
-    assert inspected.audit.first == places[4]
-    assert ([str(gap) for gap in inspected.audit.compacted], inspected.by_head) == (["entries 1 to 5"], 1)
-    assert inspected.audit.unchecked == 3
+    assert inspected.verifier.first == places[4]
+    assert ([str(gap) for gap in inspected.verifier.compacted], inspected.by_head) == (["entries 1 to 5"], 1)
+    assert inspected.verifier.unchecked == 3
     async with running(redis_url, files) as fresh:
         assert fresh.follower.status.findings == {}
         assert [each["tenant_id"] for each in (await call(fresh, "list_tenants"))["tenants"]] == ["acme", "beta", "old"]

@@ -7,7 +7,7 @@ from registry.entries import Epoch, Position
 from registry.events import LogCompacted, LogRestored
 from registry.signing import Signer
 from registry.verify_kept import check_kept
-from tests.stories import TIME, Story, audited, kinds, three_tenants
+from tests.stories import TIME, Story, kinds, three_tenants, verified
 
 
 @pytest.fixture
@@ -19,19 +19,19 @@ def story() -> Story:
 def test_a_compaction_of_what_was_not_there_yet_is_named(story: Story, before: str) -> None:
     story.log(LogCompacted(event_id="cut", time=TIME, actor="ann", before=before, tenants=3))
 
-    assert kinds(audited(story).findings) == ["transition"]
+    assert kinds(verified(story).findings) == ["transition"]
 
 
 def test_a_compacted_log_is_whole_when_heads_and_keys_tell_the_rest(story: Story) -> None:
     story.compact(first=7)
 
-    audit = audited(story)
+    verifier = verified(story)
 
-    assert audit.findings == []
-    assert [str(gap) for gap in audit.compacted] == ["entries 1 to 6"]
-    assert audit.unchecked == 3  # the event before each of these is gone
+    assert verifier.findings == []
+    assert [str(gap) for gap in verifier.compacted] == ["entries 1 to 6"]
+    assert verifier.unchecked == 3  # the event before each of these is gone
     for name in story.tenants:
-        truth, found = check_kept(audit, name, story.kept(name), story.epoch)
+        truth, found = check_kept(verifier, name, story.kept(name), story.epoch)
         assert (truth.tenant, found) == (story.tenants[name], [])
 
 
@@ -44,7 +44,7 @@ def test_an_event_that_names_one_of_before_a_compaction_is_not_the_next_of_a_ten
 
     story.log(msgspec.structs.replace(forged, previous="2-0"))
 
-    assert kinds(audited(story).findings) == ["transition"]
+    assert kinds(verified(story).findings) == ["transition"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_tenants_first_event_behind_a_compaction_bears_the_name_of_a_key_at_le
     story.signer = Signer(keys)
     story.register("acme", "evil")
 
-    (finding,) = audited(story).findings
+    (finding,) = verified(story).findings
 
     assert (finding.kind, finding.where) == ("signature", "entry 12@12-0")
     assert said in finding.what
@@ -68,7 +68,7 @@ def test_a_compaction_that_was_noted_without_the_key_is_named(story: Story) -> N
     story.signer = Signer()
     story.compact(first=7)
 
-    (finding,) = audited(story).findings
+    (finding,) = verified(story).findings
 
     assert (finding.where, finding.what) == ("entry 10@10-0", "it is not signed")
 
@@ -78,13 +78,13 @@ def test_the_note_of_a_compaction_excuses_no_gap_but_the_one_it_tells_of(story: 
     story.log(LogCompacted(event_id="cut", time=TIME, actor="ann", before="7@5-0", tenants=3))
     del story.entries[:6]
 
-    assert [finding.what for finding in audited(story).findings] == ["entries 1 to 6 before it are missing"]
+    assert [finding.what for finding in verified(story).findings] == ["entries 1 to 6 before it are missing"]
 
 
 def test_a_compaction_says_which_log_it_is_when_the_entries_that_did_are_gone(story: Story) -> None:
     story.compact(first=7, epoch=str(story.epoch))
 
-    assert audited(story).epoch == story.epoch
+    assert verified(story).epoch == story.epoch
 
 
 def test_a_compaction_says_with_a_restoration_that_is_left_which_log_it_is(story: Story) -> None:
@@ -103,19 +103,19 @@ def test_a_compaction_says_with_a_restoration_that_is_left_which_log_it_is(story
     second = Epoch("second", place.entry, story.epoch.begun)
     story.compact(first=place.seq, epoch=str(second))
 
-    assert audited(story).epoch == second
+    assert verified(story).epoch == second
 
 
 def test_the_tenant_that_only_its_head_and_key_tell_of_is_lost_when_one_of_them_is(story: Story) -> None:
     story.register("only")
     story.register("acme")
     story.compact(first=11)
-    audit, kept = audited(story), story.kept("only")
-    assert check_kept(audit, "only", kept, story.epoch)[0].by_head
+    verifier, kept = verified(story), story.kept("only")
+    assert check_kept(verifier, "only", kept, story.epoch)[0].by_head
 
     edited = msgspec.structs.replace(kept, document=(kept.document or b"").replace(b'"db"', b'"evil"'))
     for broken in (edited, msgspec.structs.replace(kept, document=None), msgspec.structs.replace(kept, head=None)):
-        truth, (finding,) = check_kept(audit, "only", broken, story.epoch)
+        truth, (finding,) = check_kept(verifier, "only", broken, story.epoch)
         assert truth.tenant is None
         assert finding.where == "tenant 'only'"
 
@@ -123,7 +123,7 @@ def test_the_tenant_that_only_its_head_and_key_tell_of_is_lost_when_one_of_them_
 def test_a_log_without_its_beginning_and_without_a_word_about_it_is_not_whole(story: Story) -> None:
     story.entries = story.entries[3:]
 
-    (finding,) = audited(story).findings
+    (finding,) = verified(story).findings
 
     assert finding.what == "entries 1 to 3 before it are missing"
 
@@ -132,7 +132,7 @@ def test_a_compaction_does_not_excuse_a_hole_behind_it(story: Story) -> None:
     story.compact(first=4)
     del story.entries[2]
 
-    assert [finding.what for finding in audited(story).findings] == ["entry 6 before it are missing"]
+    assert [finding.what for finding in verified(story).findings] == ["entry 6 before it are missing"]
 
 
 def test_an_event_in_a_gap_is_later_than_what_the_entries_say(story: Story) -> None:
@@ -140,10 +140,10 @@ def test_an_event_in_a_gap_is_later_than_what_the_entries_say(story: Story) -> N
     del story.entries[8]
     story.log(LogCompacted(event_id="c", time=TIME, actor="a", before="10@10-0", tenants=3))
     story.entries[-1] = msgspec.structs.replace(story.entries[-1], position=Position(10, "10-0"), prev="9-0")
-    audit = audited(story)
+    verifier = verified(story)
 
-    truth, found = check_kept(audit, "acme", kept, story.epoch)
+    truth, found = check_kept(verifier, "acme", kept, story.epoch)
 
-    assert audit.tenants["acme"].position != head
+    assert verifier.tenants["acme"].position != head
     assert (truth.tenant, truth.by_head, found) == (story.tenants["acme"], True, [])
-    assert check_kept(audit, "acme", msgspec.structs.replace(kept, head=None), story.epoch)[0].lost
+    assert check_kept(verifier, "acme", msgspec.structs.replace(kept, head=None), story.epoch)[0].lost

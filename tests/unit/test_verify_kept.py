@@ -9,7 +9,7 @@ import pytest
 from registry.entries import Epoch, Position, Unreadable
 from registry.secrets import MasterKeys, new_master_key
 from registry.verify_kept import Kept, check_epoch, check_kept
-from tests.stories import MASTER, Story, audited, kinds, opened, three_tenants
+from tests.stories import MASTER, Story, kinds, opened, three_tenants, verified
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_what_is_kept_beside_the_log_and_does_not_fit_it_is_named(
     story: Story, tenant: str, breaking: Breaking, kind: str, said: str
 ) -> None:
     kept = breaking(story.kept(tenant))
-    _, (finding,) = check_kept(audited(story), tenant, kept, story.epoch, opened(MASTER, tenant, kept))
+    _, (finding,) = check_kept(verified(story), tenant, kept, story.epoch, opened(MASTER, tenant, kept))
 
     assert finding.kind == kind
     assert said in finding.what
@@ -59,16 +59,16 @@ def test_what_is_kept_beside_the_log_and_does_not_fit_it_is_named(
 
 def test_a_data_key_that_the_master_key_does_not_open_is_named(story: Story) -> None:
     other = MasterKeys.parse(new_master_key("one"))
-    audit, kept = audited(story), story.kept("acme")
+    verifier, kept = verified(story), story.kept("acme")
 
-    assert check_kept(audit, "acme", kept, story.epoch)[1] == []
-    assert kinds(check_kept(audit, "acme", kept, story.epoch, opened(other, "acme", kept))[1]) == ["data_key"]
+    assert check_kept(verifier, "acme", kept, story.epoch)[1] == []
+    assert kinds(check_kept(verifier, "acme", kept, story.epoch, opened(other, "acme", kept))[1]) == ["data_key"]
 
 
 def test_what_is_left_of_a_tenant_that_the_log_does_not_tell_of_is_named(story: Story) -> None:
     kept = story.kept("acme")
 
-    _, found = check_kept(audited(story), "stranger", kept, story.epoch)
+    _, found = check_kept(verified(story), "stranger", kept, story.epoch)
 
     assert kinds(found) == ["head", "tenant_key", "data_key"]
 
@@ -76,16 +76,16 @@ def test_what_is_left_of_a_tenant_that_the_log_does_not_tell_of_is_named(story: 
 def test_the_head_that_an_earlier_log_has_left_is_named_as_that(story: Story) -> None:
     later = Epoch("later", "100-0", "100-0")
 
-    _, found = check_kept(audited(story), "stranger", Kept(head=story.kept("acme").head), later)
+    _, found = check_kept(verified(story), "stranger", Kept(head=story.kept("acme").head), later)
 
     assert "an earlier log has left it" in found[0].what
 
 
 def test_another_epoch_than_the_logs_is_named(story: Story) -> None:
-    audit = audited(story)
+    verifier = verified(story)
 
-    assert check_epoch(audit, story.epoch) is None
+    assert check_epoch(verifier, story.epoch) is None
     for wrong in (None, Epoch("other", "1-0", "1-0"), Epoch("first", "2-0", "1-0"), Epoch("first", "1-0", "0-0")):
-        finding = check_epoch(audit, wrong)
+        finding = check_epoch(verifier, wrong)
         assert finding is not None
         assert finding.kind == "epoch"
