@@ -12,12 +12,12 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.access_refused import Reason, Refused
 from server.authentication import Authenticator
 from server.challenge import Challenge, body_of
 from server.failed_logins import FailedLogins
 from server.log_fields import TELLING, Telling
 from server.principal import Permission, Principal
-from server.refused import Reason, Refused
 
 METRICS: Final = "/metrics"
 _OPEN: Final = frozenset({"/livez", "/readyz"})

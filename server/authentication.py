@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from server.access_refused import Refused
 from server.principal import Principal
-from server.refused import Refused
 from server.tokens import Grants, digest_of, is_like_a_token, is_whole
 from server.watched_file import WatchedFile
 

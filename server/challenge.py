@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from server.access_refused import Reason, Refused
 from server.principal import PERMISSIONS, Permission
-from server.refused import Reason, Refused
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 BASIC_SCOPE: Final[tuple[Permission, ...]] = ("tenants:read", "query:read")

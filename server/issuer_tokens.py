@@ -6,11 +6,11 @@ from typing import Final
 import msgspec
 from jwt import PyJWK
 
+from server.access_refused import Refused
 from server.issuer_keys import KeySource
 from server.jwks import KeySet
 from server.jwt_tokens import BadToken, ClaimRules, Header, header_of, require_form, verified
 from server.principal import Principal
-from server.refused import Refused
 from server.tokens import Digest, digest_of
 
 _REMEMBERED_AT_MOST: Final = 10_000

@@ -17,6 +17,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Scope
 
 from registry.errors import TenancyError
+from server.access_refused import Refused
 from server.announcements import Announcement, Subscription, Updated, Wanted
 from server.beyond import Again, Beyond
 from server.completion import Completed, NotListed
@@ -25,7 +26,6 @@ from server.http_intake import PLACE
 from server.mcp_edge import answered, no_resource, rpc_error, scope_of
 from server.principal import Principal
 from server.prompts import Prompt, prompts_of, text_of
-from server.refused import Refused
 from server.resources import MIME, Resource
 from server.toolbox import Answer, Call, Toolbox, failure
 

@@ -15,9 +15,9 @@ from projections.clock import boottime
 from projections.diagnosis import Finding
 from projections.phase import Phase
 from server import __version__
+from server.access_refused import Reason
 from server.instruments import Instruments
 from server.pools import REFUSALS
-from server.refused import Reason
 
 _PREFIX: Final = "mcp_postgres_"
 Samples: TypeAlias = Iterable[tuple[tuple[str, ...], float]]

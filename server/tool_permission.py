@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 from starlette.types import Scope, Send
 
+from server.access_refused import Refused
 from server.admission import Doorman, caller_of
 from server.principal import Permission
 from server.prompts import PROMPTS
-from server.refused import Refused
 from server.resource_uris import target_of
 from server.toolbox import Tool
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from server.access_refused import Refused
 from server.authentication import Bearers
 from server.issuer_keys import FetchedKeys, KeysInFile
 from server.issuer_tokens import IssuerTokens
 from server.jwks import parse_keys
 from server.jwt_tokens import LEEWAY, ClaimRules
 from server.principal import Principal
-from server.refused import Refused
 from server.signature_kinds import DEFAULT_ALGORITHMS
 from server.watched_file import WatchedFile
 from tests.security.bad_tokens import ATTACKS, EC, ED, FOR_ENCRYPTION, OTHER, PS, RSA, SECRET, SHORT

@@ -6,12 +6,12 @@ from typing import Any, Final, cast, get_args
 
 import pytest
 
+from server.access_refused import Reason, Refused
 from server.challenge import Challenge
 from server.database_tools import DatabaseTools
 from server.failed_logins import FIRST_DELAY, FREE, LONGEST_DELAY
 from server.issuer_keys import ASK_AT_MOST_EVERY, REFRESH_EVERY
 from server.jwt_tokens import BYTES_AT_MOST, LEEWAY
-from server.refused import Reason, Refused
 from server.status_tools import StatusTools
 from server.tenant_tools import TenantTools
 from server.tokens import ROLES, parse

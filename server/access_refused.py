@@ -1,4 +1,4 @@
-"""A request that is answered without being carried out, and why."""
+"""A caller who does not get in, or not there, and why. What is refused of a request's form is `server/refusals.py`."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
