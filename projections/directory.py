@@ -38,10 +38,10 @@ from registry.state import (
 
 
 class _Told(msgspec.Struct, frozen=True, gc=False):
-    """A tenant as of its last event, which is read a second time when somebody asks: in a replay, few are asked for.
+    """A tenant as of its last event, which is decoded a second time when the tenant is asked for.
 
-    Bytes and a few words: to keep each of a million events as objects and to give it up again costs more than the
-    second reading. `born` is since when it lives, and None of a removed one.
+    A replay of a million events asks for few tenants. To build and drop an object for every event costs more than to
+    decode the last ones twice. `born` is when its present life began; None for a removed tenant.
     """
 
     version: int

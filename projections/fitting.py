@@ -1,4 +1,4 @@
-"""What was compared and found as it should be, so that the same is told again by one number for a few tenants.
+"""What was compared and found right, remembered as one hash for each few tenants, so that it is not compared again.
 
 Rules: pure. To work out what should stand in Redis costs ten times as much as to see that nothing has changed since.
 """

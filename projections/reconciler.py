@@ -38,7 +38,7 @@ class Reconciler:
         keys: What is compared and mended.
         directory: What heads and keys should say.
         is_current: Whether the directory is up to date with the log; what another log says is not to be overwritten.
-        owner: This replica's name, for whoever looks at the lease.
+        owner: This replica's name, for people who look at the lease.
         every: Seconds between two looks, of all replicas together.
         tally: Where what was mended is counted.
     """
@@ -94,8 +94,8 @@ class Reconciler:
 
         Which log it is is noted as well, where nothing notes it.
         """
-        # Invariant: no await between the two. What is written below is as of what was read here, also when the log has
-        # gone into another epoch by then; and a head of behind it would else pass for a wrong one.
+        # Invariant: no await between the two. What is written below is as of what was read here, even if the log is in
+        # another epoch by then; and a head that is newer than what was read must not be taken for a wrong one.
         tenants, as_of = tuple(self._directory.all()), self._directory.as_of
         if as_of.epoch.is_known:
             await self._log.mark_epoch(as_of.epoch)

@@ -1,6 +1,6 @@
 """What the replicas tell of themselves, and what follows from it: who has applied a position, and who may not have.
 
-Rules: pure; ages are computed by who asked Redis, whose clock is the only one.
+Rules: pure; ages come in as arguments, measured by the clock of Redis, the one that all replicas share.
 
 A replica may serve what it knows for its `max_staleness` and a lease after it was last seen, and then it refuses by
 itself (`projections.freshness`). So of one that has not said that it applied a removal:

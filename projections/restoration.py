@@ -1,4 +1,4 @@
-"""Beginning a log, and saying again what it has lost, by whoever still holds it.
+"""Beginning a log, and restoring what it has lost from the replicas that still hold it.
 
 There is no leader. Each replica that finds a loss makes a directory of the log as it now is, compares it with what it
 holds (`registry/restore.py`), and appends what is missing, each tenant on condition that its head is as it was seen.

@@ -1,4 +1,4 @@
-"""The ids of the live tenants in order, for who wants a page of them, or those that begin with something.
+"""The ids of the live tenants in order, for pages of them and for those with a prefix.
 
 Rules: pure. To note a change costs nothing to speak of, for a replay notes a million; who asks pays for what was noted
 since. What was handed out stays as it was.

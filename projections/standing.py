@@ -1,4 +1,4 @@
-"""Where a follower stands: its phase, why, and what it has found; told once each, to the log and to whoever asks."""
+"""Where a follower stands: its phase, the reason, and what it has found. Each change is logged once."""
 
 import structlog
 

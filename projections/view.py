@@ -1,4 +1,4 @@
-"""What a replica knows of the tenants, for whoever asks: as far as it is folded, and as long as it may be served."""
+"""What a replica knows of the tenants: as far as the log is folded, and for as long as that may be served."""
 
 import asyncio
 import math

@@ -91,7 +91,7 @@ class Appender:
         try:
             outcomes = await self._log.append([proposal for proposal, _ in batch])
         except BaseException as error:
-            # Whoever is cancelled here leaves open what became of the others' proposals: they send them again.
+            # If this caller is cancelled, it is not known what became of the others' proposals: they send them again.
             told = (
                 error if isinstance(error, Exception) else RegistryUnavailable("The append was cut short; try again.")
             )

@@ -51,7 +51,7 @@ def check_twin(tenant_id: str, tenant: Tenant | None, twin: str | None) -> None:
 
 
 def twin_taken(tenant_id: str, twin: str) -> InvalidInput:
-    """Return the error that says so."""
+    """Return the error for an id that differs from a tenant's in case alone."""
     return InvalidInput(
         f"There is a tenant {twin!r}, and {tenant_id!r} differs from it only in case: use that one, or choose another "
         "tenant_id.",
@@ -91,10 +91,10 @@ def remove(tenant_id: str, tenant: Tenant | None, origin: Origin) -> TenantRemov
 
 
 def _told(origin: Origin, tenant: Tenant | None) -> dict[str, Any]:
-    """Return what the event says of its origin; the time is later than that of the tenant's event before.
+    """Return what the event says of its origin; its time is always later than that of the tenant's previous event.
 
-    Whosever clock is late: a life that began in the moment of the removal before it would be ended by it when the log
-    is restored (`registry/restore.py`).
+    A replica's clock may be behind another's. A registration that seemed no newer than the removal before it would be
+    undone by that removal when the log is restored (`registry/restore.py`).
     """
     time = origin.time
     if isinstance(tenant, Live | Removed):
@@ -115,7 +115,7 @@ def require_present(tenant_id: str, tenant: Tenant | None) -> Live | Quarantined
 def require_live(tenant_id: str, tenant: Tenant | None, *, twin: str | None = None) -> Live:
     """Return the tenant if it may be used; `UnknownTenant`, `RemovedTenant` or `QuarantinedTenant` otherwise.
 
-    `twin`: an id that differs in case alone, for whoever may hear of it.
+    `twin`: the id of another tenant that differs in case alone, to be suggested; only one that the caller may see.
     """
     match tenant:
         case Live():
@@ -137,6 +137,6 @@ def require_live(tenant_id: str, tenant: Tenant | None, *, twin: str | None = No
 
 
 def unknown_tenant(tenant_id: str, twin: str | None = None) -> UnknownTenant:
-    """Return the error that says so; `twin` as for `require_live`."""
+    """Return the error for an id that nobody registered; `twin` as for `require_live`."""
     hint = f"; did you mean {twin!r}? Case counts." if twin else ";"
     return UnknownTenant(f"No tenant {tenant_id!r}{hint} list_tenants shows those there are, register_tenant adds one.")

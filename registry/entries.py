@@ -73,13 +73,13 @@ def entry_order(entry: str) -> tuple[int, int]:
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """The last event of one tenant, as the append script keeps it: with its key, all that the event said.
+    """The last event of one tenant, as the append script keeps it. Head and tenant key together say all that it said.
 
     `command_id` and `digest` say which command led to it, so that its retry gets the first answer.
 
     Attributes:
-        changed_at: When; None in heads written before it was kept there, as are the following.
-        changed_by: Who.
+        changed_at: When the event happened; None, like the fields below, in heads of versions that did not keep it.
+        changed_by: Who caused it.
         born: When the tenant's present life began; None for a removed one.
         mac: The event's, for the next one's.
         sum: Of the document under the tenant's key, so that an edited key is not taken for the tenant's word.

@@ -103,7 +103,7 @@ class Cluster:
         raise failure or NoServer("No server of the Redis cluster knows who has which slots; try again.")
 
     async def _take(self, owners: list[Address | None]) -> None:
-        """Use a map, and close servers that have no part in it any more: whoever waits there waits in vain."""
+        """Use a map, and close servers that it no longer has: commands that wait there would wait in vain."""
         self._owners = owners
         kept = set(self._owned())
         for address in [address for address in self._nodes if address not in kept]:

@@ -149,7 +149,7 @@ class Sentinels:
             self._looked = time.monotonic()
 
     async def _look(self) -> Node:
-        """Take the primary that the Sentinels name; whoever waits at another one waits in vain, and is told so."""
+        """Use the primary that the Sentinels name. Commands that wait at another one wait in vain, so they fail now."""
         address = await self._named()
         self._looked, self._stale = time.monotonic(), False
         primary = self._primary

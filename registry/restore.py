@@ -16,7 +16,7 @@ from registry.state import Live, Quarantined, Removed, Tenant
 
 
 def newest(one: Tenant, other: Tenant, new_id: str) -> Tenant:
-    """Return the one of two states of a tenant that holds, as `restated` says it; what cannot be read gives way."""
+    """Return the state of a tenant that prevails, as `restated` says it; one that cannot be read gives way."""
     if isinstance(one, Quarantined) or isinstance(other, Quarantined):
         return other if isinstance(one, Quarantined) else one
     return one if one.event_id == other.event_id else _prevailing(one, other, new_id)
@@ -79,7 +79,7 @@ def _overrules(one: Live | Removed, other: Live | Removed) -> bool:
 
 
 def _order(tenant: Live | Removed) -> tuple[datetime, bool, datetime, int, str]:
-    """Return what of two states the one that holds has more of: a total order, so all replicas agree.
+    """Return the key by which the greater of two states prevails: a total order, so all replicas agree.
 
     A removal comes after every life that began before it, and a life that began later after the removal. What is said
     anew of a state has its times and a higher version, so that it is not said once more.

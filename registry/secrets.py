@@ -2,8 +2,8 @@
 
 The log keeps the sealed password for ever; the wrapped data key lies beside the log and is destroyed on removal, after
 which the log remembers that the tenant was there and not how to log in. Authenticated data binds every ciphertext to
-its tenant, version and purpose, so that one tenant's record pasted into another's does not open; and a password to the
-login that it is for, so that whoever may write to Redis cannot have it sent to a server of theirs, or in clear.
+its tenant, version and purpose, so that one tenant's record pasted into another's does not open. It also binds a
+password to its login, so that somebody who can write to Redis cannot have it sent to another server, or in clear.
 
 AES-256-GCM with random 96-bit nonces (NIST SP 800-38D, section 8.2.2): a key may seal 2^32 times; a data key seals once
 a registration, a master key once a tenant.
@@ -103,7 +103,7 @@ class DataKey:
 
 
 class MasterKeys:
-    """What wraps data keys, over whoever has the master keys.
+    """Wraps and unwraps data keys with the master keys, wherever those are.
 
     Every method raises `RegistryUnavailable` where those are elsewhere and not to be reached, and may be cancelled.
     """

@@ -161,7 +161,7 @@ class TenantRegistry:
 
     async def _known(self, tenant_id: str) -> tuple[Tenant | None, AsOf]:
         """Return the tenant as of its head, and what was read then."""
-        # Invariant: nobody else runs between the two, so that they are of one moment.
+        # Invariant: there is no await between the two, so that they are of one moment.
         return await self._view.refresh(tenant_id), self._view.as_of
 
     async def _repeated(

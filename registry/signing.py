@@ -1,4 +1,4 @@
-"""Evidence of tampering: with a signing key, each event carries a code that whoever writes to Redis cannot make.
+"""Evidence of tampering: each event carries a code that cannot be made without the signing key, only with Redis.
 
 The code is of the event and, of a tenant's, of the code of the tenant's event before, so that none can be changed,
 taken out or put in between without a later one telling. HMAC-SHA256 (RFC 2104), cut to 128 bits (RFC 2104, section 5:

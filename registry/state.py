@@ -139,7 +139,7 @@ def known(tenant: Tenant | None) -> Known:
 
 
 def follow(before: Known, event: TenantEvent, position: Position) -> datetime | None:
-    """Return since when the tenant lives, if it does, after `event`; `UnexpectedEvent` when that may not come now."""
+    """Return what `since` does; `UnexpectedEvent` if the event may not come now."""
     kind, version, born = before
     if (kind, type(event)) not in TRANSITIONS:
         raise UnexpectedEvent(
@@ -164,7 +164,7 @@ def may_follow(version: int, before: int, *, restated: bool) -> bool:
 
 
 def since(event: TenantEvent, born: datetime | None) -> datetime | None:
-    """Return since when the tenant lives after `event`, if it does; `born` is since when it did before, if it did."""
+    """Return when the tenant's life began, as of `event`; None if that removes it. `born`: the same, before."""
     if is_removal(event):
         return None
     return (event.born if isinstance(event, TenantRestated) else born) or event.time

@@ -1,10 +1,10 @@
-"""What happened in this process since it started, counted: for whoever shows it."""
+"""Counts of what happened in this process since it started, for metrics and status."""
 
 import msgspec
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """Counts that only go up. Whoever makes something happen adds to them; nobody decides by them.
+    """Counts that only go up. The code that does a thing counts it; nothing is decided by these numbers.
 
     Attributes:
         appended: Events this replica added to the log.
