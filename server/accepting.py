@@ -1,8 +1,8 @@
 """How workers share one listening socket: the one with the fewest clients takes the next.
 
-A kernel that has the choice does not balance connections that stay: with one socket for each worker it draws lots, and
-with one for all whoever wakes first takes everything that waits (docs/decisions/workers.md has the figures). A worker
-that is not ready leaves new clients to those that are.
+Left to the kernel, connections that stay open are not balanced: with a socket for each worker it draws lots, and with
+one socket for all, the worker that wakes first takes all that wait (docs/decisions/workers.md has the figures). A
+worker that is not ready leaves new clients to those that are.
 """
 
 import asyncio

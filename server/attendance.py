@@ -1,4 +1,4 @@
-"""Looks after one request while it is worked on: notices that its client leaves, and shows a patient one life.
+"""Looks after one request while it is worked on: notices that its client leaves, and keeps a long call's stream alive.
 
 Most calls are over before anything of this begins. A call whose client has left is cancelled, and with it the query in
 Postgres. One that runs long begins its answer as a stream, if the client can take one, with comments that keep proxies

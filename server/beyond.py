@@ -1,4 +1,4 @@
-"""What a server has beside its tools, for whoever speaks the protocol: put together over one toolbox."""
+"""What a server offers beside its tools (resources, completion, announcements), put together over one toolbox."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""What the workers of one port see of each other: a few numbers in memory that they share.
+"""What the workers of one port know of each other: a few numbers in shared memory.
 
 Rules: each worker writes its own cells and reads everybody's; the supervisor clears those of a worker that has ended.
 Nothing is locked: a number may be a moment old, and what is decided by it is who takes the next connection, no more.

@@ -223,8 +223,8 @@ SELECT sum({_ROWS_OF.format("p")})::bigint,
            ) SELECT part FROM parts))
 """  # noqa: S608 - as above
 """Rows and bytes of a partitioned table, which are in its partitions, and theirs. A statement of its own: Postgres sets
-up all of one, whatever it needs of it, and this were a seventh of what describes every table. An array has each
-partition looked up: a join reads all of pg_class."""
+up the whole of a statement, even parts that it does not need, and this would be a seventh of what describes a table. An
+array has each partition looked up: a join reads all of pg_class."""
 
 NAMES: Final = f"""
 SELECT CASE WHEN $1::text IS NULL THEN n.nspname || '.' || c.relname ELSE c.relname::text END COLLATE "C" AS name

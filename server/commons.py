@@ -1,11 +1,12 @@
-"""Places that all tenants share: nobody holds more than are left free, so that whoever comes finds one.
+"""Places that all tenants share: no tenant holds more than are left free, so that the next tenant finds one.
 
 One tenant alone gets half of them, two get a third each, nine leave a tenth for the next: no tenant's calls, however
 long they hang, take the last places from another one's. When places are scarce, the waiting tenant that holds the
 fewest goes first, and among a tenant's own calls the one that came first. The queue is shared by the same rule.
 
-Invariant: whoever waits may not go in; so who may go in overtakes nobody who could have gone before. A waiter that is
-cancelled or gives up leaves no place taken: a place handed to it in the same instant is passed on.
+Invariant: a tenant with calls that wait may not be let in now, so a call that goes in at once overtakes none that could
+have gone before it. A waiter that is cancelled or gives up leaves no place taken: a place handed to it in the same
+instant is passed on.
 """
 
 import asyncio

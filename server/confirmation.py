@@ -18,7 +18,7 @@ _SHOWN: Final = 1500
 
 
 class Policy(StrEnum):
-    """Which users are asked: none, those whose client can ask them, or all, and who cannot be asked does not write."""
+    """Which users are asked: none; those whose client can ask; or all, and one who cannot be asked cannot write."""
 
     NEVER = "never"
     ASK = "ask"

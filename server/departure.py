@@ -1,4 +1,4 @@
-"""Notices when the client of a request leaves before its answer, so that nothing goes on for nobody.
+"""Notices when the client of a request leaves before its answer, so that no work goes on that nobody waits for.
 
 The SDK runs a call to its end when it answers with plain JSON. Here the request's channel is watched beside it; a call
 whose client has left is cancelled, and with it the query in Postgres.

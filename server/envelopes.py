@@ -1,4 +1,4 @@
-"""What `_meta` of a call asks for: the SDK judges it, and what it said is remembered, for clients repeat themselves."""
+"""What the `_meta` of a call asks for. The SDK judges it, and verdicts are kept: clients send the same few again."""
 
 from typing import Final, Protocol
 

@@ -2,7 +2,7 @@
 
 Rules: pure; the time comes in as an argument.
 
-Only what failed waits. A token that holds is never held up and never refused for what others tried, or whoever fails
+Only failures wait. A valid token is never held up or refused for what others tried; otherwise one client that fails
 behind a proxy would lock out everybody else behind it. A token has 256 random bits: slowing is not what makes it hard
 to guess, it keeps those who try from costing much. What waits is bounded; one too many is told to come back later.
 """

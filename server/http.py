@@ -80,9 +80,9 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
     """Who gets in.
 
     Args:
-        before: Puts what asks for that before an application.
-        documents: What anybody may read who wants to know how, by path.
-        discreet: Whether there is anybody who does not: health checks then tell no more than they must.
+        before: Wraps an application, so that it sees only requests of callers who get in.
+        documents: How to get in, for anybody to read, by path.
+        discreet: Whether some callers do not get in; health checks then tell no more than they must.
     """
 
     before: Callable[[ASGIApp], ASGIApp]

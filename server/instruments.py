@@ -1,4 +1,4 @@
-"""Where the numbers of one replica are, for whoever shows them."""
+"""Where the numbers of one replica are, for metrics."""
 
 import msgspec
 

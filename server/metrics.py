@@ -1,7 +1,7 @@
 """What `/metrics` tells, in Prometheus's text form. The one file that imports the Prometheus client.
 
 Everything is read when it is asked for; between two scrapes nothing is kept and nothing is computed. No label holds a
-tenant's id: there may be very many, and whoever looks at metrics need not know them.
+tenant's id: there may be very many, and a reader of metrics need not know them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 
 class Port:
-    """A listening socket, and what else `serve_http` does otherwise where several processes answer on it."""
+    """A listening socket, and what `serve_http` does differently where several processes answer on it."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener

@@ -1,7 +1,7 @@
 """Statements that stay prepared on one connection, so that one that comes again costs neither parsing nor planning.
 
-They are named after their text: behind a pooler that hands a session from client to client, a name then means the same
-statement whoever prepared it, and never another's.
+They are named after their text: behind a pooler that hands a session from client to client, a name then always means
+the same statement, whichever client prepared it.
 """
 
 from collections import OrderedDict

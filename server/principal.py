@@ -18,7 +18,7 @@ EVERY_TENANT: Final = ("*",)
 
 
 class Principal:
-    """One caller, as whoever checked them vouches for.
+    """One caller, whose identity was checked.
 
     Args:
         subject: The name that the audit history and the logs tell.

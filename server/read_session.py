@@ -25,8 +25,8 @@ _RESET: Final = (
     "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; %sCLOSE ALL; UNLISTEN *; SET seed = %s; "
     "SELECT pg_catalog.pg_advisory_unlock_all()%s; DISCARD TEMP; DISCARD SEQUENCES"
 )
-"""DISCARD ALL in parts, for that one cannot stand beside a ROLLBACK; its DISCARD PLANS frees no state of a caller's.
-The seed of random() is none of its parts: it gets one that nobody knows."""
+"""The parts of DISCARD ALL, which itself cannot be sent together with a ROLLBACK; without DISCARD PLANS, which frees no
+state of a caller's. The seed of random() is not among its parts, so it is set to one that nobody knows."""
 
 _PLANNED_ONCE: Final = "SET LOCAL plan_cache_mode = force_generic_plan"
 """For statements of ours, which are the same for every caller: Postgres plans a statement anew for each of its first
@@ -144,10 +144,10 @@ async def leave(connection: Connection, *, committed: bool = False, lasting: boo
 
 
 async def see_through(work: Coroutine[Any, Any, T]) -> tuple[T, asyncio.CancelledError | None]:
-    """Do it in a task of its own, and wait for it however often the caller is cancelled meanwhile.
+    """Run `work` in a task of its own, and wait for its end however often the caller is cancelled meanwhile.
 
-    Returns what it returned, and the last cancellation, which the caller has to pass on or to answer for. Raises what
-    it raises, and then no cancellation.
+    Returns what `work` returned, and the last cancellation, or None; the caller must raise that or answer for it.
+    Raises what `work` raises; a cancellation is then lost.
     """
     task = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None

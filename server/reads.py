@@ -214,7 +214,7 @@ async def require_harmless(connection: Connection, verdict: Verdict, known: Know
 
 
 async def _as_it_was() -> bool:
-    """Return that a read leaves nothing to be undone."""
+    """Return True, for `taught`: a read that failed has left nothing to be undone."""
     return True
 
 

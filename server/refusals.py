@@ -56,7 +56,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpTally:
-    """What went on at the HTTP side, for whoever shows it."""
+    """What went on at the HTTP side, counted for metrics."""
 
     def __init__(self) -> None:
         self.refused: dict[Reason, int] = dict.fromkeys(REASONS, 0)

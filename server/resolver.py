@@ -55,7 +55,7 @@ class Resolver:
     async def addresses(self, host: str) -> Sequence[Address]:
         """Return the host's addresses, the best first, each once; an address is its own. `OSError` if it has none.
 
-        May be cancelled: a look-up that has begun goes on, for whoever asks next.
+        May be cancelled: a look-up that has begun goes on, for the next caller who asks.
         """
         try:
             return [ip_address(host)]

@@ -4,8 +4,8 @@ When a fleet of agents starts, all of them ask a tenant for its tables, and each
 much the same as the next. A few of them run at once; who comes while those run waits for the next one, together with
 all others who wait for the same.
 
-Invariant: whoever asks is told what was read after it asked, never what somebody had begun to read before. So nothing
-is older than it would be without this, and nothing is kept: when nobody waits, nothing is known here.
+Invariant: a caller gets what was read after it asked, never a read that had begun before. So nothing is older than it
+would be without this, and nothing is kept: when nobody waits, nothing is known here.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from registry.errors import TenancyError
 T = TypeVar("T")
 
 AT_ONCE: Final = 2
-"""Reads of one question that run at the same time: with one, whoever comes second would always wait for the first."""
+"""Reads of one question that run at the same time. With one, the second caller would always wait for the first."""
 
 
 class _Read(NamedTuple):
-    """What somebody else read for this one, too."""
+    """What another caller read for this one, too."""
 
     answer: Any
 
@@ -33,13 +33,13 @@ class _Lead(NamedTuple):
 
 
 class _Failed(NamedTuple):
-    """What somebody else was told who read for this one, too."""
+    """The error that the caller got who read for this one, too."""
 
     error: TenancyError
 
 
 class _Alone(NamedTuple):
-    """Something else broke under whoever read for this one, so it asks for itself."""
+    """The read that was made for this one, too, broke unexpectedly, so this one asks for itself."""
 
 
 _Told: TypeAlias = _Read | _Lead | _Failed | _Alone

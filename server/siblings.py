@@ -1,7 +1,8 @@
-"""The metrics of all workers from whichever is asked: each keeps its own, and gives them to a sibling that asks.
+"""The metrics of all workers, told by any one of them: each keeps its own and gives them to a sibling that asks.
 
-Who asks puts one end of a new connection into the other's mailbox, a socket that both were given at their start; the
-answer comes over that. A mailbox outlives its worker: one that has ended, or stands still, answers late or never.
+The asking worker puts one end of a new connection into the other's mailbox, a socket that both got at their start; the
+answer comes over that connection. A mailbox outlives its worker: one that has ended, or stands still, answers late or
+never.
 """
 
 import asyncio

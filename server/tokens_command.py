@@ -16,7 +16,7 @@ _DAYS_AT_MOST: Final = 3650
 def run_tokens(options: argparse.Namespace) -> None:
     """Make a token, print it once, and print or write what the file is to say of it.
 
-    The token alone is on standard output, for whoever pipes it into a vault. Raises `InvalidInput` and `StartError`.
+    The token alone is on standard output, so that it can be piped into a vault. Raises `InvalidInput` and `StartError`.
     """
     token = token_of(secrets.token_bytes(RANDOM_BYTES))
     block = _block(token, options)

@@ -52,7 +52,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Attempt:
-    """One statement, run once, and once more after it was undone."""
+    """One statement. It is run once, and a second time only after `undo` said that nothing of the first is left."""
 
     def __init__(self, connection: Connection, meter: Meter, step: Step) -> None:
         self._connection = connection
@@ -61,7 +61,7 @@ class Attempt:
         self._saved = self._ran = False
 
     async def undo(self) -> bool:
-        """Return whether it is as if it had not run, which is made so where there is a savepoint."""
+        """Roll back to the statement's savepoint, if it set one; return whether nothing of the statement is left."""
         if self._saved:
             self._meter.allow(QUIET_BYTES)
             await self._connection.execute("ROLLBACK TO SAVEPOINT before_statement")
