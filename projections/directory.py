@@ -200,10 +200,9 @@ class Directory:
                 self._tell(event, entry)
                 return event.tenant
             case LogCreated():
-                self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
+                self.epoch = Epoch.created(event.epoch, entry.position.entry)
             case LogRestored():
-                begun = self.epoch.begun if self.epoch else START.entry
-                self.epoch = Epoch(event.epoch, entry.position.entry, begun)
+                self.epoch = self.as_of.epoch.restored(event.epoch, entry.position.entry)
             case LogCompacted():
                 pass
             case _:

@@ -133,6 +133,15 @@ class Epoch(msgspec.Struct, frozen=True, gc=False):
         match = _EPOCH.match(text)
         return cls(*match.groups()) if match else None
 
+    @classmethod
+    def created(cls, name: str, entry: str) -> "Epoch":
+        """Return the first epoch of a log, which its first entry opened."""
+        return cls(name, entry, entry)
+
+    def restored(self, name: str, entry: str) -> "Epoch":
+        """Return the epoch that `entry`, a restoration, opened in the log that was in this one."""
+        return Epoch(name, entry, self.begun)
+
     @property
     def is_known(self) -> bool:
         """Whether anything says which log it is."""

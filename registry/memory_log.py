@@ -47,7 +47,7 @@ class MemoryLog:
             if self._heads and not anew:
                 return None
             first = self._add(type, data)
-            self._epoch = Epoch(epoch, first.entry, first.entry)
+            self._epoch = Epoch.created(epoch, first.entry)
             return first
 
     async def note(self, after: Position, type: str, data: bytes, *, opens: Epoch | None = None) -> Position | None:  # noqa: A002 - the field's name in the log

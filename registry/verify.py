@@ -10,7 +10,7 @@ from typing import Final, assert_never
 import msgspec
 
 from registry import codec
-from registry.entries import START, Entry, Epoch, Foreign, Head, Position, entry_order
+from registry.entries import START, UNKNOWN, Entry, Epoch, Foreign, Head, Position, entry_order
 from registry.errors import CorruptEntry, InvalidInput
 from registry.events import (
     Event,
@@ -174,10 +174,9 @@ class Verifier:
         self._signature(entry, event, None)
         match event:
             case LogCreated():
-                self.epoch = Epoch(event.epoch, entry.position.entry, entry.position.entry)
+                self.epoch = Epoch.created(event.epoch, entry.position.entry)
             case LogRestored():
-                begun = self.epoch.begun if self.epoch else START.entry
-                self.epoch = Epoch(event.epoch, entry.position.entry, begun)
+                self.epoch = (self.epoch or UNKNOWN).restored(event.epoch, entry.position.entry)
             case LogCompacted():
                 try:
                     cut = Position.parse(event.before)
