@@ -27,7 +27,7 @@ _EVERY: Final = 5.0
 """Seconds between two looks of a replica for a rotation: one small question to Redis."""
 
 
-class Unreadable(msgspec.Struct, frozen=True):
+class UnreadableKey(msgspec.Struct, frozen=True):
     """A data key that does not open, and why."""
 
     tenant: str
@@ -58,7 +58,7 @@ class KeyStatus(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[UnderKey]
     data_keys: int
     left: int
-    unreadable: list[Unreadable]
+    unreadable: list[UnreadableKey]
 
     @property
     def ok(self) -> bool:
@@ -133,11 +133,11 @@ class Rotation:
             unreadable=unreadable,
         )
 
-    async def _problem(self, tenant: str, wrapped: str) -> Unreadable | None:
+    async def _problem(self, tenant: str, wrapped: str) -> UnreadableKey | None:
         try:
             await self._master.unwrap(tenant, wrapped)
         except SecretUnreadable as error:
-            return Unreadable(tenant, error.message)
+            return UnreadableKey(tenant, error.message)
         return None
 
 

@@ -12,10 +12,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from registry.certificates import check_root_ca
 from registry.errors import InvalidInput
 from registry.events import VERIFYING, Access, SslMode, TenantConfig
 from registry.password_refs import check_password_ref
+from registry.root_ca import check_root_ca
 from registry.secrets import Secret
 
 MAX_POOL_SIZE: Final = 100

@@ -4,9 +4,9 @@ from typing import Any, Final
 
 import msgspec
 
-from registry.certificates import digest_of
 from registry.chain import Recorded
 from registry.events import TenantConfig, TenantEvent, TenantRegistered, TenantRemoved, TenantRestated
+from registry.root_ca import digest_of
 from server.tenant_messages import Change
 
 _WORDS: Final[dict[type[TenantEvent], str]] = {

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from registry.certificates import MAX_ROOT_CA
 from registry.errors import InvalidInput
 from registry.inputs import MAX_CONCURRENT_REQUESTS, MAX_POOL_SIZE, Allowed, Limits, check_host, check_ssl, from_dsn
+from registry.root_ca import MAX_ROOT_CA
 from registry.secrets import Secret
 from tests.certificates import certificate
 from tests.registrations import CANARY, password_of, passwords, register
