@@ -23,7 +23,7 @@ REPAIRS: Final = "tests/contract/test_log_repairs.py"
 CONTRACT: Final = "tests/contract/test_log_contract.py"
 ROTATION: Final = "tests/integration/test_rotation.py"
 UNIT: Final = "tests/unit/"
-REGISTRY: Final = "tests/integration/test_registry.py::"
+REGISTRY: Final = "tests/integration/registry/test_losses.py::"
 
 
 class Mutant(NamedTuple):
