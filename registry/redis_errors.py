@@ -1,5 +1,7 @@
 """What a failed command means: for its caller, and for the connections it came over."""
 
+import os
+import socket
 from collections.abc import Sequence
 from ssl import SSLError
 from typing import Final
@@ -11,6 +13,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError as RedisConnectionError,
     NoPermissionError,
+    OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
     TimeoutError as RedisTimeoutError,
@@ -34,11 +37,14 @@ _NO_REPLICAS: Final = "NOREPLICAS"
 _NO_HELLO: Final = ("unknown command 'HELLO'", "unknown command `HELLO`")
 _ARGUMENTS: Final = ", with args beginning with"
 """What Redis puts before the arguments of a command that it does not know; HELLO's hold the password."""
+_OUT_OF_MEMORY: Final = (
+    "Redis takes no more writes: it has used all of its maxmemory. Raise that (CONFIG SET maxmemory), or free memory "
+    "there; mcp-postgres log compact shortens the log."
+)
 _TOLD: Final[Sequence[tuple[type[Exception] | tuple[type[Exception], ...] | str, str]]] = (
     (AuthenticationError, "Redis wants a user and password, or other ones; put them into REDIS_URL."),
     (BusyLoadingError, "Redis is loading its data; try again."),
     (RedisTimeoutError, "Redis did not answer in time; try again."),
-    ((RedisConnectionError, OSError), "Redis cannot be reached; try again."),
     (
         ReadOnlyError,
         (
@@ -77,6 +83,9 @@ def unavailable(error: Exception) -> RegistryUnavailable:
     told = next((told for kind, told in _TOLD if _is(error, kind)), None)
     if told is not None:
         return RegistryUnavailable(told)
+    if isinstance(error, RedisConnectionError | OSError):
+        why = _why_unreached(error)
+        return RegistryUnavailable(f"Redis cannot be reached{f' ({why})' if why else ''}; try again.")
     if isinstance(error, ResponseError):
         return _refused(error)
     return RegistryUnavailable(f"Redis failed ({type(error).__name__}); try again.")
@@ -86,11 +95,24 @@ def _refused(error: ResponseError) -> CommandRefused:
     said, _, _ = str(error).partition(_ARGUMENTS)
     if isinstance(error, NoPermissionError):
         return CommandRefused(f"Redis does not let this server's user do what it needs ({said}); check its ACL.")
+    if isinstance(error, OutOfMemoryError):
+        return CommandRefused(_OUT_OF_MEMORY)
     if said in _NO_HELLO:
         return CommandRefused(
             "This server does not know HELLO: it is too old (Redis 7.0 or Valkey 8 is needed), or it was renamed."
         )
     return CommandRefused(f"Redis refused a command: {said}")
+
+
+def _why_unreached(error: BaseException | None) -> str | None:
+    """Return what the system says is at the bottom of it, without the address that its own message may have."""
+    if error is None:
+        return None
+    if isinstance(error, socket.gaierror):
+        return "its host name is not known"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return _why_unreached(error.__cause__ or error.__context__)
 
 
 def _is_of_tls(error: BaseException | None) -> bool:
