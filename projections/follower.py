@@ -153,7 +153,8 @@ class Follower(View):
             return self.position
         if end.seq == 1 and not self._tries:
             self._logger.warning(
-                "the log is new and empty; if there were tenants, keep the replicas running that still know them"
+                "the log is new and empty, as on a first start; if there were tenants before, keep the replicas "
+                "running that still know them"
             )
         if self._standing.phase is Phase.CONNECTING:
             self._enter(Phase.REPLAYING)

@@ -30,11 +30,16 @@ _NEVER: Final = -math.inf
 
 
 class Verdict(enum.StrEnum):
-    """Whether to serve. `CATCH_UP`: not before the log was heard again. `STALE`: not while Redis is away."""
+    """Whether to serve.
+
+    `CATCH_UP`: not before the log was heard again. `STALE`: not while Redis is away. `UNSEEN`: Redis is there, but not
+    before it lets this replica tell the others that it is.
+    """
 
     FRESH = "fresh"
     CATCH_UP = "catch_up"
     STALE = "stale"
+    UNSEEN = "unseen"
 
 
 class Freshness:
@@ -97,7 +102,9 @@ class Freshness:
             return Verdict.CATCH_UP
         if cut_off and (self._max_staleness == 0 or now - self._heard > self._max_staleness):
             return Verdict.STALE
-        return Verdict.FRESH if now <= self._counted_on_until else Verdict.STALE
+        if now <= self._counted_on_until:
+            return Verdict.FRESH
+        return Verdict.STALE if cut_off else Verdict.UNSEEN
 
     @property
     def _is_behind(self) -> bool:
@@ -114,9 +121,14 @@ class Freshness:
 
 
 def refusal(verdict: Verdict) -> StaleReplica:
-    """Return the error for a call that comes while the verdict is `CATCH_UP` or `STALE`."""
+    """Return the error for a call that comes while the verdict is any but `FRESH`."""
     if verdict is Verdict.CATCH_UP:
         return StaleReplica("This replica has just started or stood still, and reads what it missed; try again.")
+    if verdict is Verdict.UNSEEN:
+        return StaleReplica(
+            "Redis answers and has not taken for longer than MCP_POSTGRES_MAX_STALENESS what this replica tells the "
+            "others, so that removals do not wait for it any more; try again, or on another replica. Its log says why."
+        )
     return StaleReplica(
         "This replica has been cut off from Redis for longer than MCP_POSTGRES_MAX_STALENESS and cannot tell whether "
         "the tenant is still registered; try again, or on another replica."

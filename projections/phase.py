@@ -1,6 +1,7 @@
 """What a follower is doing, and what it found: the words that health checks, metrics and logs share."""
 
 import enum
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -46,7 +47,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         epoch: Of the log; two replicas with the same epoch and position agree on every tenant.
         tenants: How many are live.
         reason: Why it is not following.
-        found: What the last look at a log that did not link told, and `findings` how often each was found.
+        found: What the last look at a log that did not link told, `found_at` when, and `findings` how often each was
+            found.
     """
 
     phase: Phase
@@ -57,6 +59,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tenants: int
     reason: str | None = None
     found: Finding | None = None
+    found_at: datetime | None = None
     findings: dict[Finding, int] = {}
 
     @property

@@ -59,7 +59,7 @@ class Presence:
         self._nudged = asyncio.Event()
         self._introduced = asyncio.Event()
         self._gone: list[Word] = []
-        self._silent_since: float | None = None
+        self._unseen_since: float | None = None
         self._warned = False
         self._known: Sequence[ReplicaState] = ()
         self._looked = -_LOOK_EVERY
@@ -158,7 +158,9 @@ class Presence:
         told = line_of(self._identity, self._tell())
         await self._redis.script(_BEAT, [self._names.replicas], [self.name, told, *self._gone])
         self._gone = []
-        self._silent_since, self._warned = None, False
+        if self._warned:
+            self._logger.info("other replicas see this one again", replica=self.name)
+        self._unseen_since, self._warned = sent, False
         self._on_seen(sent, boottime())
 
     async def _next_beat(self) -> None:
@@ -171,8 +173,8 @@ class Presence:
     def _note_silence(self, error: RegistryUnavailable) -> None:
         """Say once when the others no longer see this replica: a Redis that only refuses this looks well otherwise."""
         now = boottime()
-        self._silent_since = now if self._silent_since is None else self._silent_since
-        if now - self._silent_since > LEASE and not self._warned:
+        self._unseen_since = now if self._unseen_since is None else self._unseen_since
+        if now - self._unseen_since > LEASE and not self._warned:
             self._warned = True
             self._logger.warning("other replicas do not see this one", replica=self.name, reason=error.message)
 

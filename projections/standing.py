@@ -1,5 +1,7 @@
 """Where a follower stands: its phase, the reason, and what it has found. Each change is logged once."""
 
+from datetime import UTC, datetime
+
 import structlog
 
 from projections.diagnosis import Finding
@@ -14,7 +16,9 @@ class Standing:
         self.phase = Phase.CONNECTING
         self.reason: str | None = None
         self.found: Finding | None = None
+        self.found_at: datetime | None = None
         self.findings: dict[Finding, int] = {}
+        self._too_old = False
         self._not_over: Finding | None = None
         self._halted: type[TenancyError] = RegistryUnavailable
         self._logger = logger
@@ -40,8 +44,20 @@ class Standing:
         if finding.is_loss and finding is self._not_over:
             return
         self.found = self._not_over = finding
+        self.found_at = datetime.now(UTC).replace(microsecond=0)
         self.findings[finding] = self.findings.get(finding, 0) + 1
         self._logger.warning("log does not link", finding=finding, reason=reason, position=str(position))
+
+    def ages(self, reason: str | None, *, position: object) -> None:
+        """Note why what is held is too old to be served, None if it is not, and say so once each way."""
+        too_old = reason is not None
+        if too_old is self._too_old:
+            return
+        self._too_old = too_old
+        if too_old:
+            self._logger.warning("replica too old to serve", reason=reason, position=str(position))
+        else:
+            self._logger.info("replica serves again", position=str(position))
 
     def got_over(self) -> None:
         """Note that what was found is no more: the next loss is another one, of whatever kind."""

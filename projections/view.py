@@ -52,20 +52,24 @@ class View:
     @property
     def status(self) -> Status:
         """Return what the follower is doing now."""
-        standing, verdict = self._standing, self._verdict()
-        complete = self._complete.is_set() and standing.phase is not Phase.HALTED
-        too_old = refusal(verdict).message if complete and verdict is not Verdict.FRESH else None
+        standing, too_old = self._standing, self._too_old()
         return Status(
             phase=standing.phase,
-            ready=complete and too_old is None,
+            ready=self._is_whole and too_old is None,
             degraded=is_degraded(standing.phase),
             position=str(self.position),
             epoch=self._directory.epoch.name if self._directory.epoch else None,
             tenants=len(self._directory),
             reason=standing.reason or too_old,
             found=standing.found,
+            found_at=standing.found_at,
             findings=dict(standing.findings),
         )
+
+    def tick(self, now: float) -> None:
+        """Note that the process runs, at `now` of `boottime`, and say once when what is held has become too old."""
+        self._freshness.tick(now)
+        self._standing.ages(self._too_old(), position=self.position)
 
     def require_ready(self) -> None:
         """Raise unless what is folded may be served.
@@ -153,6 +157,15 @@ class View:
         if self._directory.as_of.epoch.is_orphan(head):
             return False  # what another log has left of the tenant is still to be said again in this one
         return await self.reached(head.position)
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._complete.is_set() and self._standing.phase is not Phase.HALTED
+
+    def _too_old(self) -> str | None:
+        """Return why what is folded may not be served any more, if it was served before."""
+        verdict = self._verdict()
+        return refusal(verdict).message if self._is_whole and verdict is not Verdict.FRESH else None
 
     def _verdict(self) -> Verdict:
         return self._freshness.verdict(boottime(), cut_off=self._standing.phase is Phase.CUT_OFF)

@@ -39,7 +39,7 @@ _ARGUMENTS: Final = ", with args beginning with"
 """What Redis puts before the arguments of a command that it does not know; HELLO's hold the password."""
 _OUT_OF_MEMORY: Final = (
     "Redis takes no more writes: it has used all of its maxmemory. Raise that (CONFIG SET maxmemory), or free memory "
-    "there; mcp-postgres log compact shortens the log."
+    "there; once it takes writes, mcp-postgres log compact shortens the log."
 )
 _TOLD: Final[Sequence[tuple[type[Exception] | tuple[type[Exception], ...] | str, str]]] = (
     (AuthenticationError, "Redis wants a user and password, or other ones; put them into REDIS_URL."),

@@ -7,7 +7,7 @@ go over two connections. What is left of the library is the same for every topol
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import hiredis
@@ -96,7 +96,7 @@ class Node:
         parse = self._redis.response_callbacks.get(str(words[0]))
         return reply if parse is None or isinstance(reply, Exception) else parse(reply)
 
-    async def _unhurried(self, work: Awaitable[_Result]) -> _Result:
+    async def _unhurried(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Await a command; a cancellation that comes while it is sent is not lost.
 
         The library sends within `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes in the
@@ -104,6 +104,8 @@ class Node:
         """
         task = asyncio.current_task()
         asked = task.cancelling() if task else 0
+        if asked:
+            await _told_now(work)
         try:
             return await self._interruptible(work)
         except RuntimeError as error:
@@ -217,6 +219,15 @@ class _Encrypted(_Packed, SSLConnection):
 
 class _Local(_Packed, UnixDomainSocketConnection):
     """Over a socket of this machine."""
+
+
+async def _told_now(work: Coroutine[Any, Any, Any]) -> None:
+    """Let a cancellation come out that came while the task ran, as by a signal under a long print, before `work`."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        work.close()
+        raise
 
 
 def _checked(reply: Any) -> Any:  # noqa: ANN401 - as in run

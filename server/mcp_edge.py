@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from registry.errors import Forbidden, InvalidInput, RemovedTenant, TenancyError, UnknownResource, UnknownTenant
 from server.departure import ClientLeft, Departure
+from server.resource_uris import LONGEST
 from server.toolbox import BROKEN, Answer, failure
 
 T = TypeVar("T")
@@ -66,8 +67,11 @@ def no_elicitation(answer: Answer) -> MCPError:
 
 
 def no_resource(answer: Answer, uri: str, revision: str) -> MCPError:
-    """Return the error of a resource that cannot be read; it names the address, as the protocol wants it."""
+    """Return the error of a resource that cannot be read; it names the address, as the protocol wants it.
+
+    One that is too long for any resource is cut.
+    """
     error = rpc_error(answer)
-    data = {**error.error.data, "uri": uri.encode("utf-8", "replace").decode()}
+    data = {**error.error.data, "uri": uri[:LONGEST].encode("utf-8", "replace").decode()}
     is_old = revision in HANDSHAKE_PROTOCOL_VERSIONS and data["code"] in _NOT_THERE
     return MCPError(_NO_RESOURCE if is_old else error.error.code, error.error.message, data)

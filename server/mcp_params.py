@@ -14,6 +14,8 @@ from registry.errors import InvalidInput
 _EARLY: Final = "Invalid request parameters"
 """What the SDK says where the handshake is still to come."""
 _OUTERMOST: Final = "params"
+_SHOWN: Final = 80
+"""Characters of a method that there is not."""
 
 
 async def told_in_words(ctx: Any, call_next: Any) -> Any:  # noqa: ANN401 - the SDK leaves its types open
@@ -23,6 +25,8 @@ async def told_in_words(ctx: Any, call_next: Any) -> Any:  # noqa: ANN401 - the 
     except ValidationError as error:
         raise _refused(_wrong(ctx.method, error), field=_fields(error)[0]) from None
     except MCPError as error:
+        if error.error.code == mcp_types.METHOD_NOT_FOUND:
+            raise MCPError(error.error.code, error.error.message, ctx.method[:_SHOWN]) from None
         if error.error.message != _EARLY:
             raise
         raise _refused(

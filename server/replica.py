@@ -144,7 +144,7 @@ def _audit(setup: Setup) -> Iterator[Audit]:
 
 def _loops(parts: Parts, *, serving: bool) -> list[Coroutine[None, None, None]]:
     """Return what goes on beside the calls."""
-    always = [ticking(parts.freshness.tick), parts.key_alarm.run()]
+    always = [ticking(parts.follower.tick), parts.key_alarm.run()]
     if not serving:
         return [*always, parts.follower.run()]
     store = parts.store

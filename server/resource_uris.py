@@ -16,7 +16,7 @@ REPLICAS: Final = "registry://replicas"
 SCHEMAS: Final = "postgres://{tenant}/schemas"
 TABLE: Final = "postgres://{tenant}/tables/{schema}.{table}"
 HISTORY: Final = "registry://tenants/{id}/history"
-_LONGEST: Final = 2048
+LONGEST: Final = 2048
 """Characters: a tenant, a schema and a table of the largest size, each byte encoded, take less."""
 _MALFORMED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|[#\s\0]")
 """No name has a zero in it: Postgres knows none."""
@@ -33,7 +33,7 @@ class Target(msgspec.Struct, frozen=True):
 
 def target_of(uri: str) -> Target | None:
     """Return what tool tells what is at `uri`; None if there can be nothing."""
-    if len(uri) > _LONGEST or _MALFORMED.search(uri):
+    if len(uri) > LONGEST or _MALFORMED.search(uri):
         return None
     scheme, _, rest = uri.partition("://")
     path, asks, query = rest.partition("?")

@@ -24,6 +24,8 @@ from server.schemas import schema_of
 _MARK: Final = "_tool_spec"
 _ENCODER: Final = msgspec.json.Encoder()
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any])
+_SHOWN: Final = 300
+"""Characters of what does not fit a tool's arguments: it names a field that there is not, however long."""
 _OF_NO_TENANT: Final = frozenset({InvalidInput.code, UnknownTenant.code, Forbidden.code, RateLimited.code})
 """Outcomes after which `tenant_id` names nothing that is known, and may be a password in the wrong place."""
 OPERATORS_KNOW: Final = "The registry is not well; its operators are told why. The same call may work later."
@@ -244,7 +246,7 @@ def _checked(known: Tool, arguments: Arguments) -> msgspec.Struct:
     try:
         return msgspec.convert(arguments, known.input, dec_hook=_decode_secret)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{error}. {known.name} takes {_usage(known)}.") from None
+        raise InvalidInput(f"{str(error)[:_SHOWN]}. {known.name} takes {_usage(known)}.") from None
 
 
 def _usage(known: Tool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis
 
 from server.embedded.sample import SampleLogin
 from tests.open_valkey import OpenValkey
@@ -27,6 +28,10 @@ class Redis:
 
     def start(self) -> None:
         asyncio.run(self._server.start())
+
+    def configure(self, name: str, value: str) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set(name, value)
 
     def stop(self) -> None:
         asyncio.run(self._server.stop())
@@ -108,6 +113,26 @@ def test_a_replica_cut_off_from_redis_serves_for_as_long_as_it_may(
     assert code_of(lenient) is None
     own_redis.start()
     eventually(lambda: code_of(strict) is None, "it never came back")
+
+
+def test_a_replica_that_redis_takes_no_writes_from_says_so_and_not_that_redis_is_away(
+    serve: Start, acme: Fields, own_redis: Redis
+) -> None:
+    replica = serve(REDIS_URL=own_redis.url, MCP_POSTGRES_MAX_STALENESS="2")
+    replica.call("register_tenant", **acme)
+    own_redis.configure("maxmemory", "1")
+
+    error = replica.call("register_tenant", **{**acme, "tenant_id": "other"})
+
+    assert error["code"] == "registry_unavailable"
+    assert "CONFIG SET maxmemory" in error["message"]
+    eventually(lambda: replica.get("/readyz")[0] == 503, "it serves what removals do not wait for")
+    assert "Redis answers" in replica.get("/readyz")[1]["reason"]
+    eventually(lambda: "replica too old to serve" in replica.log.read_text(), "its log does not say so")
+    own_redis.configure("maxmemory", "0")
+    eventually(lambda: code_of(replica) is None, "it never came back")
+    told = ("replica serves again", "other replicas see this one again")
+    eventually(lambda: all(line in replica.log.read_text() for line in told), "its log does not say so")
 
 
 def code_of(replica: Process) -> str | None:

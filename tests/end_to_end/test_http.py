@@ -84,6 +84,24 @@ def test_a_body_that_is_no_request_is_told_so(serve: Start, body: bytes, status:
     assert json.loads(told)["error"]["code"] == code
 
 
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("x" * 100_000, {}),
+        ("tools/call", {"name": "x" * 100_000, "arguments": {}}),
+        ("tools/call", {"name": "list_tables", "arguments": {"tenant_id": "acme", "x" * 100_000: 1}}),
+        ("resources/read", {"uri": "x" * 100_000}),
+    ],
+)
+def test_a_name_that_nothing_has_is_not_told_again_in_all_its_length(
+    serve: Start, method: str, params: dict[str, object]
+) -> None:
+    _status, told = serve().post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+
+    assert "xxx" in json.dumps(told)
+    assert len(json.dumps(told)) < 5000
+
+
 def test_a_body_over_the_limit_is_refused_and_the_server_goes_on(serve: Start) -> None:
     server = serve(MCP_POSTGRES_MAX_BODY_BYTES="2000")
     big = json.dumps({**LIST_TABLES, "padding": "x" * 3000}).encode()

@@ -245,7 +245,7 @@ async def test_a_redis_that_lets_a_replica_read_and_not_tell_is_told_in_the_log(
         peer = Peer(redis_url.replace("unix://", "unix://deaf:x@"), "a")
         with capture_logs() as lines:
             async with peer.running() as one:
-                one.presence._silent_since = 0.0
+                one.presence._unseen_since = 0.0
                 one.presence.moved()
                 await eventually(lambda: any("do not see" in line["event"] for line in lines))
                 one.presence.moved()

@@ -38,6 +38,25 @@ async def test_a_loop_that_reads_for_ever_ends_at_whatever_step_it_is_cancelled(
     assert reading.cancelled()
 
 
+async def test_a_loop_that_reads_for_ever_ends_when_it_is_cancelled_while_it_runs(redis: RedisClient) -> None:
+    """As by Ctrl-C under a print that somebody is slow to read."""
+    rounds = 0
+
+    async def read_and_print() -> None:
+        nonlocal rounds
+        await redis.run("PING")
+        reading.cancel()
+        while rounds < 3:
+            rounds += 1
+            await redis.run("PING")
+
+    reading = asyncio.create_task(read_and_print())
+
+    await asyncio.wait([reading], timeout=10)
+
+    assert reading.cancelled()
+
+
 async def test_a_command_that_the_server_does_not_know_is_told_without_its_arguments(redis: RedisClient) -> None:
     """A server that does not know HELLO would else tell the password: it is an argument of the first command."""
     password = "an-" + "argument"  # which stands nowhere in the source, as tracebacks show that

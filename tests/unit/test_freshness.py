@@ -12,7 +12,7 @@ from registry.errors import StaleReplica
 from tests.tables import table
 
 LEASE: Final = 5.0
-FRESH, CATCH_UP, STALE = Verdict
+FRESH, CATCH_UP, STALE, UNSEEN = Verdict
 BOUNDS: Final = (0.0, 60.0, math.inf)
 
 
@@ -115,15 +115,24 @@ def test_a_replica_that_others_no_longer_count_on_stops_until_it_was_seen_and_he
     assert freshness.verdict(end, cut_off=False) is FRESH
     later = end + 1
     freshness.heard(later)
-    assert freshness.verdict(later, cut_off=False) is (STALE if bound < math.inf else FRESH)
+    assert freshness.verdict(later, cut_off=False) is (UNSEEN if bound < math.inf else FRESH)
     freshness.seen(later, later + 0.1)
     assert freshness.verdict(later + 0.2, cut_off=False) is (CATCH_UP if bound < math.inf else FRESH)
     freshness.heard(later + 0.3)
     assert freshness.verdict(later + 0.3, cut_off=False) is FRESH
 
 
-def test_both_refusals_are_retryable_and_say_what_to_do() -> None:
-    for verdict in (CATCH_UP, STALE):
+def test_who_looks_for_the_cause_is_not_told_that_redis_is_away_when_it_only_takes_no_writes() -> None:
+    freshness = following(must_be_seen=True)
+    for half in range(200, 400):
+        freshness.heard(half / 2)
+
+    assert "cut off" not in refusal(freshness.verdict(200, cut_off=False)).message
+    assert "cut off" in refusal(freshness.verdict(200, cut_off=True)).message
+
+
+def test_all_refusals_are_retryable_and_say_what_to_do() -> None:
+    for verdict in (CATCH_UP, STALE, UNSEEN):
         error = refusal(verdict)
         assert isinstance(error, StaleReplica)
         assert (error.code, error.retryable) == ("stale_replica", True)

@@ -1,4 +1,6 @@
-"""What a follower tells of itself: each loss once, and each anew."""
+"""What a follower tells of itself: each loss once, and each anew; when it may serve no more, and when again."""
+
+from datetime import UTC, datetime
 
 import structlog
 from structlog.testing import capture_logs
@@ -54,3 +56,23 @@ def test_a_loss_is_told_anew_once_the_replica_has_changed_over_to_the_log_as_it_
     find(one, Finding.LOG_GONE)
 
     assert one.findings == {Finding.LOG_GONE: 2}
+
+
+def test_who_reads_what_was_found_sees_from_when_that_is() -> None:
+    one, before = standing(), datetime.now(UTC).replace(microsecond=0)
+
+    find(one, Finding.LOG_GONE)
+
+    assert one.found_at is not None
+    assert one.found_at >= before
+
+
+def test_that_a_replica_serves_nothing_any_more_and_that_it_does_again_is_one_line_each() -> None:
+    one = standing()
+
+    with capture_logs() as lines:
+        for reason in (None, "cut off", "cut off", "it catches up", None, None):
+            one.ages(reason, position="9@9-0")
+
+    told = [(line["event"], line["log_level"], line.get("reason")) for line in lines]
+    assert told == [("replica too old to serve", "warning", "cut off"), ("replica serves again", "info", None)]
