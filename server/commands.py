@@ -13,7 +13,7 @@ import uvloop
 
 from server.backing import backed, backing_of
 from server.connect import forget_libpq_environment
-from server.given import forget_secrets, load
+from server.given import forget_secrets, load, unknown_variables
 from server.logs import configure, watch_crashes, watch_loop
 from server.master_keys import make_key_file
 from server.settings import OF_REDIS, Command, Settings, SettingsError
@@ -118,5 +118,10 @@ def _settings(arguments: Mapping[str, object], command: Command, log_level: str 
     forget_secrets(os.environ)
     configure(log_level or settings.log_level, settings.log_format)
     watch_crashes()
+    unknown = unknown_variables(os.environ)
+    if unknown:
+        structlog.get_logger("settings").warning(
+            "no settings of these names; correct or unset them (--help lists all)", variables=unknown
+        )
     forget_libpq_environment()
     return settings

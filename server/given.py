@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
 
 from registry import redis_url
 from registry.secrets import Secret
+from server.embedded.binaries import POSTGRES_VARIABLE, VALKEY_VARIABLE
 from server.redaction import redacted
 from server.setting_rules import problems_of
 from server.settings import NAMED, SETTINGS, Command, Settings, SettingsError, variable_of
+
+_OURS: Final = "MCP_POSTGRES_"
+_OF_KUBERNETES: Final = ("MCP_POSTGRES_SERVICE_", "MCP_POSTGRES_PORT_")
+"""What it tells each pod of a service that is called mcp-postgres."""
 
 
 def load(arguments: Mapping[str, object], environment: Mapping[str, str], command: Command = "serve") -> Settings:
@@ -94,6 +100,16 @@ def _kind(kind: object) -> str:
 def _made(kind: type, value: object) -> object:
     made = {Path: Path, Secret: Secret}.get(kind)
     return value if made is None else made(str(value))
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Return the variables that are named as ours are and set nothing: a limit that is misspelt is none."""
+    known = {setting.variable for setting in SETTINGS} | {VALKEY_VARIABLE, POSTGRES_VARIABLE}
+    return sorted(
+        name
+        for name in environment
+        if name.startswith(_OURS) and not name.startswith(_OF_KUBERNETES) and name not in known
+    )
 
 
 def forget_secrets(environment: MutableMapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from registry.secrets import Secret, new_master_key
 from server import commands
 from server.addresses import is_loopback
-from server.given import load
+from server.given import load, unknown_variables
 from server.setting_rules import BOUNDS
 from server.settings import SETTINGS
 from tests.settings_problems import problems_of
@@ -149,3 +149,10 @@ def test_hosts_and_origins_that_can_be_none_are_told() -> None:
         "MCP_POSTGRES_ALLOWED_HOSTS",
         "MCP_POSTGRES_ALLOWED_ORIGINS",
     ]
+
+
+def test_a_variable_that_is_misspelt_is_told_of_and_those_of_others_are_not() -> None:
+    environment = ["MCP_POSTGRES_ALLOWED_NETWORK", "MCP_POSTGRES_HOST", "MCP_POSTGRES_VALKEY_BIN", "PATH", "PGHOST"]
+    of_kubernetes = ["MCP_POSTGRES_SERVICE_HOST", "MCP_POSTGRES_PORT_8001_TCP"]
+
+    assert unknown_variables([*environment, *of_kubernetes]) == ["MCP_POSTGRES_ALLOWED_NETWORK"]
