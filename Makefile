@@ -44,6 +44,9 @@ chaos: $(VENV)/.dev ## break replicas and Redis at random and check every guaran
 roads: $(VENV)/.dev ## send made-up requests down both roads, the fast path and the SDK, and compare (SECONDS=60 SEED=one of yours)
 	ROADS_SECONDS=$(or $(SECONDS),60) ROADS_SEED=$(or $(SEED),0) $(BIN)/pytest -q -s tests/end_to_end/test_two_roads.py
 
+lines: $(VENV)/.dev ## write made-up lines to `serve --stdio` and compare what it answers with HTTP (SECONDS=60 SEED=one of yours)
+	LINES_SECONDS=$(or $(SECONDS),60) LINES_SEED=$(or $(SEED),0) $(BIN)/pytest -q -s tests/end_to_end/test_stdio_road.py
+
 mutants: $(VENV)/.dev ## take each mechanism away and show which test goes red; some minutes (ARGS=--quick: a few)
 	@$(BIN)/python tests/faults/mutants $(ARGS)
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from server.json_depth import is_too_deep
 from server.json_rpc import INVALID_REQUEST, NO_MESSAGE, Problem, judged, judged_of_batch
 from server.refusals import PARSE_ERROR
+from server.revisions import STATELESS
 from server.stdio_batches import Batch, BatchedAnswers
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class _Lines:
         if not line.strip():
             return []
         too_deep = is_too_deep(line)
-        found = Problem(PARSE_ERROR, "The line nests too deep.") if too_deep else judged(line, self.answers.revision)
+        found = (
+            Problem(PARSE_ERROR, "The line nests too deep.")
+            if too_deep
+            else judged(line, self.answers.revision or STATELESS)
+        )
         if isinstance(found, list):
             return await self._batch([bytes(message) for message in found])
         read = found or _read(line)
@@ -100,13 +105,16 @@ class _Lines:
 def _read(message: bytes) -> "Problem | mcp_types.JSONRPCMessage":
     """Return a message as the SDK will read it; what it cannot read, it would pass over and never answer."""
     try:
+        # Never with replacements: what a broken letter was meant to be would be written to a database as another one.
         return mcp_types.jsonrpc_message_adapter.validate_json(_text(message), by_name=False)
+    except UnicodeDecodeError:
+        return Problem(PARSE_ERROR, "The line is no UTF-8.")
     except ValidationError:
         return Problem(INVALID_REQUEST, NO_MESSAGE)
 
 
 def _text(message: bytes) -> str:
-    return message.decode(errors="replace")
+    return message.decode()
 
 
 def _answer(problem: Problem) -> mcp_types.JSONRPCError:

@@ -85,12 +85,13 @@ def _headers(draw: random.Random, message: Message, revision: str | None, token:
     if revision is not None:
         headers.append((b"mcp-protocol-version", revision.encode()))
     if revision == STATELESS:
-        headers += _mirrored(message)
+        headers += mirrored(message)
     draw.shuffle(headers)
     return headers
 
 
-def _mirrored(message: Message) -> Headers:
+def mirrored(message: Message) -> Headers:
+    """Return the headers that a stateless request has beside its body."""
     params = message.get("params")
     params = params if isinstance(params, dict) else {}
     headers = [(b"mcp-method", _plain(message.get("method"))), (b"mcp-name", _plain(params.get("name")))]
