@@ -112,6 +112,13 @@ def _problem_of(told: _Message) -> Problem | None:
     return None
 
 
+def answers_and_asks(message: bytes) -> Problem | None:
+    """Return what is wrong with a message that is read as an answer and has the method and the id of a request, too."""
+    told = _MESSAGE.decode(message)
+    asks = told.method is not None and _is_id(bytes(told.id))
+    return Problem(INVALID_REQUEST, NO_MESSAGE, told.id) if asks else None
+
+
 def _is_notification(told: _Message) -> bool:
     """Whether it is one that some clients write with an id of null: they wait for no answer to it."""
     return bytes(told.id) == NULL and isinstance(told.method, str) and told.method.startswith("notifications/")

@@ -14,10 +14,10 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from server.json_depth import is_too_deep
-from server.json_rpc import INVALID_REQUEST, NO_MESSAGE, Problem, judged, judged_of_batch
+from server.json_rpc import INVALID_REQUEST, NO_MESSAGE, Problem, answers_and_asks, judged, judged_of_batch
 from server.refusals import PARSE_ERROR
 from server.revisions import STATELESS
-from server.stdio_batches import Batch, BatchedAnswers
+from server.stdio_batches import ANSWERS, Batch, BatchedAnswers
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -106,11 +106,12 @@ def _read(message: bytes) -> "Problem | mcp_types.JSONRPCMessage":
     """Return a message as the SDK will read it; what it cannot read, it would pass over and never answer."""
     try:
         # Never with replacements: what a broken letter was meant to be would be written to a database as another one.
-        return mcp_types.jsonrpc_message_adapter.validate_json(_text(message), by_name=False)
+        read = mcp_types.jsonrpc_message_adapter.validate_json(_text(message), by_name=False)
     except UnicodeDecodeError:
         return Problem(PARSE_ERROR, "The line is no UTF-8.")
     except ValidationError:
         return Problem(INVALID_REQUEST, NO_MESSAGE)
+    return (answers_and_asks(message) if isinstance(read, ANSWERS) else None) or read
 
 
 def _text(message: bytes) -> str:

@@ -13,7 +13,7 @@ from mcp.shared.message import SessionMessage
 from pydantic import RootModel
 
 Told: TypeAlias = mcp_types.JSONRPCResponse | mcp_types.JSONRPCError
-_ANSWERS: Final = (mcp_types.JSONRPCResponse, mcp_types.JSONRPCError)
+ANSWERS: Final = (mcp_types.JSONRPCResponse, mcp_types.JSONRPCError)
 _Array: Final = RootModel[list[Told]]
 
 
@@ -58,7 +58,7 @@ class BatchedAnswers:
     async def send(self, message: SessionMessage) -> None:
         """Send a message on, or keep it for its batch's array."""
         told = message.message
-        batch = self._take(told.id) if isinstance(told, _ANSWERS) and told.id is not None else None
+        batch = self._take(told.id) if isinstance(told, ANSWERS) and told.id is not None else None
         if batch is None:
             if isinstance(told, mcp_types.JSONRPCResponse) and "protocolVersion" in told.result:
                 self.revision = str(told.result["protocolVersion"]).encode()

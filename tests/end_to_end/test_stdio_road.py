@@ -184,7 +184,8 @@ class Conversation:
         told = json.loads(body)
         error = told.get("error", {}) if isinstance(told, dict) else {}
         is_of_another_era = self._revision != STATELESS and META.encode() in line.text
-        return {} if is_of_another_era or error.get("code") in _HTTPS_OWN else told
+        is_answer_too = not {"result", "error"}.isdisjoint(line.message)  # refused here; over HTTP it is a request
+        return {} if is_of_another_era or is_answer_too or error.get("code") in _HTTPS_OWN else told
 
     def _explained(self, lines: list[Line], expected: list[Any], told: list[Any]) -> str:
         said = "\n".join(f"{line.changes} {line.text[:2000]!r}" for line in lines)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from registry import codec
-from registry.entries import Entry, Position
+from registry.entries import Entry, Position, Unreadable
 from registry.errors import CorruptEntry
 from registry.events import TenantRegistered
 from registry.state import Live, evolve, stated
@@ -70,3 +70,21 @@ def test_the_sum_of_a_document_does_not_depend_on_its_place_in_the_log_and_on_ev
     assert codec.sum_of(document) == codec.sum_of(document.replace(b'"seq":12', b'"seq":13'))
     assert codec.sum_of(document) != codec.sum_of(document.replace(b"6432", b"6433"))
     assert codec.sum_of(b"{}") is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [(b"garbage", None), (b"7|7-0|one|1|a|b|x", 7), (b"-1|x", None), (b"|7-0|1", None), (b"\xff|7-0", None)],
+)
+def test_a_head_that_cannot_be_read_is_told_as_that_with_its_number_where_it_has_one(
+    raw: bytes, told: int | None
+) -> None:
+    """One damaged head stops no start: the tenant is read from the log, from where the head says it is at most."""
+    read = codec.read_head(raw)
+
+    assert isinstance(read, Unreadable)
+    assert read.seq == told
+
+
+def test_a_head_that_can_be_read_is_read_as_ever() -> None:
+    assert codec.read_head(codec.written_head(HEAD).encode()) == HEAD

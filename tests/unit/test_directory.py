@@ -11,7 +11,7 @@ from projections.directory import Directory
 from registry import codec
 from registry.entries import START, Entry, Epoch, Foreign, Position
 from registry.errors import CorruptEntry, LogDiverged
-from registry.events import Event, LogCreated, TenantRegistered, TenantRemoved
+from registry.events import Event, LogCompacted, LogCreated, LogRestored, TenantRegistered, TenantRemoved
 from registry.state import Live, Quarantined, Removed
 
 BIRTH: Final = LogCreated(event_id="birth", time=datetime(2026, 11, 22, tzinfo=UTC), actor="registry", epoch="first")
@@ -242,3 +242,45 @@ def test_a_removed_tenant_is_nobodys_twin(directory: Directory, removed: Callabl
     directory.apply(entry_of(3, removed(2)))
 
     assert directory.twin_of("Acme") is None
+
+
+def test_a_restoration_opens_an_epoch_of_the_same_log_and_a_compaction_opens_none(directory: Directory) -> None:
+    """Else a fence of before the loss would keep a tenant's key from being written."""
+    lost = {"lost_epoch": "first", "lost_position": "2@2-0", "outcome": "log_gone"}
+    told = {"event_id": "again", "time": BIRTH.time, "actor": "registry", "epoch": "second", "live": 1, "removed": 0}
+    restored = msgspec.convert({"type": "log_restored.v1", **told, **lost}, LogRestored)
+    cut = LogCompacted(event_id="cut", time=BIRTH.time, actor="ann", before="2@2-0", tenants=1)
+
+    assert directory.apply(entry_of(3, restored)) is None
+    assert directory.epoch == Epoch("second", "3-0", "1-0")
+    assert directory.apply(entry_of(4, cut)) is None
+    assert directory.epoch == Epoch("second", "3-0", "1-0")
+    assert [tenant.tenant for tenant in directory.live()] == ["acme"]
+
+
+def test_which_log_it_is_is_learnt_from_a_note_only_where_it_was_not_read_and_was_opened_in_what_was(
+    directory: Directory,
+) -> None:
+    """A note of another log would make every fence of this one look like a false one."""
+    known, unknown = directory, Directory()
+    unknown.position = Position(5, "5-0")
+
+    known.learn(Epoch("noted", "1-0", "1-0"))
+    assert known.epoch == Epoch("first", "1-0", "1-0")
+    unknown.learn(None)
+    unknown.learn(Epoch("later", "6-0", "1-0"))
+    assert unknown.epoch is None
+    unknown.learn(Epoch("noted", "5-0", "1-0"))
+    assert unknown.epoch == Epoch("noted", "5-0", "1-0")
+
+
+def test_all_tenants_are_told_in_a_replay_as_after_it(
+    directory: Directory, registered: Callable[[int], TenantRegistered]
+) -> None:
+    """Whoever compares keys with the log right after a replay must see every tenant, read one by one or not."""
+    directory.fold(entry_of(3, msgspec.structs.replace(registered(1), tenant="beta")))
+
+    in_replay = list(directory.all())
+
+    assert [tenant.tenant for tenant in in_replay] == ["acme", "beta"]
+    assert list(directory.all()) == in_replay

@@ -13,6 +13,7 @@ from registry.names import (
     RESERVED_TENANT_IDS,
     TENANT_ID_PATTERN,
     Names,
+    are_twins,
     check_command_id,
     check_tenant_id,
 )
@@ -124,3 +125,21 @@ def test_an_id_that_callers_use_can_be_a_commands(text: str) -> None:
 def test_a_command_id_that_would_break_a_head_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="command_id"):
         check_command_id(text)
+
+
+def test_every_key_beside_the_tenants_is_in_the_logs_slot_and_is_no_tenants() -> None:
+    """One script touches several of them, and `KEYS prefix:tenant:*` lists tenants and nothing else."""
+    names = Names("acme:pg")
+    beside = [names.heads, names.data_keys, names.rotation, names.epoch, names.permission, names.repair, names.replicas]
+
+    assert [re.findall(r"\{(.*?)\}", key) for key in beside] == [["acme:pg:tenant-events"]] * len(beside)
+    assert len({*beside, names.stream}) == len(beside) + 1
+    assert not [key for key in (*beside, names.stream) if fnmatchcase(key, "acme:pg:tenant:*")]
+
+
+@table(
+    ("one", "other", "expected"),
+    [("acme", "Acme", True), ("ACME", "aCME", True), ("acme", "acme", False), ("acme", "acme1", False)],
+)
+def test_ids_are_twins_that_differ_in_case_alone(one: str, other: str, expected: bool) -> None:  # noqa: FBT001 - a table
+    assert are_twins(one, other) is expected
