@@ -182,7 +182,8 @@ def test_over_stdio_too_what_is_no_message_is_answered_and_the_next_is_heard(env
         (b'[{"jsonrpc":"\\ud800","id":6,"method":"ping"}]', None, -32700),
         (b'[{"jsonrpc":"2.0","id":' + b"9" * 5000 + b',"method":"ping"}]', None, -32600),
         (b"", None, None),
-        (b'{"jsonrpc":"2.0","id":5,"method":"ping","params":{"x":"\xff"}}', 5, None),
+        (b'{"jsonrpc":"2.0","id":5,"method":"ping","params":{"x":"\xff"}}', None, -32700),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping","error":{"code":1,"message":"no"}}', 7, -32600),
         (b'{"jsonrpc":"2.0","id":4,"method":"ping"}', 4, None),
     ]
     hello = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

@@ -184,8 +184,7 @@ class Conversation:
         told = json.loads(body)
         error = told.get("error", {}) if isinstance(told, dict) else {}
         is_of_another_era = self._revision != STATELESS and META.encode() in line.text
-        is_answer_too = not {"result", "error"}.isdisjoint(line.message)  # refused here; over HTTP it is a request
-        return {} if is_of_another_era or is_answer_too or error.get("code") in _HTTPS_OWN else told
+        return {} if is_of_another_era or error.get("code") in _HTTPS_OWN else told
 
     def _explained(self, lines: list[Line], expected: list[Any], told: list[Any]) -> str:
         said = "\n".join(f"{line.changes} {line.text[:2000]!r}" for line in lines)
@@ -209,7 +208,9 @@ def _canonical(told: Any) -> str:  # noqa: ANN401 - JSON
 
 def _is_comparable(line: Line) -> bool:
     """Whether a line leaves the conversation as it is, and is no broken answer, which HTTP takes in some revisions."""
-    return line.message.get("method") != "initialize" and ("method" in line.message or not line.changes)
+    message = line.message
+    is_answer = "result" in message or "error" in message
+    return message.get("method") != "initialize" and not (is_answer and ("method" in message or line.changes))
 
 
 def _is_utf8(text: bytes) -> bool:
