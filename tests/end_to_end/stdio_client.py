@@ -3,6 +3,7 @@
 import json
 import queue
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -84,12 +85,21 @@ class StdioClient:
 def spoken(line: bytes) -> Any:  # noqa: ANN401 - JSON
     """Return a line as JSON; it must be one message, or an array of answers."""
     assert line.endswith(b"\n"), line
-    told = json.loads(line.decode(), parse_constant=_no_json)
+    told = json_of(line)
     for message in told if isinstance(told, list) else [told]:
         assert message.get("jsonrpc") == "2.0", line
         is_answer = "id" in message and ("result" in message) != ("error" in message)
         assert is_answer or (isinstance(message.get("method"), str) and not isinstance(told, list)), line
     return told
+
+
+def json_of(text: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return what a text says; of an integer that Python does not read, the digits."""
+    return json.loads(text.decode(), parse_constant=_no_json, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) < sys.int_info.default_max_str_digits else digits
 
 
 def _no_json(constant: str) -> None:
