@@ -191,7 +191,7 @@ class Conversation:
             return None
         told = json_of(body)
         error = told.get("error", {}) if isinstance(told, dict) else {}
-        is_of_another_era = self._revision != STATELESS and META.encode() in line.text
+        is_of_another_era = self._revision != STATELESS and (META.encode() in line.text or META in str(line.message))
         return {} if is_of_another_era or error.get("code") in _HTTPS_OWN else told
 
     def _explained(self, lines: list[Line], expected: list[Any], told: list[Any]) -> str:
