@@ -94,12 +94,12 @@ def spoken(line: bytes) -> Any:  # noqa: ANN401 - JSON
 
 
 def json_of(text: bytes) -> Any:  # noqa: ANN401 - JSON
-    """Return what a text says; of an integer that Python does not read, the digits."""
+    """Return what a text says; of an integer that Python does not read, nothing: stdio answers such an id as none."""
     return json.loads(text.decode(), parse_constant=_no_json, parse_int=_integer)
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) < sys.int_info.default_max_str_digits else digits
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) < sys.int_info.default_max_str_digits else None
 
 
 def _no_json(constant: str) -> None:
