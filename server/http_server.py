@@ -5,7 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 import uvicorn
@@ -13,26 +13,42 @@ import uvicorn
 from server.port import Port
 
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+_AT_LAST: Final = 1.0
+"""Seconds from a second signal until no answer is waited for."""
+
+
+class Stopping(NamedTuple):
+    """What is done for an end in which every call is answered.
+
+    Attributes:
+        begin: Ends what would go on for ever; called as soon as the server is told to stop.
+        stop_calls: Has those that still run answered at once; called when the patience is over, or at a second signal.
+        patience: Seconds for calls that run.
+    """
+
+    begin: Callable[[], None]
+    stop_calls: Callable[[], None]
+    patience: float
 
 
 class HttpServer(uvicorn.Server):
     """Leaves signals to us: uvicorn raises them again when it is done, which would end us before our clean-up.
 
     Args:
-        config: What is served.
+        config: What is served; its time for a graceful shutdown is longer than the patience.
         port: Where clients come from.
-        before: Called when the server is about to stop: ends what would else go on for ever.
+        stopping: What to do for an end.
     """
 
-    def __init__(self, config: uvicorn.Config, port: Port, before: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, port: Port, stopping: Stopping) -> None:
         super().__init__(config)
         self._port = port
-        self._before = before
+        self._stopping = stopping
 
     def leave(self) -> None:
         """Stop once the answers under way are given."""
         structlog.get_logger("server").info("stopping")
-        self._before()
+        self._stopping.begin()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -43,7 +59,11 @@ class HttpServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, and end."""
         self._port.close()
+        late = asyncio.get_running_loop().call_later(self._stopping.patience, self._stopping.stop_calls)
         await super().shutdown(sockets)
+        late.cancel()
+        if self.force_exit:  # then uvicorn would have the lifespan cancelled, and that logged as an error
+            await self.lifespan.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -63,9 +83,14 @@ class HttpServer(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _signalled(self) -> None:
-        # A second signal does not wait for answers under way.
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            self._stopping.stop_calls()
+            asyncio.get_running_loop().call_later(_AT_LAST, self._force)
         self.leave()
+
+    def _force(self) -> None:
+        """Wait for no answer any more."""
+        self.force_exit = True
 
     def _protocol(self) -> asyncio.Protocol:
         make: Any = self.config.http_protocol_class

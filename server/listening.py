@@ -12,7 +12,7 @@ from server.settings import Settings
 BACKLOG: Final = 2048
 """Clients that may wait to be taken."""
 GRACE: Final = 5
-"""Seconds that answers under way get when a process stops."""
+"""Seconds that answers under way get when a process stops, once calls that run too long were stopped."""
 _OTHER_HOST: Final = "name an address of this machine with --host"
 _ADVICE: Final = {
     errno.EADDRINUSE: "choose another port with --port, or end what is using it",

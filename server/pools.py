@@ -21,6 +21,7 @@ from registry.state import Live, Tenant
 from server.breaker import Breaker
 from server.commons import Commons
 from server.connect import Dialler
+from server.drains import Drains
 from server.gate import Full, Gate
 from server.meter import meter_of
 from server.shelf import OnConnection
@@ -77,13 +78,12 @@ class Pools:
         self._dialler = dialler
         self._password = password
         self._prepare = prepare
-        self._drain_seconds = drain_seconds
         self._max_pools = max_pools
         self._max_connections = max_connections
         self._places = Commons(max_connections, max_connections * 8)
         self._logins = Commons(max_connections, max_connections * 8, each=_LOGINS_EACH)
         self._seats: OrderedDict[str, _Seat] = OrderedDict()
-        self._drains: dict[asyncio.Task[None], TenantPool] = {}
+        self._drains = Drains(drain_seconds)
         self._arriving = 0
         self.refused: Counter[Refusal] = Counter()
         self._closed = False
@@ -186,22 +186,29 @@ class Pools:
             if seat is None:
                 continue
             if not isinstance(tenant, Live):
-                _ = self._drop(tenant.tenant, "removed")
+                self._drains.begin(self._seats.pop(tenant.tenant).pool, "removed")
                 continue
             if tenant.fingerprint != seat.pool.fingerprint:
-                _ = self._drain(seat.pool, "registered anew")
+                self._drains.begin(seat.pool, "registered anew")
                 # A breaker of its own: a login still under way for the old registration says nothing about this one.
                 seat.breaker = Breaker(asyncio.get_running_loop().time)
                 seat.pool = self._pool(tenant, seat.breaker)
             seat.gate.resize(*_sizes(tenant, seat.pool))
 
+    def stop_calls(self) -> None:
+        """Refuse new calls, and stop those that run: their callers are told. Does not wait; `close` does."""
+        self._drains.hurry()
+        self._drain_all()
+
     async def close(self) -> None:
         """Refuse new calls and drain everything; at most about the drain time."""
+        self._drain_all()
+        await self._drains.ended()
+
+    def _drain_all(self) -> None:
         self._closed = True
-        for tenant_id in tuple(self._seats):
-            _ = self._drop(tenant_id, "shutting down")
-        if self._drains:
-            await asyncio.wait(self._drains)
+        while self._seats:
+            self._drains.begin(self._seats.popitem()[1].pool, "shutting down")
 
     def _seat(self, tenant_id: str) -> _Seat:
         # Invariant: no await between the directory and the pool, so no pool is made for a tenant that is gone.
@@ -271,22 +278,12 @@ class Pools:
 
     def _all_pools(self) -> Iterator[TenantPool]:
         """Return the pools that drain, then the others, the least recently used first."""
-        return chain(self._drains.values(), (seat.pool for seat in self._seats.values()))
+        return chain(self._drains.pools, (seat.pool for seat in self._seats.values()))
 
     def _evict(self, tenant_id: str) -> None:
         """Close the connections of a tenant that nobody uses, now."""
         self._logger.info("closing pool", tenant=tenant_id, why="least recently used")
         self._seats.pop(tenant_id).pool.close_idle()
-
-    def _drop(self, tenant_id: str, why: str) -> asyncio.Task[None]:
-        return self._drain(self._seats.pop(tenant_id).pool, why)
-
-    def _drain(self, pool: TenantPool, why: str) -> asyncio.Task[None]:
-        self._logger.info("draining pool", tenant=pool.tenant_id, why=why, leased=pool.leased)
-        task = asyncio.get_running_loop().create_task(pool.drain(self._drain_seconds), name=f"drain {pool.tenant_id}")
-        self._drains[task] = pool
-        task.add_done_callback(self._drains.pop)
-        return task
 
 
 async def _nothing(_connection: Connection) -> None:

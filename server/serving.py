@@ -30,7 +30,7 @@ from server.http_front import Outside
 from server.http_intake import Intake, Limits
 from server.http_names import LOOPBACK, Names
 from server.http_protocol import impatient
-from server.http_server import HttpServer
+from server.http_server import HttpServer, Stopping
 from server.listening import BACKLOG, GRACE, base_of, listen
 from server.loops import running
 from server.mcp_roads import roads_of
@@ -114,7 +114,10 @@ async def serve_mcp(
         _outside_of(settings, tally, secure=certificates is not None),
     )
     bounds = Bounds(settings.body_timeout, Crowd(settings.max_clients, tally, port.count), tally)
-    server = HttpServer(_config_of(app, bounds, certificates, settings), port, replica.beyond.announcements.end)
+    stopping = Stopping(
+        replica.beyond.announcements.end, replica.instruments.pools.stop_calls, patience=settings.drain_seconds
+    )
+    server = HttpServer(_config_of(app, bounds, certificates, settings), port, stopping)
     with server.stopped_by_signals():
         await server.serve(sockets=port.sockets)
 
@@ -180,7 +183,8 @@ def _config_of(app: ASGIApp, bounds: Bounds, certificates: "Certificates | None"
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE,
+        # Beyond the time after which calls are stopped: those are answered, and say so.
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds) + GRACE,
         proxy_headers=False,
         timeout_keep_alive=math.ceil(min(_KEPT_ALIVE, settings.body_timeout)),
     )

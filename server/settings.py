@@ -249,7 +249,11 @@ SETTINGS: Final = (
         "what tenants' logins may not be able to: superuser, read_files and others, or any",
         _OF_TENANTS,
     ),
-    Setting("drain_seconds", "MCP_POSTGRES_DRAIN_SECONDS", "how long running queries of a removed tenant may go on"),
+    Setting(
+        "drain_seconds",
+        "MCP_POSTGRES_DRAIN_SECONDS",
+        "how long calls that run may go on when their tenant or server goes",
+    ),
     Setting("repair_seconds", "MCP_POSTGRES_REPAIR_SECONDS", "how often the tenants' keys are compared with the log"),
     Setting("max_staleness", "MCP_POSTGRES_MAX_STALENESS", "how long to serve while cut off from Redis; inf: for ever"),
     Setting(

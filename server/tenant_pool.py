@@ -120,11 +120,15 @@ class TenantPool:
         self._draining = True
         if self._scopes:
             await self._wait_drained(grace)
-        for scope in tuple(self._scopes):
-            scope.strike()
         if self._scopes:
+            self.stop_calls()
             await self._wait_drained(_CLOSE_SECONDS)
         await self._shelf.close(_CLOSE_SECONDS)
+
+    def stop_calls(self) -> None:
+        """Cancel what still runs in a pool that drains; its callers are told `TenantChanged`."""
+        for scope in tuple(self._scopes):
+            scope.strike()
 
     async def _wait_drained(self, seconds: float) -> None:
         try:

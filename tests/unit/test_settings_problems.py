@@ -115,6 +115,7 @@ def test_keys_in_a_file_and_in_the_environment_are_one_too_many(key_file: Path) 
 
 def test_a_secret_is_taken_out_of_the_environment_so_that_no_child_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCP_POSTGRES_KEYS", new_master_key("a"))
+    monkeypatch.delenv("MCP_POSTGRES_KEY_FILE", raising=False)  # a developer may have one
     monkeypatch.setattr("server.commands.configure", lambda *_: None)
 
     settings = commands._settings({}, "serve")
