@@ -15,10 +15,13 @@ from tests.processes import Start, eventually, fields_of
 SLEEP: Final = "SELECT pg_sleep(94) /* stopped */"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("drain", "signals"), [("0.3", 1), ("600", 2)], ids=["its time is over", "a second signal"])
+@pytest.mark.parametrize(
+    ("drain", "number", "signals"),
+    [("0.3", signal.SIGTERM, 1), ("600", signal.SIGINT, 2)],
+    ids=["its time is over", "a second signal"],
+)
 def test_a_call_that_runs_when_its_server_stops_is_told_so_and_leaves_nothing_behind(
-    serve: Start, sample: SampleLogin, postgres: EmbeddedPostgres, number: signal.Signals, drain: str, signals: int
+    serve: Start, sample: SampleLogin, postgres: EmbeddedPostgres, drain: str, number: signal.Signals, signals: int
 ) -> None:
     replica = serve("--drain-seconds", drain, "--statement-timeout", "100")
     replica.call("register_tenant", **fields_of("acme", sample))
