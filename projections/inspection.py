@@ -113,7 +113,7 @@ class _Look:
         self._archive, self._keys = inspector._archive, inspector._keys  # noqa: SLF001 - one thing in two classes
         self._log, self._master = inspector._log, inspector._master  # noqa: SLF001 - as above
         self._progress = Progress(inspector._logger, "comparing the tenants")  # noqa: SLF001 - as above
-        self._audit, self._snapshot = verifier, snapshot
+        self._verifier, self._snapshot = verifier, snapshot
         self._heads = snapshot.read_heads()
         self.truths: dict[str, Truth] = {}
         self.findings: list[Finding] = []
@@ -122,7 +122,7 @@ class _Look:
     async def at_tenants(self) -> None:
         """Compare what is kept of each tenant; what does not fit is looked at twice."""
         self._progress.begin()
-        names = sorted({*self._audit.tenants, *self._snapshot.heads, *self._snapshot.data_keys})
+        names = sorted({*self._verifier.tenants, *self._snapshot.heads, *self._snapshot.data_keys})
         suspects: list[str] = []
         for number, page in enumerate(in_pages(names, _TENANTS)):
             suspects += await self._compare(page, self._snapshot.data_keys)
@@ -175,7 +175,7 @@ class _Look:
         return wrong
 
     async def _check(self, name: str, kept: Kept) -> tuple[Truth, list[Finding]]:
-        return check_kept(self._audit, name, kept, self._snapshot.epoch, await self._opened(name, kept.data_key))
+        return check_kept(self._verifier, name, kept, self._snapshot.epoch, await self._opened(name, kept.data_key))
 
     async def _opened(self, name: str, wrapped: str | None) -> DataKey | SecretUnreadable | None:
         if self._master is None or wrapped is None:

@@ -22,10 +22,9 @@ from registry.verify import Finding
 from server.first_read import first_read
 from server.log_access import LogAccess
 from server.log_files import writing
-from server.principal import Principal
 from server.replica import Replica, open_replica
 from server.settings import Settings
-from server.toolbox import Call
+from tests.security.replicas import call
 
 NAMES: Final = Names()
 STREAM: Final = NAMES.stream
@@ -48,11 +47,6 @@ async def running(redis_url: str, files: Files, **settings: Any) -> AsyncIterato
         status = await first_read(replica.follower, 5)
         assert status.ready, status
         yield replica
-
-
-async def call(replica: Replica, tool: str, **arguments: Any) -> Any:  # noqa: ANN401 - the tool's answer
-    answer = await replica.toolbox.call(tool, arguments, Call(principal=Principal("ann")))
-    return json.loads(answer.payload)
 
 
 async def register(replica: Replica, tenant: str, host: str = "db") -> Position:

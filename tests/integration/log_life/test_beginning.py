@@ -21,7 +21,6 @@ from tests.log_lives import (
     TICKS,
     Files,
     Open,
-    call,
     compact,
     compactor,
     found,
@@ -31,6 +30,7 @@ from tests.log_lives import (
     story,
     until,
 )
+from tests.security.replicas import call
 
 LEFT: Final = {
     "a fence": ("SET", NAMES.fence("acme"), "1-0|2"),

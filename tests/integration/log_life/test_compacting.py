@@ -15,7 +15,6 @@ from tests.log_lives import (
     STREAM,
     Files,
     Open,
-    call,
     compact,
     compactor,
     everything,
@@ -31,6 +30,7 @@ from tests.log_lives import (
     story,
     until,
 )
+from tests.security.replicas import call
 
 
 async def test_old_entries_are_taken_out_and_nothing_is_wrong_then(
